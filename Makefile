@@ -1,0 +1,70 @@
+# The everyday commands. Each installs what it needs; `make help` lists them.
+PYTHON ?= python3.11
+VENV := .venv
+BIN := $(VENV)/bin
+MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gateway training cli loadtest
+PIP := -m pip --disable-pip-version-check -q
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-slow check fmt gen pins contract-release clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
+
+setup: $(VENV)/.done ## make .venv with everything that the checkout needs
+
+$(VENV)/.done: requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
+	@echo "setup: installing into $(VENV), a few minutes on a fresh machine"
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) install --require-hashes -r requirements/dev.txt
+	$(BIN)/python $(PIP) install --no-build-isolation --no-deps $(MEMBERS:%=-e ./%)
+	@touch $@
+
+# A real Milvus server for the tests. Where its wheel cannot be had the tests that need it say so and skip.
+.venv-milvus/.done: requirements/milvus-server.txt
+	@echo "setup: installing a real Milvus server into .venv-milvus"
+	@$(PYTHON) -m venv .venv-milvus
+	@.venv-milvus/bin/python $(PIP) install --require-hashes -r requirements/milvus-server.txt \
+		&& touch $@ \
+		|| echo "setup: no Milvus server for this machine; its tests will be skipped"
+
+demo: setup ## train, index, start the three services, recommend, stop
+	$(BIN)/marquee demo
+
+test: setup .venv-milvus/.done ## all tests but the slow ones, with coverage
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage combine -q && $(BIN)/coverage report
+
+test-slow: setup .venv-milvus/.done ## the tests that take minutes each
+	$(BIN)/python -m pytest -m slow
+
+check: setup ## lint, format, types, contract, generated code
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format -d --exit-code
+	cd protos && ../$(BIN)/buf breaking --against released.binpb
+	cd protos && ../$(BIN)/python generate.py --check
+
+fmt: setup ## rewrite the code in the agreed format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+	cd protos && ../$(BIN)/buf format -w
+
+gen: setup ## make protos/gen anew from the .proto files
+	cd protos && ../$(BIN)/python generate.py
+
+contract-release: setup ## accept today's contract as what `make check` compares with
+	cd protos && ../$(BIN)/buf build -o released.binpb
+
+COMPILE := ../$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-unsafe \
+	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
+pins: setup ## compile requirements/*.in into hashed pins; every image gets dev.txt's versions
+	cd requirements && $(COMPILE) -o dev.txt dev.in
+	cd requirements && for name in build gateway search embedder training; do \
+		cp dev.txt $$name.txt && $(COMPILE) -o $$name.txt $$name.in || exit 1; done
+	cd requirements && $(COMPILE) -o milvus-server.txt milvus-server.in
+
+clean: ## remove what the targets made, the environments included
+	rm -rf $(VENV) .venv-milvus build .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,1 @@
+"""The embedder: users and movies in, vectors out."""

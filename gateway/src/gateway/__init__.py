@@ -1,0 +1,1 @@
+"""The gateway: one Recommend composed of the embedder and the search service."""

@@ -1,0 +1,1 @@
+"""What a feature is, and what training hands to serving."""

@@ -1,0 +1,1 @@
+"""How a gRPC process is run in Marquee: server, client, errors, settings, telemetry, coalescer."""

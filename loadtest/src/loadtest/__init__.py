@@ -1,0 +1,1 @@
+"""The load-testing kit behind marquee bench."""

@@ -1,0 +1,1 @@
+"""The search service: movie vectors in Milvus, inner-product searches."""

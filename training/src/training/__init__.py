@@ -1,0 +1,1 @@
+"""Trains the fusion recommendation model on MovieLens and exports its bundle."""
