@@ -62,7 +62,7 @@ COMPILE := ../$(BIN)/pip-compile -q --generate-hashes --strip-extras --allow-uns
 	--no-emit-index-url --no-emit-find-links --no-emit-trusted-host
 pins: setup ## compile requirements/*.in into hashed pins; every image gets dev.txt's versions
 	cd requirements && $(COMPILE) -o dev.txt dev.in
-	cd requirements && for name in build gateway search embedder training; do \
+	cd requirements && for name in build gateway search embedder training jobs; do \
 		cp dev.txt $$name.txt && $(COMPILE) -o $$name.txt $$name.in || exit 1; done
 	cd requirements && $(COMPILE) -o milvus-server.txt milvus-server.in
 
