@@ -1,0 +1,248 @@
+"""Settings from the command line: a flag wins over its environment variable, that over the default.
+
+Every setting has one name in three spellings: the field `log_level`, the flag `--log-level` and,
+with the prefix of its class, the variable `MARQUEE_EMBEDDER_LOG_LEVEL`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import types
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, get_origin
+
+from pydantic import BaseModel, ByteSize, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+from pydantic_settings import BaseSettings
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+_MIB = 1 << 20
+
+REQUIRED = PydanticUndefined
+"""Default of a setting that has none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """One thing that can be set."""
+
+    path: tuple[str, ...]
+    """Names of the fields that lead to it, as in `("search", "target")`."""
+    env: str
+    """Environment variable."""
+    default: object
+    """What it is when nobody sets it, or `REQUIRED`."""
+    description: str
+    kind: str
+    """What a value looks like, for people: `integer`, `path`, `json|text`."""
+    optional: bool
+    """Whether `none` is a value."""
+
+    @property
+    def name(self) -> str:
+        """The field's name, with those that lead to it: `search_target`."""
+        return "_".join(self.path)
+
+    @property
+    def flag(self) -> str:
+        """Command line flag."""
+        return "--" + self.name.replace("_", "-")
+
+
+def load(cls: type[Settings], argv: Sequence[str] | None = None) -> Settings:
+    """Return the settings of a process, or end it.
+
+    Flags that nobody knows, variables of the prefix that nobody knows, values out of range and
+    contradictions end it with status 2 and one line on stderr; `-h` and `--print-config` end it
+    with status 0.
+
+    Args:
+        cls: The service's settings class.
+        argv: Arguments without the program's name; the process's own by default.
+    """
+    settings = describe(cls)
+    program = cls.__module__.partition(".")[0]
+    parser = _parser(settings, program)
+    arguments = vars(parser.parse_args(argv))
+    print_config = arguments.pop("print_config")
+    flags = {
+        setting.path: arguments[setting.name] for setting in settings if setting.name in arguments
+    }
+    variables = _variables(cls)
+    known = {setting.env for setting in settings}
+    if unknown := sorted(variables - known):
+        parser.error(f"unknown environment variable {', '.join(unknown)}")
+    try:
+        loaded = cls(**_nest(flags))
+    except ValidationError as error:
+        parser.error(_explain(error, settings))
+    if print_config:
+        rows = {
+            setting.name: {
+                "value": _printable(_get(loaded, setting.path)),
+                "source": "flag"
+                if setting.path in flags
+                else "environment"
+                if setting.env in variables
+                else "default",
+            }
+            for setting in settings
+        }
+        print(json.dumps(rows, indent=2))  # noqa: T201 - the answer that was asked for
+        raise SystemExit(0)
+    return loaded
+
+
+def describe(cls: type[BaseSettings]) -> list[Setting]:
+    """Return all that can be set in a class, nested models unfolded, base class first."""
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    return [
+        Setting(
+            path=path,
+            env=prefix + "_".join(path).upper(),
+            default=default,
+            description=" ".join((field.description or "").split()),
+            kind=_kind(field.annotation),
+            optional=type(None) in get_args(field.annotation),
+        )
+        for path, field, default in _leaves(cls)
+    ]
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        print(f"{self.prog}: {message}", file=sys.stderr)  # noqa: T201 - before there are logs
+        raise SystemExit(2)
+
+
+def _parser(settings: Sequence[Setting], program: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
+        description="Every flag can also be given as the environment variable named with it.",
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.add_argument(
+        "--print-config",
+        action="store_true",
+        default=False,
+        help="print the settings in effect and where each comes from as JSON, and exit",
+    )
+    for setting in settings:
+        default = "required" if setting.default is REQUIRED else f"default {show(setting.default)}"
+        text = f"{setting.description} [{default}; {setting.env}]".replace("%", "%%")
+        if setting.kind == "boolean":
+            action = argparse.BooleanOptionalAction
+            parser.add_argument(setting.flag, dest=setting.name, action=action, help=text)
+        else:
+            metavar = setting.kind.upper() if "|" not in setting.kind else f"{{{setting.kind}}}"
+            convert = _none_or_text if setting.optional else str
+            parser.add_argument(
+                setting.flag, dest=setting.name, metavar=metavar, type=convert, help=text
+            )
+    return parser
+
+
+def _none_or_text(value: str) -> str | None:
+    return None if value == "none" else value
+
+
+def show(value: object) -> str:
+    """Return a value in the spelling in which it is set."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case ByteSize() if value and value % _MIB == 0:
+            return f"{value // _MIB}MiB"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
+
+
+def _leaves(
+    model: type[BaseModel], path: tuple[str, ...] = (), defaults: BaseModel | None = None
+) -> Iterator[tuple[tuple[str, ...], FieldInfo, object]]:
+    for name, field in model.model_fields.items():
+        default = (
+            getattr(defaults, name) if defaults else field.get_default(call_default_factory=True)
+        )
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            nested = default if isinstance(default, BaseModel) else None
+            yield from _leaves(field.annotation, (*path, name), nested)
+        else:
+            yield (*path, name), field, default
+
+
+_KINDS = {
+    bool: "boolean",
+    int: "integer",
+    float: "number",
+    str: "text",
+    ByteSize: "size",
+    Path: "path",
+    SecretStr: "secret",
+}
+
+
+def _kind(annotation: Any) -> str:
+    if get_origin(annotation) in (Union, types.UnionType):
+        (annotation,) = (part for part in get_args(annotation) if part is not type(None))
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
+    if get_origin(annotation) is Literal:
+        return "|".join(map(str, get_args(annotation)))
+    return _KINDS[annotation]
+
+
+def _variables(cls: type[BaseSettings]) -> set[str]:
+    prefix = str(cls.model_config.get("env_prefix", ""))
+    return {name.upper() for name in os.environ if prefix and name.upper().startswith(prefix)}
+
+
+def _nest(flags: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
+    """Turn `{("search", "target"): x}` into `{"search": {"target": x}}`."""
+    nested: dict[str, Any] = {}
+    for path, value in flags.items():
+        inner = nested
+        for name in path[:-1]:
+            inner = inner.setdefault(name, {})
+        inner[path[-1]] = value
+    return nested
+
+
+def _explain(error: ValidationError, settings: Sequence[Setting]) -> str:
+    by_path = {setting.path: setting for setting in settings}
+    reasons = []
+    for problem in error.errors(include_url=False):
+        path = tuple(map(str, problem["loc"]))
+        reason = problem["msg"].removeprefix("Value error, ")
+        setting = by_path.get(path)
+        if setting is None:  # a contradiction between several
+            reasons.append(": ".join([*path, reason]))
+        elif problem["type"] == "missing":
+            reasons.append(f"{setting.flag} is required (or {setting.env})")
+        else:
+            given = "" if setting.kind == "secret" else f", not {str(problem['input'])!r}"
+            reason = reason[:1].lower() + reason[1:]
+            reasons.append(f"{setting.flag} ({setting.env}): {reason}{given}")
+    return "; ".join(reasons)
+
+
+def _get(loaded: object, path: Sequence[str]) -> object:
+    for name in path:
+        loaded = getattr(loaded, name)
+    return loaded
+
+
+def _printable(value: object) -> object:
+    return value if value is None or isinstance(value, bool | int | float) else str(value)
