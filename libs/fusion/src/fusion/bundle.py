@@ -1,0 +1,293 @@
+"""The fusion bundle: all that training hands to serving, in one folder.
+
+    manifest.json      what the model is: `Manifest`
+    features.json      the `FeatureEncoder`: vocabularies and title length
+    user.json  user.pdiparams  movie.json  movie.pdiparams
+                       the towers, Paddle inference models; opaque here
+    golden.json  golden_users.npy  golden_movies.npy
+                       raw records and the vectors that the model gave for them
+    SHA256SUMS         checksum of every other file; `sha256sum -c SHA256SUMS` reads it
+
+A bundle is written at once or not at all, and never changed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.features import FeatureEncoder
+from fusion.manifest import Description, Manifest
+from fusion.records import Movie, User
+
+TOLERANCE = 1e-5
+"""Largest difference of a coordinate between a golden vector and a live one."""
+
+MODEL_FILES = ("user.json", "user.pdiparams", "movie.json", "movie.pdiparams")
+
+_MANIFEST, _FEATURES, _SUMS = "manifest.json", "features.json", "SHA256SUMS"
+_GOLDEN, _GOLDEN_USERS, _GOLDEN_MOVIES = "golden.json", "golden_users.npy", "golden_movies.npy"
+_CONTENT_FILES = (*MODEL_FILES, _FEATURES, _GOLDEN, _GOLDEN_USERS, _GOLDEN_MOVIES)
+
+Vectors = NDArray[np.float32]
+
+
+class BundleError(Exception):
+    """A bundle cannot be used or written; the message is a sentence: which file, and why."""
+
+
+@dataclass(frozen=True)
+class Golden:
+    """Records and the vectors that the model gave for them when it was exported.
+
+    Attributes:
+        users: Raw records, attributes unknown in every combination among them.
+        movies: Likewise.
+        user_vectors: float32 [len(users), dimension].
+        movie_vectors: float32 [len(movies), dimension].
+    """
+
+    users: tuple[User, ...]
+    movies: tuple[Movie, ...]
+    user_vectors: Vectors
+    movie_vectors: Vectors
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose every file has been checked.
+
+    Attributes:
+        path: Its folder.
+        manifest: What the model is.
+        encoder: Makes records into inputs of the towers.
+        golden: What the towers must answer.
+    """
+
+    path: Path
+    manifest: Manifest
+    encoder: FeatureEncoder
+    golden: Golden
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Reads a bundle and checks every file of it.
+
+        Raises:
+            BundleError: The bundle is missing, partial, damaged, of something else, or of a
+                format that this version does not know.
+        """
+        manifest = _read_manifest(path)
+        sums = _read_sums(path)
+        for name, expected in sums.items():
+            if _sha256(path, name) != expected:
+                raise BundleError(f"{path / name} is damaged: its SHA-256 is not that of {_SUMS}.")
+        version = _version(manifest, sums)
+        if manifest.version != version:
+            raise BundleError(
+                f"{path / _MANIFEST} names version {manifest.version!r}, but the content of the "
+                f"bundle is version {version!r}."
+            )
+        try:
+            encoder = FeatureEncoder.from_dict(_read_json(path, _FEATURES))
+        except ValueError as error:
+            raise BundleError(f"{path / _FEATURES} holds no feature encoder: {error}.") from error
+        return cls(path, manifest, encoder, _read_golden(path, manifest.dimension))
+
+    def tower(self, name: str) -> tuple[Path, Path]:
+        """Program and parameters of the Paddle inference model of a tower: "user" or "movie"."""
+        return self.path / f"{name}.json", self.path / f"{name}.pdiparams"
+
+    def verify_golden(
+        self,
+        embed_users: Callable[[Sequence[User]], Vectors],
+        embed_movies: Callable[[Sequence[Movie]], Vectors],
+    ) -> None:
+        """Sees that a live model gives the golden vectors, within `TOLERANCE`.
+
+        Args:
+            embed_users: From raw records to float32 [n, dimension], all the way that a request
+                goes.
+            embed_movies: Likewise.
+
+        Raises:
+            BundleError: A vector differs; the message names the record.
+        """
+        golden = self.golden
+        _compare("user", golden.users, golden.user_vectors, embed_users(golden.users))
+        _compare("movie", golden.movies, golden.movie_vectors, embed_movies(golden.movies))
+
+
+def write_bundle(
+    path: Path,
+    *,
+    description: Description,
+    encoder: FeatureEncoder,
+    models: Path,
+    golden: Golden,
+) -> Manifest:
+    """Writes a bundle next to its place and moves it there when it is whole.
+
+    Args:
+        path: Folder to make. A bundle that is there already is replaced.
+        description: What the model is.
+        encoder: The one that the model was trained with.
+        models: Folder that holds `MODEL_FILES`.
+        golden: Records and the vectors that these models give for them.
+
+    Returns:
+        The manifest, with the version.
+
+    Raises:
+        BundleError: Something that is not a bundle is in the way, or a model file is missing.
+    """
+    if path.exists() and not (path / _MANIFEST).is_file():
+        raise BundleError(f"{path} is there already and is not a bundle, so it is not replaced.")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
+        draft = Path(scratch) / "bundle"
+        draft.mkdir()
+        for name in MODEL_FILES:
+            if not (models / name).is_file():
+                raise BundleError(f"{models / name} is missing.")
+            shutil.copyfile(models / name, draft / name)
+        _write_json(draft / _FEATURES, encoder.to_dict())
+        records = {
+            "users": [asdict(user) for user in golden.users],
+            "movies": [asdict(movie) for movie in golden.movies],
+        }
+        _write_json(draft / _GOLDEN, records)
+        np.save(draft / _GOLDEN_USERS, golden.user_vectors.astype("<f4"), allow_pickle=False)
+        np.save(draft / _GOLDEN_MOVIES, golden.movie_vectors.astype("<f4"), allow_pickle=False)
+        sums = {name: _sha256(draft, name) for name in _CONTENT_FILES}
+        manifest = Manifest(**asdict(description), version=_version(description, sums))
+        _write_json(draft / _MANIFEST, manifest.to_dict())
+        sums[_MANIFEST] = _sha256(draft, _MANIFEST)
+        lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
+        (draft / _SUMS).write_text("".join(lines))
+        Bundle.load(draft)  # what cannot be read back must not take the place of what can
+        if path.exists():
+            path.rename(Path(scratch) / "old")
+        draft.rename(path)
+    return manifest
+
+
+def _version(description: Description, sums: Mapping[str, str]) -> str:
+    meaning = [
+        description.name,
+        description.objective,
+        description.dimension,
+        description.metric,
+        description.score_scale,
+        [[name, sums[name]] for name in _CONTENT_FILES],
+    ]
+    return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:12]
+
+
+def _read_manifest(path: Path) -> Manifest:
+    if not path.is_dir():
+        raise BundleError(f"{path} is missing or not a folder, so there is no bundle.")
+    try:
+        return Manifest.from_dict(_read_json(path, _MANIFEST))
+    except ValueError as error:
+        raise BundleError(f"{path / _MANIFEST} {error}.") from error
+
+
+def _read_sums(path: Path) -> dict[str, str]:
+    sums = {}
+    for line in _read_bytes(path, _SUMS).decode(errors="replace").splitlines():
+        digest, _, name = line.partition("  ")
+        sums[name] = digest
+    expected = {*_CONTENT_FILES, _MANIFEST}
+    # Exact equality, so that no line can lead to a file outside the folder.
+    if sums.keys() != expected:
+        names = ", ".join(sorted(sums.keys() ^ expected))
+        raise BundleError(f"{path / _SUMS} is damaged: it lacks or should not have {names}.")
+    return sums
+
+
+def _read_golden(path: Path, dimension: int) -> Golden:
+    try:
+        content = _read_json(path, _GOLDEN)
+        users = tuple(User(**record) for record in content["users"])
+        movies = tuple(
+            Movie(**{**record, "genres": tuple(record["genres"])}) for record in content["movies"]
+        )
+    except (KeyError, TypeError) as error:
+        raise BundleError(f"{path / _GOLDEN} holds no golden records: {error!r}.") from error
+    if not users or not movies:
+        raise BundleError(f"{path / _GOLDEN} holds no golden records, so nothing can be verified.")
+    return Golden(
+        users,
+        movies,
+        _read_vectors(path, _GOLDEN_USERS, (len(users), dimension)),
+        _read_vectors(path, _GOLDEN_MOVIES, (len(movies), dimension)),
+    )
+
+
+def _read_vectors(path: Path, name: str, shape: tuple[int, int]) -> Vectors:
+    try:
+        vectors = np.load(path / name, allow_pickle=False)
+    except (ValueError, OSError, EOFError) as error:
+        raise BundleError(f"{path / name} is not a numpy array: {error}.") from error
+    if vectors.shape != shape or vectors.dtype != np.float32:
+        raise BundleError(
+            f"{path / name} is {vectors.dtype} {list(vectors.shape)} where float32 {list(shape)} "
+            "was to be expected."
+        )
+    if not np.isfinite(vectors).all():
+        raise BundleError(f"{path / name} holds values that are not finite.")
+    return vectors  # type: ignore[no-any-return]  # np.load promises nothing
+
+
+def _read_json(path: Path, name: str) -> Any:
+    try:
+        return json.loads(_read_bytes(path, name))
+    except ValueError as error:
+        raise BundleError(f"{path / name} is damaged: it is not JSON ({error}).") from error
+
+
+def _read_bytes(path: Path, name: str) -> bytes:
+    try:
+        return (path / name).read_bytes()
+    except FileNotFoundError:
+        raise BundleError(f"{path / name} is missing.") from None
+    except OSError as error:
+        raise BundleError(f"{path / name} cannot be read: {error.strerror}.") from error
+
+
+def _write_json(path: Path, content: object) -> None:
+    text = json.dumps(content, indent=1, ensure_ascii=False, allow_nan=False)
+    path.write_text(text + "\n", encoding="utf-8")
+
+
+def _sha256(path: Path, name: str) -> str:
+    return hashlib.sha256(_read_bytes(path, name)).hexdigest()
+
+
+def _compare(
+    kind: str, records: Sequence[User | Movie], expected: Vectors, actual: Vectors
+) -> None:
+    if actual.shape != expected.shape:
+        raise BundleError(
+            f"The golden {kind}s gave vectors of shape {list(actual.shape)}, not "
+            f"{list(expected.shape)}."
+        )
+    difference = np.abs(actual - expected).max(axis=1)
+    # Written so that NaN counts as a difference.
+    bad = np.flatnonzero(~(difference <= TOLERANCE))
+    if bad.size:
+        row = int(bad[0])
+        raise BundleError(
+            f"{bad.size} of {len(records)} golden {kind} vectors do not come out of the live model;"
+            f" the first is {records[row]}, off by {difference[row]:.2g} (limit {TOLERANCE:g})."
+        )

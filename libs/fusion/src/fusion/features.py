@@ -1,0 +1,221 @@
+"""The one way in which a record becomes the numbers of a tower; training and serving call it."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.records import (
+    AGE_BUCKETS,
+    GENDERS,
+    OCCUPATIONS,
+    Movie,
+    RecordError,
+    User,
+    age_bucket,
+    check_movie,
+    check_user,
+)
+from fusion.vocabulary import UNKNOWN, Vocabulary
+
+Features = dict[str, NDArray[Any]]
+"""Inputs of a tower by name; the first axis of each is the batch."""
+
+TITLE_LENGTH = 16
+"""Words of a title that the model reads; the longest title of MovieLens-1M has 15."""
+
+_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+class Encoded(NamedTuple):
+    """A batch, ready for its tower.
+
+    Attributes:
+        features: Inputs by name, see `FeatureEncoder`.
+        unknown_rows: Rows, ascending, whose id was given but is not in the vocabulary; they are
+            encoded as having none.
+    """
+
+    features: Features
+    unknown_rows: list[int]
+
+
+@dataclass(frozen=True)
+class Vocabularies:
+    """One vocabulary for each attribute.
+
+    Attributes:
+        user_id: Ids of the users that the model was trained on.
+        gender: "F" and "M".
+        age: First years of the age buckets.
+        occupation: Codes.
+        movie_id: Ids of the catalogue that the model was trained on.
+        genre: Names.
+        title_word: Words, as `words` makes them.
+    """
+
+    user_id: Vocabulary[int]
+    gender: Vocabulary[str]
+    age: Vocabulary[int]
+    occupation: Vocabulary[int]
+    movie_id: Vocabulary[int]
+    genre: Vocabulary[str]
+    title_word: Vocabulary[str]
+
+    @classmethod
+    def of(
+        cls, users: Iterable[User], movies: Iterable[Movie], *, min_word_count: int = 2
+    ) -> Vocabularies:
+        """The vocabularies of a data set; the same records in any order give the same ones.
+
+        Args:
+            users: All of them.
+            movies: The catalogue.
+            min_word_count: Titles that a word must occur in. What stands in one title alone tells
+                a model nothing about another movie.
+        """
+        movies = list(movies)
+        counts = Counter(word for movie in movies for word in set(words(movie.title)))
+        return cls(
+            user_id=Vocabulary(sorted({u.user_id for u in users if u.user_id is not None})),
+            gender=Vocabulary(GENDERS),
+            age=Vocabulary(AGE_BUCKETS),
+            occupation=Vocabulary(range(len(OCCUPATIONS))),
+            movie_id=Vocabulary(sorted({m.movie_id for m in movies if m.movie_id is not None})),
+            genre=Vocabulary(sorted({genre for movie in movies for genre in movie.genres})),
+            title_word=Vocabulary(sorted(w for w, n in counts.items() if n >= min_word_count)),
+        )
+
+    def sizes(self) -> dict[str, int]:
+        """Entries of each vocabulary by its name, the unknown entry included."""
+        return {field.name: len(getattr(self, field.name)) for field in fields(self)}
+
+
+class FeatureEncoder:
+    """Turns records into the inputs of the towers.
+
+    Users: `user_id`, `gender`, `age`, `occupation`, int64 of shape [n], indices into their
+    vocabularies. Movies: `movie_id`, int64 [n]; `genres`, float32 [n, len(vocabularies.genre)],
+    1 for each genre that the movie has, or 1 in column 0 if none is known; `title`, int64
+    [n, title_length], word indices, 0 where there is no word or none that is known.
+
+    Args:
+        vocabularies: Of the data set that the model is trained on.
+        title_length: Words of a title that are kept.
+    """
+
+    def __init__(self, vocabularies: Vocabularies, title_length: int = TITLE_LENGTH) -> None:
+        if title_length < 1:
+            raise ValueError("a title has room for at least one word")
+        self.vocabularies = vocabularies
+        self.title_length = title_length
+
+    def users(self, users: Sequence[User]) -> Encoded:
+        """Encodes a batch of users; an empty batch gives empty arrays.
+
+        Raises:
+            RecordError: A record holds a value without meaning; the error knows row and field.
+        """
+        known = self.vocabularies
+        rows, unknown_rows = [], []
+        for row, user in enumerate(users):
+            try:
+                check_user(user)
+            except RecordError as error:
+                raise RecordError(error.field, error.reason, row) from None
+            index = known.user_id.index(user.user_id)
+            if index == UNKNOWN and user.user_id is not None:
+                unknown_rows.append(row)
+            age = None if user.age is None else age_bucket(user.age)
+            rows.append(
+                (
+                    index,
+                    known.gender.index(user.gender),
+                    known.age.index(age),
+                    known.occupation.index(user.occupation),
+                )
+            )
+        # One conversion for the batch: numpy's element access costs more than all of the above.
+        table = np.array(rows, dtype=np.int64).reshape(-1, 4).T
+        names = ("user_id", "gender", "age", "occupation")
+        return Encoded(
+            {name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=True)},
+            unknown_rows,
+        )
+
+    def movies(self, movies: Sequence[Movie]) -> Encoded:
+        """Encodes a batch of movies; an empty batch gives empty arrays.
+
+        Raises:
+            RecordError: A record holds a value without meaning, or a genre that is not in the
+                vocabulary; the error knows row and field.
+        """
+        known = self.vocabularies
+        ids = np.zeros(len(movies), dtype=np.int64)
+        genres = np.zeros((len(movies), len(known.genre)), dtype=np.float32)
+        titles = np.zeros((len(movies), self.title_length), dtype=np.int64)
+        unknown_rows = []
+        for row, movie in enumerate(movies):
+            try:
+                check_movie(movie)
+                columns = self._genre_columns(movie)
+            except RecordError as error:
+                raise RecordError(error.field, error.reason, row) from None
+            ids[row] = known.movie_id.index(movie.movie_id)
+            if ids[row] == UNKNOWN and movie.movie_id is not None:
+                unknown_rows.append(row)
+            genres[row, columns] = 1.0
+            title = [known.title_word.index(word) for word in words(movie.title)]
+            title = title[: self.title_length]
+            titles[row, : len(title)] = title
+        return Encoded({"movie_id": ids, "genres": genres, "title": titles}, unknown_rows)
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that makes this encoder, as JSON values; `from_dict` is the way back."""
+        named = {f.name: getattr(self.vocabularies, f.name) for f in fields(self.vocabularies)}
+        return {
+            "title_length": self.title_length,
+            "vocabularies": {name: list(known.values) for name, known in named.items()},
+        }
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> FeatureEncoder:
+        """The encoder that `to_dict` wrote.
+
+        Raises:
+            ValueError: Something is missing or of another kind.
+        """
+        try:
+            named = content["vocabularies"]
+            known = {field.name: Vocabulary(named[field.name]) for field in fields(Vocabularies)}
+            return cls(Vocabularies(**known), content["title_length"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"no encoder can be made of it: {error!r}") from error
+
+    def _genre_columns(self, movie: Movie) -> list[int]:
+        columns = []
+        for genre in movie.genres:
+            column = self.vocabularies.genre.index(genre)
+            if column == UNKNOWN:
+                names = ", ".join(self.vocabularies.genre.values)
+                raise RecordError("genres", f"{genre!r} is not a genre of this model: {names}")
+            columns.append(column)
+        return columns or [UNKNOWN]
+
+
+def words(title: str) -> list[str]:
+    """The words of a title, in lower case: "Schindler's List" → ["schindler's", "list"].
+
+    Digits belong to words; compatibility forms, typographic apostrophes and accents are undone,
+    so that "Café" and "cafe" are one word however they were typed.
+    """
+    plain = unicodedata.normalize("NFKD", title.replace("\u2019", "'"))
+    plain = "".join(char for char in plain if not unicodedata.combining(char))
+    return _WORD.findall(plain.casefold())
