@@ -145,6 +145,8 @@ class ServerSettings(BaseSettings):
     """Which calls get a record; `all` costs CPU on every call, the metrics count them anyway."""
     otlp_endpoint: str | None = None
     """Collector that traces are sent to, as in `http://localhost:4317`; needs rpckit[otel]."""
+    trace_sample_ratio: float = Field(1.0, ge=0, le=1)
+    """Share of the traces begun here that are recorded; a caller's choice stands."""
 
     @model_validator(mode="after")
     def _agree(self) -> Self:

@@ -1,0 +1,151 @@
+"""What a process tells about itself: metrics on an HTTP port of their own, and traces.
+
+A `Telemetry` is made once in `rpckit.server.run` and handed to whatever measures; it hands out
+recorders that are bound to their labels, to be kept and called on the event loop's thread.
+"""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from importlib.metadata import version
+from typing import Self
+
+import grpc
+from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
+from prometheus_client.gc_collector import GCCollector
+
+from rpckit import metrics
+from rpckit.errors import StartupError
+from rpckit.instruments import Counter, Definition, Instruments
+from rpckit.recorders import CacheRecorder, ClientRecorder, QueueRecorder, RpcRecorder, Stage
+from rpckit.settings import ServerSettings
+from rpckit.tracing import Span, TraceContext, Tracer, Untraced
+
+__all__ = ["ClientRecorder", "QueueRecorder", "RpcRecorder", "Stage", "Telemetry", "TraceContext"]
+
+
+class Telemetry:
+    """The metrics and the tracer of one process."""
+
+    def __init__(self, program: str, tracer: Tracer | None = None) -> None:
+        """Measure a program; nothing is served or sent yet.
+
+        Args:
+            program: Its name, as in `embedder_service`.
+            tracer: Records spans; none are recorded by default.
+        """
+        self.registry = CollectorRegistry()
+        self.tracer = tracer or Untraced()
+        self.metrics_port: int | None = None
+        """Port of the metrics' HTTP server, while there is one."""
+        self._instruments = Instruments(metrics.METRICS)
+        self.registry.register(self._instruments)
+        ProcessCollector(registry=self.registry)
+        GCCollector(registry=self.registry)
+        self.info(
+            metrics.BUILD_INFO,
+            program,
+            version("marquee-rpckit"),
+            platform.python_version(),
+            grpc.__version__,
+        )
+
+    @classmethod
+    @contextmanager
+    def open(cls, program: str, settings: ServerSettings) -> Iterator[Self]:
+        """Serve metrics and send traces as the settings say, until the context is left.
+
+        Raises:
+            StartupError: The metrics port is taken, or tracing is asked for but not installed.
+        """
+        with _tracer(program, settings) as tracer:
+            telemetry = cls(program, tracer)
+            with telemetry._serve_metrics(settings.metrics_host, settings.metrics_port):
+                yield telemetry
+
+    def rpc(self, method: str) -> RpcRecorder:
+        """Return the recorder of a method that this process serves."""
+        return RpcRecorder(self._instruments, method)
+
+    def server_span(self, method: str, trace: TraceContext) -> Span:
+        """Begin the span of a call that arrived."""
+        return self.tracer.server(method, trace)
+
+    def admission(self, in_flight: Callable[[], int], limit: int) -> None:
+        """Publish how many calls are under way, read at each scrape, and how many may be."""
+        self._instruments.gauge(metrics.RPC_IN_FLIGHT).source = in_flight
+        self._instruments.gauge(metrics.RPC_LIMIT).set(limit)
+
+    def client(self, method: str) -> ClientRecorder:
+        """Return the recorder of calls to a method of another service."""
+        return ClientRecorder(self._instruments, self.tracer, method)
+
+    def coalescer(self, name: str) -> QueueRecorder:
+        """Return the observer of a coalescer."""
+        return QueueRecorder(self._instruments, name)
+
+    def stage(self, name: str) -> Stage:
+        """Return the recorder of a kind of work, such as `paddle_predict`."""
+        return Stage(self._instruments, self.tracer, name)
+
+    def cache(self, name: str) -> CacheRecorder:
+        """Return the recorder of a cache's hits and misses."""
+        return CacheRecorder(self._instruments, name)
+
+    def fallback(self, kind: str) -> Counter:
+        """Return the counter of answers that were less than asked for."""
+        return self._instruments.counter(metrics.FALLBACKS, kind)
+
+    def ready(self, service: str, ready: bool) -> None:
+        """Publish a service's readiness."""
+        self._instruments.gauge(metrics.READY, service).set(ready)
+
+    def model(self, *, name: str, version: str, objective: str, dimension: int) -> None:
+        """Publish which model is loaded."""
+        self.info(metrics.MODEL_INFO, name, version, objective, str(dimension))
+
+    def index(self, *, name: str, model_version: str, movies: int) -> None:
+        """Publish which index answers and how many movies it holds."""
+        self.info(metrics.INDEX_INFO, name, model_version)
+        self._instruments.gauge(metrics.INDEX_MOVIES).set(movies)
+
+    def info(self, definition: Definition, *labels: str) -> None:
+        """Publish facts as the labels of a gauge of 1, in place of what was said before."""
+        self._instruments.info(definition, *labels)
+
+    @contextmanager
+    def _serve_metrics(self, host: str, port: int | None) -> Iterator[None]:
+        if port is None:
+            yield
+            return
+        try:
+            server, thread = start_http_server(port, host, self.registry)
+        except OSError as error:
+            reason = error.strerror or error
+            raise StartupError(f"cannot serve metrics on {host}:{port}: {reason}") from None
+        self.metrics_port = server.server_port
+        try:
+            yield
+        finally:
+            server.shutdown()
+            server.server_close()
+            thread.join()
+            self.metrics_port = None
+
+
+@contextmanager
+def _tracer(program: str, settings: ServerSettings) -> Iterator[Tracer]:
+    if settings.otlp_endpoint is None:
+        yield Untraced()
+        return
+    try:
+        # An extra: a process that records no spans should neither need nor load it.
+        from rpckit.otel import exporting
+    except ImportError:
+        raise StartupError(
+            "otlp_endpoint needs OpenTelemetry: pip install 'marquee-rpckit[otel]'"
+        ) from None
+    with exporting(program, settings.otlp_endpoint, settings.trace_sample_ratio) as tracer:
+        yield tracer
