@@ -1,0 +1,64 @@
+"""Runs the embedder: `python -m embedder_service`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from fusion.bundle import Bundle, BundleError
+from marquee.embedder.v1 import embedder_pb2
+from rpckit.dispatch import Mount
+from rpckit.errors import StartupError
+from rpckit.server import run
+from rpckit.settings import load
+from rpckit.telemetry import Telemetry
+
+from embedder_service.embed import TowerQueue
+from embedder_service.encoder import KINDS, PaddleEncoder
+from embedder_service.servicer import EmbedderServicer
+from embedder_service.settings import EmbedderSettings
+
+
+@asynccontextmanager
+async def wire(settings: EmbedderSettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
+    """Load the bundle and put the queues and the servicer over it."""
+    try:
+        bundle = Bundle.load(settings.bundle)
+    except BundleError as error:
+        raise StartupError(str(error)) from error
+    encoder = PaddleEncoder(bundle)
+    users, movies = (
+        TowerQueue(
+            encoder,
+            kind,
+            max_batch=settings.max_batch,
+            max_queue=settings.max_queue,
+            telemetry=telemetry,
+        )
+        for kind in KINDS
+    )
+    manifest = bundle.manifest
+    telemetry.model(
+        name=manifest.name,
+        version=manifest.version,
+        objective=manifest.objective,
+        dimension=manifest.dimension,
+    )
+    service = embedder_pb2.DESCRIPTOR.services_by_name["EmbedderService"]
+    try:
+        servicer = EmbedderServicer(bundle, users, movies, max_batch=settings.max_batch)
+        yield [Mount(service, servicer, ready=encoder.check)]
+    finally:
+        await users.close()
+        await movies.close()
+        encoder.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; return the exit code."""
+    return run("embedder_service", load(EmbedderSettings, argv), wire)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

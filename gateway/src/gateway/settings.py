@@ -1,0 +1,24 @@
+"""What can be set about the gateway."""
+
+from __future__ import annotations
+
+from pydantic import Field
+from pydantic_settings import SettingsConfigDict
+from rpckit.settings import ClientSettings, Port, ServerSettings
+
+
+class GatewaySettings(ServerSettings):
+    """Settings of the gateway."""
+
+    model_config = SettingsConfigDict(env_prefix="MARQUEE_GATEWAY_")
+
+    port: Port = 50050
+    """Port of the gRPC server; 0 takes any free one."""
+    embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051")
+    search: ClientSettings = ClientSettings(target="127.0.0.1:50052")
+    max_batch: int = Field(64, ge=1, le=1024)
+    """Requests that travel together at most; 1 switches batches off."""
+    max_in_flight: int = Field(2, ge=1)
+    """Batches under way at once; requests wait while all are."""
+    max_queue: int = Field(1024, ge=0)
+    """Requests that may wait for a batch; more are refused with RESOURCE_EXHAUSTED."""

@@ -1,0 +1,205 @@
+"""What happens around every handler: admission, identity, deadline, errors, measurement.
+
+A host (`rpckit.grpcio_host`) hands over the bytes and the metadata of a call and gets back bytes or
+a `ServiceError`; so neither servicers nor this module know what listens on the socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.message import DecodeError, Message
+from google.protobuf.message_factory import GetMessageClass
+
+from rpckit.call import Call
+from rpckit.errors import (
+    DeadlineError,
+    InternalError,
+    InvalidRequestError,
+    OverloadedError,
+    ServiceError,
+)
+from rpckit.logs import AccessLog
+from rpckit.telemetry import RpcRecorder, Telemetry, TraceContext
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Any, Call], Awaitable[Message]]
+
+
+@dataclass(frozen=True)
+class Mount:
+    """A servicer, and what its service needs to know to be run."""
+
+    service: ServiceDescriptor
+    """The service that it implements, from the generated module's DESCRIPTOR."""
+    servicer: object
+    """Has one coroutine method `(request, call) -> response` for each RPC, of the RPC's name."""
+    ready: Callable[[], Awaitable[None]]
+    """Raises NotReadyError while the service cannot answer; polled for the health service."""
+    permission: str = "read"
+    """What a caller's token must allow: `read` for the data plane, `index` for index control."""
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """One RPC, resolved once at start."""
+
+    path: str
+    handler: Handler
+    parse: Callable[[bytes], Message]
+    permission: str
+    recorder: RpcRecorder
+
+
+class Authorizer(Protocol):
+    """Decides who calls and whether it may."""
+
+    def authorize(self, metadata: Mapping[str, str | bytes], permission: str) -> str:
+        """Return the caller's name.
+
+        Raises:
+            UnauthenticatedError: No credible identity.
+            PermissionDeniedError: The identity lacks the permission.
+        """
+        ...
+
+
+class Anonymous:
+    """Lets everybody in; for servers without tokens."""
+
+    def authorize(self, metadata: Mapping[str, str | bytes], permission: str) -> str:  # noqa: ARG002
+        """Return `anonymous`."""
+        return "anonymous"
+
+
+class Dispatcher:
+    """Runs handlers with the guarantees that every Marquee RPC has."""
+
+    def __init__(
+        self,
+        mounts: Sequence[Mount],
+        *,
+        telemetry: Telemetry,
+        access_log: AccessLog,
+        authorizer: Authorizer,
+        max_concurrent: int,
+        default_deadline: float,
+        margin: float,
+    ) -> None:
+        """Resolve the methods of all mounts.
+
+        Args:
+            mounts: The services.
+            telemetry: Where calls are counted, timed and traced.
+            access_log: Where calls are logged.
+            authorizer: Who may call what.
+            max_concurrent: Calls under way beyond which new ones are refused.
+            default_deadline: Seconds that a call without a deadline gets.
+            margin: See Call.margin, in seconds.
+
+        Raises:
+            AttributeError: A servicer lacks a method of its service: a defect, found at start.
+        """
+        self._telemetry = telemetry
+        self._access_log = access_log
+        self._authorizer = authorizer
+        self._max_concurrent = max_concurrent
+        self._default_deadline = default_deadline
+        self._margin = margin
+        self._in_flight = 0
+        telemetry.admission(lambda: self._in_flight, max_concurrent)
+        self.methods = {m.path: m for mount in mounts for m in self._resolve(mount)}
+
+    @property
+    def in_flight(self) -> int:
+        """Calls under way."""
+        return self._in_flight
+
+    async def dispatch(
+        self,
+        method: Method,
+        body: bytes,
+        metadata: Mapping[str, str | bytes],
+        timeout: float | None,
+    ) -> bytes:
+        """Answer one call.
+
+        Args:
+            method: The RPC.
+            body: The serialized request.
+            metadata: The caller's metadata, keys in lower case.
+            timeout: Seconds until the caller's deadline. None: it set none.
+
+        Returns:
+            The serialized response.
+
+        Raises:
+            ServiceError: What the caller is to be told instead; never any other exception, except
+                CancelledError when the caller has gone.
+        """
+        started = time.monotonic()
+        caller = "anonymous"
+        code = "OK"
+        trace = TraceContext.from_metadata(metadata)
+        self._in_flight += 1
+        span = self._telemetry.server_span(method.path, trace)
+        try:
+            caller = self._authorizer.authorize(metadata, method.permission)
+            if self._in_flight > self._max_concurrent:
+                raise OverloadedError(
+                    f"{self._max_concurrent} calls are under way", retry_after=0.1
+                )
+            budget = self._default_deadline if timeout is None else timeout
+            if budget <= 0:
+                raise DeadlineError("the deadline had passed when the call arrived")
+            call = Call(method.path, caller, started + budget, self._margin, span.context)
+            async with asyncio.timeout_at(call.deadline):
+                response = await method.handler(_parse(method, body), call)
+            return response.SerializeToString()
+        except ServiceError as error:
+            code = error.code.name
+            raise
+        except TimeoutError:
+            code = "DEADLINE_EXCEEDED"
+            raise DeadlineError("the deadline passed before the answer was ready") from None
+        except asyncio.CancelledError:
+            code = "CANCELLED"
+            raise
+        except Exception as error:
+            code = "INTERNAL"
+            error_id = uuid.uuid4().hex[:12]
+            log.exception("defect %s in %s", error_id, method.path)
+            raise InternalError(f"internal error {error_id}") from error
+        finally:
+            self._in_flight -= 1
+            seconds = time.monotonic() - started
+            span.end(code)
+            method.recorder.record(code, seconds, caller)
+            self._access_log.write(method.path, code, seconds, caller, span.context)
+
+    def _resolve(self, mount: Mount) -> list[Method]:
+        return [
+            Method(
+                path=f"{mount.service.full_name}/{rpc.name}",
+                handler=getattr(mount.servicer, rpc.name),
+                parse=GetMessageClass(rpc.input_type).FromString,
+                permission=mount.permission,
+                recorder=self._telemetry.rpc(f"{mount.service.full_name}/{rpc.name}"),
+            )
+            for rpc in mount.service.methods
+        ]
+
+
+def _parse(method: Method, body: bytes) -> Message:
+    try:
+        return method.parse(body)
+    except DecodeError:
+        raise InvalidRequestError.of("request", "is not a valid protobuf message") from None

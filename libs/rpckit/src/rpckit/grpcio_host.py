@@ -1,0 +1,131 @@
+"""Hosts a dispatcher on grpc.aio."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+import grpc
+from grpc import aio
+from grpc_health.v1 import health, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
+from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_status import rpc_status
+
+from rpckit.dispatch import Authorizer, Dispatcher, Method
+from rpckit.errors import ServiceError, StartupError
+from rpckit.health import Health
+from rpckit.security import server_credentials
+from rpckit.settings import ServerSettings
+
+Unary = Callable[[bytes, "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
+
+
+class GrpcioHost:
+    """A grpc.aio server for one dispatcher, with health and, unless switched off, reflection."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        dispatcher: Dispatcher,
+        health_checks: Health,
+        authorizer: Authorizer,
+    ) -> None:
+        """Build the server; nothing listens yet."""
+        self._settings = settings
+        self._server = aio.server(options=server_options(settings))
+        services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
+        for method in dispatcher.methods.values():
+            service, _, rpc = method.path.partition("/")
+            handlers = services.setdefault(service, {})
+            handlers[rpc] = grpc.unary_unary_rpc_method_handler(_unary(dispatcher, method))
+        for service, handlers in services.items():
+            generic = grpc.method_handlers_generic_handler(service, handlers)
+            self._server.add_generic_rpc_handlers((generic,))
+        health_pb2_grpc.add_HealthServicer_to_server(health_checks.servicer, self._server)
+        if settings.reflection:
+            names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
+                _GuardedReflection(authorizer, names), self._server
+            )
+
+    async def start(self) -> int:
+        """Listen.
+
+        Returns:
+            The port, chosen by the system where the settings say 0.
+
+        Raises:
+            StartupError: The port is taken, or the address or a TLS file is no good.
+        """
+        settings = self._settings
+        address = f"{settings.host}:{settings.port}"
+        credentials = server_credentials(settings.tls_files())
+        try:
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
+        except RuntimeError as error:
+            raise StartupError(
+                f"cannot listen on {address}: the port is taken, or the address is not a local one"
+            ) from error
+        await self._server.start()
+        return port
+
+    async def stop(self, grace: float) -> None:
+        """Accept no more calls; end those under way after `grace` seconds at the latest."""
+        await self._server.stop(grace)
+
+
+def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
+    """Return the channel arguments of a server; its clients' are in `rpckit.channel`."""
+    return [
+        ("grpc.so_reuseport", 0),  # two processes on one port is a mistake, not a way to scale
+        ("grpc.max_receive_message_length", settings.max_receive_message_bytes),
+        ("grpc.max_send_message_length", settings.max_send_message_bytes),
+        # C-core spreads the age by ±10 %, so that connections do not all end at once
+        ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),
+        ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),
+        ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
+        ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        ("grpc.http2.max_ping_strikes", 2),
+    ]
+
+
+def _unary(dispatcher: Dispatcher, method: Method) -> Unary:
+    async def handle(request: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
+        try:
+            return await dispatcher.dispatch(
+                method, request, _metadata(context), context.time_remaining()
+            )
+        except ServiceError as error:
+            await context.abort_with_status(rpc_status.to_status(error.status()))
+            raise  # abort_with_status always raises; this tells the reader and the type checker
+
+    return handle
+
+
+def _metadata(context: aio.ServicerContext[Any, Any]) -> Mapping[str, str | bytes]:
+    return dict(context.invocation_metadata() or ())
+
+
+class _GuardedReflection(ReflectionServicer):  # type: ignore[misc]
+    """Reflection, for callers that may read."""
+
+    def __init__(self, authorizer: Authorizer, names: list[str]) -> None:
+        super().__init__(names)
+        self._authorizer = authorizer
+
+    async def ServerReflectionInfo(
+        self, request_iterator: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]
+    ) -> AsyncIterator[Any]:
+        try:
+            self._authorizer.authorize(_metadata(context), "read")
+        except ServiceError as error:
+            await context.abort_with_status(rpc_status.to_status(error.status()))
+        async for response in super().ServerReflectionInfo(request_iterator, context):
+            yield response

@@ -1,0 +1,88 @@
+"""grpc.health.v1 that follows the truth: "" is liveness, a service's full name its readiness.
+
+https://github.com/grpc/grpc/blob/master/doc/health-checking.md
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+
+from grpc_health.v1 import health_pb2
+from grpc_health.v1._async import HealthServicer
+
+from rpckit.dispatch import Mount
+from rpckit.errors import NotReadyError
+from rpckit.telemetry import Telemetry
+
+log = logging.getLogger(__name__)
+
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+
+POLL_SECONDS = 0.5
+"""Pause between two readiness checks."""
+CHECK_SECONDS = 1.0
+"""Longest that one check may take; with the pause, a change is seen within 1.5 s."""
+
+
+class Health:
+    """Keeps the health service's statuses in step with the mounts' readiness checks."""
+
+    def __init__(self, mounts: Sequence[Mount], telemetry: Telemetry) -> None:
+        """Start with every service NOT_SERVING and "" SERVING."""
+        self.servicer = HealthServicer()
+        self._mounts = mounts
+        self._telemetry = telemetry
+        self._reasons: dict[str, str | None] = {}
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Check everything once, then go on checking in the background."""
+        for mount in self._mounts:
+            await self.servicer.set(mount.service.full_name, NOT_SERVING)
+        await self._check_all()
+        self._task = asyncio.create_task(self._poll(), name="health")
+
+    async def stop(self) -> None:
+        """Let all readiness fall for good; liveness stays until the process has ended."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        for mount in self._mounts:
+            await self._set(mount, "stopping")
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(POLL_SECONDS)
+            await self._check_all()
+
+    async def _check_all(self) -> None:
+        await asyncio.gather(*(self._check(mount) for mount in self._mounts))
+
+    async def _check(self, mount: Mount) -> None:
+        reason = None
+        try:
+            async with asyncio.timeout(CHECK_SECONDS):
+                await mount.ready()
+        except NotReadyError as error:
+            reason = str(error)
+        except TimeoutError:
+            reason = f"the check took longer than {CHECK_SECONDS} s"
+        except Exception as error:
+            log.exception("readiness check of %s failed", mount.service.full_name)
+            reason = f"the check failed: {type(error).__name__}"
+        await self._set(mount, reason)
+
+    async def _set(self, mount: Mount, reason: str | None) -> None:
+        name = mount.service.full_name
+        if name in self._reasons and self._reasons[name] == reason:
+            return
+        self._reasons[name] = reason
+        if reason is None:
+            log.info("%s is ready", name)
+        else:
+            log.warning("%s is not ready: %s", name, reason)
+        self._telemetry.ready(name, reason is None)
+        await self.servicer.set(name, SERVING if reason is None else NOT_SERVING)
