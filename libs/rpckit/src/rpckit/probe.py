@@ -1,0 +1,106 @@
+"""Asks a server how it is: `python -m rpckit.probe HOST:PORT [--service NAME]`.
+
+For orchestrators that have no gRPC probe (Docker) or one that cannot do TLS (Kubernetes), and for
+jobs that wait for a server. Imports little, because it runs every few seconds beside the service.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+PAUSE_SECONDS = 0.5
+"""Between two attempts of `--wait`."""
+
+
+def check(channel: grpc.Channel, service: str, timeout: float) -> str:
+    """Ask once.
+
+    Args:
+        channel: Where the server is.
+        service: Full name of a service for its readiness, or "" for the server's liveness.
+        timeout: Longest that it may take, in seconds.
+
+    Returns:
+        The name of a `HealthCheckResponse.ServingStatus`, or the gRPC status code's with its
+        message when there was no answer.
+    """
+    request = health_pb2.HealthCheckRequest(service=service)
+    try:
+        answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
+    except grpc.RpcError as error:  # a Call as well, which grpc's types do not say
+        return f"{error.code().name}: {error.details()}"
+    return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print one line and return the exit code: 0 when the server is serving, 1 when it is not."""
+    arguments = _parser().parse_args(argv)
+    subject = " ".join(filter(None, (arguments.target, arguments.service)))
+    deadline = time.monotonic() + arguments.wait
+    try:
+        channel = _channel(arguments)
+    except OSError as error:
+        print(f"{subject}: {error}", file=sys.stderr)
+        return 1
+    with channel:
+        while True:
+            status = check(channel, arguments.service, arguments.timeout)
+            if status == "SERVING":
+                print(f"{subject}: {status}")
+                return 0
+            if time.monotonic() >= deadline:
+                print(f"{subject}: {status}", file=sys.stderr)
+                return 1
+            time.sleep(PAUSE_SECONDS)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m rpckit.probe",
+        description="Ask a gRPC server's health; exit with 0 when it is serving, 1 when it is not.",
+        allow_abbrev=False,
+    )
+    parser.add_argument("target", metavar="HOST:PORT")
+    parser.add_argument("--service", default="", help="full name; without it, the whole server")
+    parser.add_argument(
+        "--timeout", type=float, default=2.0, metavar="SECONDS", help="of one attempt [%(default)s]"
+    )
+    parser.add_argument(
+        "--wait", type=float, default=0.0, metavar="SECONDS", help="try again for so long"
+    )
+    for name, text in (
+        ("tls-ca", "PEM file of the server's authorities; without it, no TLS"),
+        ("tls-cert", "PEM file of the client's certificate"),
+        ("tls-key", "PEM file of the client's private key"),
+        ("tls-server-name", "name expected in the server's certificate"),
+    ):
+        variable = f"MARQUEE_PROBE_{name.replace('-', '_').upper()}"
+        default = os.environ.get(variable)
+        parser.add_argument(f"--{name}", default=default, help=f"{text} [{variable}]")
+    return parser
+
+
+def _channel(arguments: argparse.Namespace) -> grpc.Channel:
+    if arguments.tls_ca is None:
+        return grpc.insecure_channel(arguments.target)
+    ca, cert, key = (
+        Path(name).read_bytes() if name else None
+        for name in (arguments.tls_ca, arguments.tls_cert, arguments.tls_key)
+    )
+    options = []
+    if arguments.tls_server_name:
+        options.append(("grpc.ssl_target_name_override", arguments.tls_server_name))
+    credentials = grpc.ssl_channel_credentials(ca, key, cert)
+    return grpc.secure_channel(arguments.target, credentials, options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
