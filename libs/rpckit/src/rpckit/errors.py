@@ -38,11 +38,12 @@ class FieldViolation:
 class ServiceError(Exception):
     """An error that a caller is told about.
 
-    A subclass states the four class attributes; they are its row in docs/errors.md.
+    A subclass states the four class attributes; they are its row in docs/errors.md. (Only what is
+    relayed from another server, `rpckit.channel.RemoteError`, has its code and reason by instance.)
     """
 
-    code: ClassVar[grpc.StatusCode]
-    reason: ClassVar[str]
+    code: grpc.StatusCode
+    reason: str
     """Value of ErrorInfo.reason: stable, UPPER_SNAKE_CASE, unique."""
     when: ClassVar[str]
     """When a caller sees it."""
@@ -121,6 +122,15 @@ class OverloadedError(ServiceError):
     action = "Retry after RetryInfo.retry_delay, with backoff; add replicas if it lasts."
 
 
+class ShuttingDownError(ServiceError):
+    """The process is about to end and takes no new work."""
+
+    code = grpc.StatusCode.UNAVAILABLE
+    reason = "SHUTTING_DOWN"
+    when = "The call reached a server that is draining before it stops."
+    action = "Retry; another replica, or the restarted one, answers."
+
+
 class DeadlineError(ServiceError):
     """The caller's budget ran out."""
 
@@ -166,7 +176,11 @@ class UpstreamError(ServiceError):
     action = "Retry with backoff; see which one in ErrorInfo.metadata and in its health."
 
 
-def _pack(message: error_details_pb2.ErrorInfo | error_details_pb2.RetryInfo | error_details_pb2.BadRequest) -> any_pb2.Any:
+def _pack(
+    message: error_details_pb2.ErrorInfo
+    | error_details_pb2.RetryInfo
+    | error_details_pb2.BadRequest,
+) -> any_pb2.Any:
     packed = any_pb2.Any()
     packed.Pack(message)
     return packed

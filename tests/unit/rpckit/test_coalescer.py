@@ -1,0 +1,456 @@
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rpckit.coalescer import Coalesced, Coalescer, DropReason
+from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
+
+FAR = 1e9
+
+
+@dataclass(frozen=True)
+class Job:
+    number: int
+    weight: int = 1
+    bad: bool = False
+
+
+class BadJobError(Exception):
+    pass
+
+
+class Bench:
+    """A coalescer, work that ends when the test says so, and a clock that the test moves."""
+
+    def __init__(self, *, max_batch: int = 4, max_in_flight: int = 1, max_queue: int = 100) -> None:
+        self.now = 0.0
+        self.started: list[list[Job]] = []
+        self.gates: dict[int, asyncio.Future[None]] = {}
+        self.cancelled: list[int] = []
+        self.drops: list[DropReason] = []
+        self.waits: list[float] = []
+        self.weights: list[int] = []
+        self.finished: list[float] = []
+        self.coalescer: Coalescer[Job, int] = Coalescer(
+            self._work,
+            name="bench",
+            max_batch=max_batch,
+            max_in_flight=max_in_flight,
+            max_queue=max_queue,
+            weigh=lambda job: job.weight,
+            observer=self,
+            clock=lambda: self.now,
+        )
+
+    def submit(self, job: Job, deadline: float = FAR) -> asyncio.Task[Coalesced[int]]:
+        return asyncio.create_task(self.coalescer.submit(job, deadline=deadline))
+
+    async def finish(self, batch: int, error: Exception | None = None) -> None:
+        gate = self.gates[batch]
+        if error is None:
+            gate.set_result(None)
+        else:
+            gate.set_exception(error)
+        await settle()
+
+    async def finish_all(self) -> None:
+        while self.gates:
+            await self.finish(min(self.gates))
+
+    def numbers(self) -> list[list[int]]:
+        return [[job.number for job in batch] for batch in self.started]
+
+    async def _work(self, jobs: Sequence[Job]) -> Sequence[int | Exception]:
+        batch = len(self.started)
+        self.started.append(list(jobs))
+        gate = self.gates[batch] = asyncio.get_running_loop().create_future()
+        try:
+            await gate
+        except asyncio.CancelledError:
+            self.cancelled.append(batch)
+            raise
+        finally:
+            del self.gates[batch]
+        return [BadJobError(job.number) if job.bad else job.number * 10 for job in jobs]
+
+    def watch(self, queued: object, in_flight: object) -> None:
+        assert callable(queued)
+        assert callable(in_flight)
+        self.queued = queued
+        self.in_flight = in_flight
+
+    def batch_started(self, weight: int, queue_seconds: Sequence[float]) -> None:
+        self.weights.append(weight)
+        self.waits.extend(queue_seconds)
+
+    def batch_finished(self, seconds: float) -> None:
+        self.finished.append(seconds)
+
+    def dropped(self, reason: DropReason) -> None:
+        self.drops.append(reason)
+
+
+async def settle() -> None:
+    """Let everything happen that can happen without new input."""
+    for _ in range(12):
+        await asyncio.sleep(0)
+
+
+async def test_a_lone_item_leaves_within_one_turn_of_the_loop() -> None:
+    bench = Bench()
+    task = bench.submit(Job(1))
+    await asyncio.sleep(0)  # submit runs
+    await asyncio.sleep(0)  # its batch runs
+    assert bench.numbers() == [[1]]
+    await bench.finish_all()
+    assert await task == Coalesced(10, 0.0)
+
+
+async def test_what_arrives_while_the_slot_is_busy_leaves_together() -> None:
+    bench = Bench()
+    tasks = [bench.submit(Job(0))]
+    await settle()
+    for number in (1, 2, 3):
+        tasks.append(bench.submit(Job(number)))
+        await settle()
+    assert bench.numbers() == [[0]]
+    await bench.finish(0)
+    assert bench.numbers() == [[0], [1, 2, 3]]
+    await bench.finish_all()
+    assert [(await task).result for task in tasks] == [0, 10, 20, 30]
+
+
+async def test_what_arrives_in_one_turn_shares_batches_and_uses_every_free_slot() -> None:
+    bench = Bench(max_batch=2, max_in_flight=3, max_queue=0)
+    tasks = [bench.submit(Job(number)) for number in range(6)]
+    await settle()
+    assert bench.numbers() == [[0, 1], [2, 3], [4, 5]]
+    await bench.finish_all()
+    await asyncio.gather(*tasks)
+
+
+async def test_no_slot_stays_free_when_items_pack_badly() -> None:
+    bench = Bench(max_batch=5, max_in_flight=3)
+    tasks = [bench.submit(Job(n, weight)) for n, weight in enumerate((3, 4, 3))]
+    await settle()
+    assert bench.numbers() == [[0], [1], [2]]
+    await bench.finish_all()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_burst_within_one_turn_is_bounded_too() -> None:
+    bench = Bench(max_batch=2, max_in_flight=2, max_queue=3)
+    tasks = [bench.submit(Job(n)) for n in range(20)]
+    await settle()
+    assert bench.drops == ["overloaded"] * 13
+    assert bench.queued() == 3
+    await bench.finish_all()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [isinstance(outcome, Coalesced) for outcome in outcomes] == [True] * 7 + [False] * 13
+
+
+async def test_an_item_heavier_than_a_batch_goes_alone_and_in_its_turn() -> None:
+    bench = Bench(max_batch=4)
+    jobs = [Job(0), Job(1), Job(2, weight=9), Job(3), Job(4, weight=3), Job(5)]
+    tasks = [bench.submit(job) for job in jobs[:1]]
+    await settle()
+    tasks += [bench.submit(job) for job in jobs[1:]]
+    await settle()
+    await bench.finish_all()
+    assert bench.numbers() == [[0], [1], [2], [3, 4], [5]]
+    assert bench.weights == [1, 1, 9, 4, 1]
+    await asyncio.gather(*tasks)
+
+
+async def test_a_full_queue_refuses_at_once_and_says_when_to_retry() -> None:
+    bench = Bench(max_batch=2, max_queue=2)
+    held = [bench.submit(Job(0))]
+    await settle()
+    bench.now = 3.0
+    await bench.finish(0)  # a batch takes three seconds, as far as is known
+    held += [bench.submit(Job(number)) for number in (1, 2)]
+    await settle()
+    held += [bench.submit(Job(number)) for number in (3, 4)]
+    await settle()
+    with pytest.raises(OverloadedError) as refused:
+        await bench.coalescer.submit(Job(5), deadline=FAR)
+    assert refused.value.retry_after == pytest.approx(2 * 0.2 * 3.0)
+    assert bench.drops == ["overloaded"]
+    await bench.finish_all()
+    await asyncio.gather(*held)
+    assert all(5 not in batch for batch in bench.numbers())
+
+
+async def test_an_item_that_expires_in_the_queue_is_never_worked_on() -> None:
+    bench = Bench()
+    first = bench.submit(Job(0))
+    await settle()
+    late, patient = bench.submit(Job(1), deadline=5.0), bench.submit(Job(2), deadline=9.0)
+    await settle()
+    bench.now = 6.0
+    await bench.finish(0)
+    with pytest.raises(DeadlineError):
+        await late
+    await bench.finish_all()
+    assert bench.numbers() == [[0], [2]]
+    assert (await patient).queue_seconds == 6.0
+    assert bench.drops == ["expired"]
+    await first
+
+
+async def test_an_item_that_comes_too_late_is_refused_without_queueing() -> None:
+    bench = Bench()
+    first = bench.submit(Job(0))
+    await settle()
+    bench.now = 2.0
+    with pytest.raises(DeadlineError):
+        await bench.coalescer.submit(Job(1), deadline=2.0)
+    await bench.finish_all()
+    assert bench.numbers() == [[0]]
+    await first
+
+
+async def test_a_bad_item_fails_alone() -> None:
+    bench = Bench()
+    tasks = [bench.submit(Job(n, bad=n == 1)) for n in range(3)]
+    await settle()
+    await bench.finish_all()
+    assert (await tasks[0]).result == 0
+    with pytest.raises(BadJobError):
+        await tasks[1]
+    assert (await tasks[2]).result == 20
+
+
+async def test_work_that_raises_fails_its_batch_and_no_other() -> None:
+    bench = Bench(max_batch=2)
+    tasks = [bench.submit(Job(n)) for n in range(4)]
+    await settle()
+    await bench.finish(0, OSError("store lost"))
+    await bench.finish_all()
+    outcomes = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(outcome) for outcome in outcomes] == [OSError, OSError, Coalesced, Coalesced]
+
+
+async def test_a_wrong_number_of_results_fails_the_batch_as_a_defect() -> None:
+    async def forgetful(jobs: Sequence[Job]) -> Sequence[int]:
+        return [0] * (len(jobs) - 1)
+
+    coalescer = Coalescer(forgetful, name="x", max_batch=4, max_in_flight=1, max_queue=4)
+    submits = [coalescer.submit(Job(n), deadline=FAR) for n in range(2)]
+    outcomes = await asyncio.gather(*submits, return_exceptions=True)
+    assert [str(outcome) for outcome in outcomes] == ["x: 1 results for 2 items; a bug"] * 2
+
+
+async def test_a_cancelled_item_that_waits_is_dropped() -> None:
+    bench = Bench()
+    first = bench.submit(Job(0))
+    await settle()
+    gone, stays = bench.submit(Job(1)), bench.submit(Job(2))
+    await settle()
+    gone.cancel()
+    await settle()
+    assert bench.queued() == 1
+    await bench.finish_all()
+    assert bench.numbers() == [[0], [2]]
+    assert gone.cancelled()
+    assert bench.drops == ["cancelled"]
+    await asyncio.gather(first, stays)
+
+
+async def test_an_item_cancelled_in_the_turn_in_which_it_leaves_is_not_worked_on() -> None:
+    bench = Bench()
+    gone, stays = bench.submit(Job(1)), bench.submit(Job(2))
+    await asyncio.sleep(0)  # queued; the batch starts on the next turn
+    gone.cancel()
+    await settle()
+    assert bench.numbers() == [[2]]
+    await bench.finish_all()
+    await stays
+    assert bench.queued() == 0
+
+
+async def test_a_batch_goes_on_while_anybody_waits_for_it_and_is_cancelled_when_nobody_does() -> (
+    None
+):
+    bench = Bench()
+    first, second = bench.submit(Job(1)), bench.submit(Job(2))
+    await settle()
+    first.cancel()
+    await settle()
+    assert bench.cancelled == []
+    second.cancel()
+    await settle()
+    assert bench.cancelled == [0]
+    assert bench.in_flight() == 0
+    third = bench.submit(Job(3))
+    await settle()
+    await bench.finish_all()
+    assert (await third).result == 30
+
+
+async def test_a_caller_that_left_a_running_batch_costs_the_others_nothing() -> None:
+    bench = Bench()
+    gone, stays = bench.submit(Job(1)), bench.submit(Job(2))
+    await settle()
+    gone.cancel()
+    await settle()
+    await bench.finish_all()
+    assert (await stays).result == 20
+
+
+async def test_a_caller_cancelled_as_its_error_arrives_leaves_no_unseen_exception() -> None:
+    loop = asyncio.get_running_loop()
+    unseen: list[object] = []
+    loop.set_exception_handler(lambda _, context: unseen.append(context))
+
+    async def fail(jobs: Sequence[Job]) -> Sequence[int]:
+        loop.call_soon(callers[0].cancel)  # runs after the answer is set, before its caller wakes
+        raise OSError("store lost")
+
+    coalescer = Coalescer(fail, name="x", max_batch=1, max_in_flight=1, max_queue=1)
+    callers = [asyncio.create_task(coalescer.submit(Job(1), deadline=FAR))]
+    await settle()
+    assert callers.pop().cancelled()
+    gc.collect()
+    assert unseen == []
+
+
+async def test_close_refuses_new_items_and_finishes_those_admitted() -> None:
+    bench = Bench()
+    tasks = [bench.submit(Job(0))]
+    await settle()
+    tasks += [bench.submit(Job(1)), bench.submit(Job(2))]
+    await settle()
+    closing = asyncio.create_task(bench.coalescer.close())
+    await settle()
+    with pytest.raises(ShuttingDownError):
+        await bench.coalescer.submit(Job(3), deadline=FAR)
+    assert not closing.done()
+    await bench.finish_all()
+    await closing
+    assert [(await task).result for task in tasks] == [0, 10, 20]
+
+
+def test_limits_that_would_never_let_anything_through_are_refused() -> None:
+    for limits in ({"max_batch": 0}, {"max_in_flight": 0}, {"max_queue": -1}):
+        with pytest.raises(ValueError, match="bench"):
+            Bench(**limits)
+
+
+@dataclass(frozen=True)
+class Submit:
+    weight: int
+    patience: float
+    bad: bool
+
+
+@dataclass(frozen=True)
+class Finish:
+    which: int
+    fails: bool
+
+
+@dataclass(frozen=True)
+class Cancel:
+    back: int
+
+
+@dataclass(frozen=True)
+class Pass:
+    seconds: float
+
+
+STEP = (
+    st.builds(Submit, st.integers(1, 6), st.sampled_from([0.0, 1.0, 3.0, FAR]), st.booleans())
+    | st.builds(Finish, st.integers(0, 9), st.booleans())
+    | st.builds(Cancel, st.integers(0, 5))
+    | st.builds(Pass, st.floats(0, 2))
+)
+
+
+@dataclass
+class History:
+    tasks: list[asyncio.Task[Coalesced[int]]] = field(default_factory=list)
+    jobs: list[Job] = field(default_factory=list)
+
+
+@settings(max_examples=300)
+@given(
+    max_batch=st.integers(1, 5),
+    max_in_flight=st.integers(1, 3),
+    max_queue=st.integers(0, 12),
+    turns=st.lists(st.lists(STEP, max_size=8), max_size=12),
+)
+def test_any_schedule_keeps_the_promises(
+    max_batch: int,
+    max_in_flight: int,
+    max_queue: int,
+    turns: list[list[Submit | Finish | Cancel | Pass]],
+) -> None:
+    async def scenario() -> None:
+        bench = Bench(max_batch=max_batch, max_in_flight=max_in_flight, max_queue=max_queue)
+        history = History()
+        for turn in turns:
+            for step in turn:  # all within one turn of the loop
+                _take_step(bench, history, step)
+            await settle()
+            assert len(bench.gates) <= max_in_flight
+            assert bench.queued() <= max_queue + 6, "exceeded by more than one item"
+            assert bench.queued() == 0 or bench.in_flight() == max_in_flight, "an idle slot"
+        await bench.finish_all()
+        _check_conservation(bench, history, max_batch)
+
+    asyncio.run(scenario())
+
+
+def _take_step(bench: Bench, history: History, step: Submit | Finish | Cancel | Pass) -> None:
+    match step:
+        case Submit(weight, patience, bad):
+            job = Job(len(history.jobs), weight, bad)
+            history.jobs.append(job)
+            history.tasks.append(bench.submit(job, bench.now + patience))
+        case Finish(which, fails) if bench.gates:
+            batch = sorted(bench.gates)[which % len(bench.gates)]
+            gate = bench.gates[batch]
+            if not gate.done():
+                gate.set_exception(OSError("lost")) if fails else gate.set_result(None)
+        case Cancel(back) if history.tasks:
+            history.tasks[-1 - back % len(history.tasks)].cancel()
+        case Pass(seconds):
+            bench.now += seconds
+        case _:
+            pass
+
+
+def _check_conservation(bench: Bench, history: History, max_batch: int) -> None:
+    assert bench.queued() == 0
+    assert bench.in_flight() == 0
+    started = [job for batch in bench.started for job in batch]
+    assert [job.number for job in started] == sorted({job.number for job in started}), "order"
+    for batch in bench.started:
+        assert len(batch) == 1 or sum(job.weight for job in batch) <= max_batch
+    worked = set(started)
+    for job, task in zip(history.jobs, history.tasks, strict=True):
+        assert task.done(), "an item without an answer"
+        if task.cancelled():
+            continue
+        match task.exception():
+            case None:
+                assert task.result().result == job.number * 10
+                assert job in worked
+                assert not job.bad
+            case BadJobError() as error:
+                assert job.bad
+                assert error.args == (job.number,)
+            case OSError():
+                assert job in worked
+            case DeadlineError() | OverloadedError():
+                assert job not in worked
+            case other:
+                pytest.fail(f"unexpected {other!r}")
