@@ -6,6 +6,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from embedder_service.embed import TowerQueue
+from embedder_service.encoder import KINDS, PaddleEncoder
+from embedder_service.servicer import EmbedderServicer
+from embedder_service.settings import EmbedderSettings
 from fusion.bundle import Bundle, BundleError
 from marquee.embedder.v1 import embedder_pb2
 from rpckit.dispatch import Mount
@@ -13,11 +17,6 @@ from rpckit.errors import StartupError
 from rpckit.server import run
 from rpckit.settings import load
 from rpckit.telemetry import Telemetry
-
-from embedder_service.embed import TowerQueue
-from embedder_service.encoder import KINDS, PaddleEncoder
-from embedder_service.servicer import EmbedderServicer
-from embedder_service.settings import EmbedderSettings
 
 
 @asynccontextmanager

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from embedder_service.encoder import Kind, PaddleEncoder, stack
 from fusion.bundle import Vectors
 from fusion.features import Features
 from rpckit.call import Call
 from rpckit.coalescer import Coalescer
 from rpckit.telemetry import Telemetry, TraceContext
-
-from embedder_service.encoder import Kind, PaddleEncoder, stack
 
 
 class _Item(NamedTuple):

@@ -9,10 +9,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import numpy as np
+from paddle import inference
+
 from fusion.bundle import Bundle, BundleError, Vectors
 from fusion.features import Features
 from fusion.records import Movie, User
-from paddle import inference
 from rpckit.errors import NotReadyError, StartupError
 
 Kind = Literal["user", "movie"]

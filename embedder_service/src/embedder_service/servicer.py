@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
+from embedder_service.embed import TowerQueue
 from fusion.bundle import Bundle, Vectors
 from fusion.features import Encoded
 from fusion.records import Gender, Movie, RecordError, User
@@ -12,8 +13,6 @@ from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.type.v1 import types_pb2
 from rpckit.call import Call
 from rpckit.errors import FieldViolation, InvalidRequestError
-
-from embedder_service.embed import TowerQueue
 
 Record = TypeVar("Record", User, Movie)
 

@@ -7,11 +7,12 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from rpckit.channel import UnaryCall
+
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
 from rpckit.call import Call
-from rpckit.channel import UnaryCall
 from rpckit.coalescer import Coalescer
 from rpckit.errors import FieldViolation, InvalidRequestError
 from rpckit.telemetry import Telemetry

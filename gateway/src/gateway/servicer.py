@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import time
 
+from gateway import page_token
+from gateway.recommend import Ask, Ranking, Recommender
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
 from rpckit.call import Call
 from rpckit.errors import InvalidRequestError
-
-from gateway import page_token
-from gateway.recommend import Ask, Ranking, Recommender
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 100
