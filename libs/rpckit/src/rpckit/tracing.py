@@ -12,7 +12,9 @@ from random import getrandbits
 from typing import Protocol
 
 _TRACEPARENT = re.compile(
-    r"(?!ff)[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}"
+    r"(?!ff)(?P<version>[0-9a-f]{2})"
+    r"(?P<place>-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
+    r"(?P<more>-.*)?"
 )
 
 
@@ -36,10 +38,14 @@ class TraceContext:
     def from_metadata(cls, metadata: Mapping[str, str | bytes]) -> TraceContext:
         """Return the caller's place; a new trace if it names none, or none that is valid."""
         traceparent = metadata.get("traceparent")
-        if isinstance(traceparent, str) and _TRACEPARENT.match(traceparent):
-            tracestate = metadata.get("tracestate", "")
-            return cls(traceparent, tracestate if isinstance(tracestate, str) else "")
-        return cls()
+        if not isinstance(traceparent, str):
+            return cls()
+        match = _TRACEPARENT.fullmatch(traceparent)
+        if match is None or (match["version"] == "00" and match["more"]):
+            return cls()
+        tracestate = metadata.get("tracestate", "")
+        # Of a later version only what version 00 knows may be passed on, and as version 00.
+        return cls("00" + match["place"], tracestate if isinstance(tracestate, str) else "")
 
     @property
     def begun(self) -> bool:
