@@ -21,6 +21,7 @@ from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rpckit.configuration import load
+from rpckit.security import TlsFiles
 
 __all__ = ["ClientSettings", "Port", "Seconds", "ServerSettings", "is_loopback", "load"]
 
@@ -69,6 +70,12 @@ class ClientSettings(BaseModel):
                 "token_file needs tls_ca: a token is not sent in the clear off loopback"
             )
         return self
+
+    def tls_files(self) -> TlsFiles | None:
+        """Return what to connect with; None, without TLS, where no authority is named."""
+        if self.tls_ca is None:
+            return None
+        return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_ca)
 
 
 class ServerSettings(BaseSettings):
@@ -167,6 +174,12 @@ class ServerSettings(BaseSettings):
                     "give tls_cert and tls_key, or insecure"
                 )
         return self
+
+    def tls_files(self) -> TlsFiles | None:
+        """Return what to listen with; None, without TLS, where there is no certificate."""
+        if self.tls_cert is None:
+            return None
+        return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_client_ca)
 
 
 def is_loopback(host: str) -> bool:
