@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from rpckit.dispatch import Authorizer, Dispatcher, Method
 from rpckit.errors import ServiceError, StartupError
 from rpckit.health import Health
-from rpckit.security import server_credentials
+from rpckit.security import TlsFiles, server_credentials
 from rpckit.settings import ServerSettings
 
 Unary = Callable[[bytes, "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
@@ -60,7 +60,7 @@ class GrpcioHost:
         """
         settings = self._settings
         address = f"{settings.host}:{settings.port}"
-        credentials = server_credentials(settings.tls_files())
+        credentials = server_credentials(_tls_files(settings))
         try:
             if credentials is None:
                 port = self._server.add_insecure_port(address)
@@ -90,10 +90,18 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.min_ping_interval_without_data_ms", 10_000),
-        ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+        (
+            "grpc.http2.min_recv_ping_interval_without_data_ms",
+            int(settings.keepalive_min_interval_s * 1000),
+        ),
         ("grpc.http2.max_ping_strikes", 2),
     ]
+
+
+def _tls_files(settings: ServerSettings) -> TlsFiles | None:
+    if settings.tls_cert is None:
+        return None
+    return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def _unary(dispatcher: Dispatcher, method: Method) -> Unary:
