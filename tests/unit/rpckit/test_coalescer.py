@@ -1,13 +1,13 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from rpckit.coalescer import Coalesced, Coalescer, DropReason
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
@@ -302,23 +302,6 @@ async def test_a_caller_that_left_a_running_batch_costs_the_others_nothing() -> 
     await settle()
     await bench.finish_all()
     assert (await stays).result == 20
-
-
-async def test_a_caller_cancelled_as_its_error_arrives_leaves_no_unseen_exception() -> None:
-    loop = asyncio.get_running_loop()
-    unseen: list[object] = []
-    loop.set_exception_handler(lambda _, context: unseen.append(context))
-
-    async def fail(jobs: Sequence[Job]) -> Sequence[int]:
-        loop.call_soon(callers[0].cancel)  # runs after the answer is set, before its caller wakes
-        raise OSError("store lost")
-
-    coalescer = Coalescer(fail, name="x", max_batch=1, max_in_flight=1, max_queue=1)
-    callers = [asyncio.create_task(coalescer.submit(Job(1), deadline=FAR))]
-    await settle()
-    assert callers.pop().cancelled()
-    gc.collect()
-    assert unseen == []
 
 
 async def test_close_refuses_new_items_and_finishes_those_admitted() -> None:

@@ -241,8 +241,6 @@ class Coalescer(Generic[Item, Result]):
             self._observer.dropped("cancelled")
         elif entry.batch is not None:
             entry.batch.abandon()
-        if not entry.answer.cancelled():
-            entry.answer.exception()  # answered in the same turn: or asyncio logs it as unseen
 
 
 class _Batch:
