@@ -163,8 +163,8 @@ def test_a_new_model_or_index_takes_the_place_of_the_old(telemetry: Telemetry) -
     telemetry.model(name="fusion", version="v2", objective="rating", dimension=256)
     telemetry.index(name="movies", model_version="v2", movies=3883)
     labels = {"model": "fusion", "objective": "rating", "dimension": "256"}
-    assert value(telemetry, "marquee_model_info", version="v1", **labels) is None
-    assert value(telemetry, "marquee_model_info", version="v2", **labels) == 1
+    assert value(telemetry, "marquee_model_info", model_version="v1", **labels) is None
+    assert value(telemetry, "marquee_model_info", model_version="v2", **labels) == 1
     assert value(telemetry, "marquee_index_info", index="movies", model_version="v2") == 1
     assert value(telemetry, "marquee_index_movies") == 3883
 

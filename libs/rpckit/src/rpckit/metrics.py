@@ -118,7 +118,7 @@ MODEL_INFO = Definition(
     "marquee_model_info",
     "gauge",
     "Always 1; the labels say which model is loaded.",
-    ("model", "version", "objective", "dimension"),
+    ("model", "model_version", "objective", "dimension"),
 )
 INDEX_INFO = Definition(
     "marquee_index_info",
