@@ -18,10 +18,10 @@ from types import TracebackType
 from typing import IO, Self
 
 import grpc
-from rpckit.probe import check
 
 from marquee_cli.environment import with_defaults
 from marquee_cli.errors import CommandError
+from rpckit.probe import check
 
 EMBEDDER = "marquee.embedder.v1.EmbedderService"
 SEARCH = "marquee.search.v1.SearchService"

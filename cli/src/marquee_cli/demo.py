@@ -1,0 +1,135 @@
+"""`marquee demo`: everything once, from the data to a list of films; what is there is used again."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from fusion.bundle import Bundle, BundleError
+from fusion.records import Movie
+from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.search.v1.index_pb2_grpc import IndexServiceStub
+from marquee_cli.calls import connected
+from marquee_cli.dataset import Source, obtain, read_catalogue, read_source
+from marquee_cli.environment import movielens_dir
+from marquee_cli.errors import CommandError
+from marquee_cli.indexing import build as build_index
+from marquee_cli.indexing import is_current
+from marquee_cli.options import HOST, Connection
+from marquee_cli.processes import Interrupted, Ports, Suite, interruptible
+from marquee_cli.recommendation import ask, notes, request, table
+from marquee_cli.terminal import bar
+
+STEPS = 5
+NO_TLS = Connection(None, None, None, None, None)
+
+NEXT = """\
+What to try next:
+  marquee serve all{options}
+      keeps the three services running; then, in another terminal:
+  marquee recommend -a 25 -g M -j programmer --genre Sci-Fi --min-year 1980
+  marquee verify{data}
+      compares the services' lists with those of Paddle alone
+  grpcurl -plaintext -d '{{"user": {{"age": 25, "gender": "GENDER_MALE", "occupation": 4}}}}' \\
+      localhost:50050 marquee.recommender.v1.RecommenderService/Recommend"""
+
+
+def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
+    """Get data, train, serve, index, recommend, stop.
+
+    Args:
+        build: Folder for everything that is made.
+        source: Folder or zip of MovieLens-1M. None: see `dataset.obtain`.
+        synthetic: Use a synthetic set, whatever there is.
+
+    Raises:
+        CommandError: A step failed.
+    """
+    started = time.monotonic()
+    data, bundle, logs = build / "data", build / "bundle", build / "logs"
+    try:
+        with interruptible():
+            _step(1, "data")
+            found = _data(data, source, synthetic)
+            print(f"      {found}")
+            _step(2, "model")
+            print(f"      {_model(data, bundle, found)}")
+            _step(3, "the three services")
+            suite = Suite(
+                host=HOST,
+                ports=Ports(0, 0, 0),
+                bundle=bundle,
+                milvus_uri=str(build / "milvus.db"),
+                logs=logs,
+            )
+            with suite:
+                for service in suite.services:
+                    print(f"      {service.name:9} {service.target}")
+                _step(4, "index")
+                print(f"      {asyncio.run(_index(suite, read_catalogue(data)))}")
+                suite.wait_until_ready()
+                _step(5, "five films for a male student of 25 to 34: -a 25 -g M -j 4")
+                wish = request(age=25, gender="M", occupation="4", page_size=5)
+                answer = asyncio.run(ask(NO_TLS, suite.gateway.target, wish))
+    except Interrupted:
+        raise CommandError("interrupted; what is done is kept for the next time") from None
+    print()
+    print("\n".join(table(answer)))
+    print()
+    print(notes(answer)[-1])
+    print(f"Done in {time.monotonic() - started:.0f} s; the services are stopped.\n")
+    options = "" if build == Path("build") else f" --bundle {bundle} --milvus-uri {build}/milvus.db"
+    print(NEXT.format(options=options, data=options and f" --bundle {bundle} --data {data}"))
+
+
+def _step(number: int, what: str) -> None:
+    print(f"[{number}/{STEPS}] {what}", flush=True)
+
+
+def _data(data: Path, source: Path | None, synthetic: bool) -> Source:
+    """Return the data that are there if they are what is asked for, else get them."""
+    try:
+        found = read_source(data)
+        read_catalogue(data)
+    except CommandError:
+        return obtain(data, source=source, synthetic=synthetic)
+    given = source or movielens_dir()
+    if synthetic:
+        fits = found.synthetic
+    elif given is not None:
+        fits = found.path == str(given.resolve())
+    else:
+        fits = True
+    return found if fits else obtain(data, source=source, synthetic=synthetic)
+
+
+def _model(data: Path, bundle: Path, found: Source) -> str:
+    """Train where no bundle of these data is there; say what there is."""
+    from marquee_cli.train import train_quickly
+
+    try:
+        manifest = Bundle.load(bundle).manifest
+        there = manifest.data_fingerprint == found.fingerprint
+    except BundleError:
+        there = False
+    if not there:
+        train_quickly(data, bundle)
+        manifest = Bundle.load(bundle).manifest
+    figures = ", ".join(f"{name} {value:.3f}" for name, value in manifest.evaluation.items())
+    return f"{manifest.name} {manifest.version} ({'there already' if there else 'new'}): {figures}"
+
+
+async def _index(suite: Suite, catalogue: Sequence[Movie]) -> str:
+    """Build the index unless it is there; say what there is."""
+    async with (
+        connected(NO_TLS, suite.embedder.target) as to_embedder,
+        connected(NO_TLS, suite.search.target) as to_search,
+    ):
+        embedder, indexes = EmbedderServiceStub(to_embedder), IndexServiceStub(to_search)
+        if await is_current(embedder, indexes, catalogue):
+            return f"{len(catalogue):,} movies (there already)"
+        with bar("indexing", len(catalogue)) as progress:
+            built = await build_index(embedder, indexes, catalogue, progress)
+    return f"{built.index.name}: {built.index.movie_count:,} movies (new)"

@@ -1,0 +1,73 @@
+"""Options that several commands have, and the choices that their help explains.
+
+Nothing heavy is imported here or in `__main__`: `marquee -h` answers at once.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from fusion.records import AGE_BUCKETS, OCCUPATIONS
+
+DATA = Path("build/data")
+BUNDLE = Path("build/bundle")
+MILVUS = "build/milvus.db"
+HOST = "127.0.0.1"
+GATEWAY, EMBEDDER, SEARCH = f"{HOST}:50050", f"{HOST}:50051", f"{HOST}:50052"
+
+_AGES = ", ".join(
+    f"{first} (under {after})" if first == AGE_BUCKETS[0] else f"{first} ({first} to {after - 1})"
+    for first, after in itertools.pairwise(AGE_BUCKETS)
+)
+AGE_HELP = (
+    "Age in years, 1 to 120. The model knows buckets, and the code of one is an age too: "
+    f"{_AGES}, {AGE_BUCKETS[-1]} ({AGE_BUCKETS[-1]} and more)."
+)
+OCCUPATION_HELP = "Occupation, by its name or its number: " + ", ".join(
+    f"{code} {name}" for code, name in enumerate(OCCUPATIONS)
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """How services are reached; the same for every service that a command calls."""
+
+    tls_ca: Path | None
+    tls_cert: Path | None
+    tls_key: Path | None
+    tls_server_name: str | None
+    token_file: Path | None
+
+
+DataFolder = Annotated[
+    Path, typer.Option("--data", metavar="DIR", help="Folder that `marquee data` filled.")
+]
+BundleFolder = Annotated[
+    Path, typer.Option("--bundle", metavar="DIR", help="Folder of the model bundle.")
+]
+MilvusUri = Annotated[
+    str,
+    typer.Option(
+        metavar="URI",
+        help="Where vectors are kept: a file of Milvus Lite, or http://HOST:PORT of a server.",
+    ),
+]
+GatewayTarget = Annotated[
+    str, typer.Option("--target", metavar="HOST:PORT", help="Where the gateway is.")
+]
+EmbedderTarget = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the embedder is.")]
+SearchTarget = Annotated[
+    str, typer.Option(metavar="HOST:PORT", help="Where the search service is.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
+SkipBadLines = Annotated[
+    bool,
+    typer.Option(
+        "--skip-bad-lines", help="Count and list malformed lines instead of stopping at the first."
+    ),
+]

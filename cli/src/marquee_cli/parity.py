@@ -1,0 +1,86 @@
+"""Is the list from three services the list that the model means?"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from fusion.records import GENDERS, MAX_AGE, MIN_AGE, OCCUPATIONS, User
+
+SCORE_TOLERANCE = 1e-4
+"""Largest difference between a score of the services and Paddle's."""
+TIE = 1e-5
+"""Scores closer than this may swap places: Milvus and numpy add up in different orders."""
+
+
+def random_users(user_ids: Sequence[int], count: int, seed: int) -> list[User]:
+    """Return users of every kind, in turn: id only, demographics only, both, some, nothing.
+
+    Args:
+        user_ids: Ids that the model knows.
+        count: How many users.
+        seed: Decides which.
+    """
+    rng = random.Random(seed)  # noqa: S311 - which users are drawn is no secret
+
+    def user(kind: int) -> User:
+        user_id, gender = rng.choice(user_ids), rng.choice(GENDERS)
+        age, occupation = rng.randint(MIN_AGE, MAX_AGE), rng.randrange(len(OCCUPATIONS))
+        match kind:
+            case 0:
+                return User(user_id=user_id)
+            case 1:
+                return User(gender=gender, age=age, occupation=occupation)
+            case 2:
+                return User(user_id=user_id, gender=gender, age=age, occupation=occupation)
+            case 3:  # any subset
+                return User(
+                    user_id=rng.choice([user_id, None]),
+                    gender=rng.choice([gender, None]),
+                    age=rng.choice([age, None]),
+                    occupation=rng.choice([occupation, None]),
+                )
+            case _:
+                return User()
+
+    return [user(number % 5) for number in range(count)]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """How one list compares with the truth."""
+
+    mismatch: str | None
+    """The first thing that is wrong with it, or None."""
+    largest_difference: float
+    """Of a score from Paddle's."""
+
+
+def compare(served: Sequence[tuple[int, float]], truth: dict[int, float], depth: int) -> Comparison:
+    """Compare a list that was served with the scores of the whole catalogue.
+
+    Args:
+        served: Movie ids and scores, best first.
+        truth: Score of every movie of the catalogue.
+        depth: Movies that were asked for.
+    """
+    if len(served) != min(depth, len(truth)):
+        return Comparison(f"{len(served)} movies, not {min(depth, len(truth))}", 0.0)
+    unknown = [movie_id for movie_id, _ in served if movie_id not in truth]
+    if unknown:
+        return Comparison(f"movie {unknown[0]} is not in the catalogue", 0.0)
+    if len({movie_id for movie_id, _ in served}) < len(served):
+        return Comparison("a movie is in the list twice", 0.0)
+    largest = max((abs(score - truth[movie_id]) for movie_id, score in served), default=0.0)
+    best = sorted(truth.items(), key=lambda item: (-item[1], item[0]))
+    for rank, ((movie_id, score), (wanted, wanted_score)) in enumerate(
+        zip(served, best, strict=False), start=1
+    ):
+        if movie_id != wanted and abs(truth[movie_id] - wanted_score) > TIE:
+            return Comparison(f"rank {rank} is movie {movie_id}, not {wanted}", largest)
+        if abs(score - truth[movie_id]) > SCORE_TOLERANCE:
+            return Comparison(
+                f"movie {movie_id} has score {score:.6f}, not {truth[movie_id]:.6f}", largest
+            )
+    return Comparison(None, largest)

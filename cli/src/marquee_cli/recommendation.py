@@ -1,0 +1,163 @@
+"""What is asked of the gateway, and how its answer is shown."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+
+from google.protobuf.json_format import MessageToDict
+
+from fusion.records import Gender, RecordError, User, occupation_code
+from marquee.recommender.v1 import recommender_pb2 as pb
+from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
+from marquee.search.v1 import search_pb2
+from marquee.type.v1 import types_pb2
+from marquee_cli.calls import connected
+from marquee_cli.errors import CommandError
+from marquee_cli.options import Connection
+
+GENDERS = {
+    None: types_pb2.GENDER_UNSPECIFIED,
+    "F": types_pb2.GENDER_FEMALE,
+    "M": types_pb2.GENDER_MALE,
+}
+CALL_SECONDS = 10.0
+"""Budget of a call."""
+TITLE_WIDTH = 60
+"""Longer titles are cut in the table, never in JSON."""
+
+
+def request(
+    *,
+    user_id: int | None = None,
+    gender: Gender | None = None,
+    age: int | None = None,
+    occupation: str | None = None,
+    page_size: int | None = None,
+    page_token: str = "",
+    genres: Sequence[str] = (),
+    min_year: int | None = None,
+    max_year: int | None = None,
+    exclude: Sequence[str] = (),
+) -> pb.RecommendRequest:
+    """Return a request; what is None stays absent. Ranges are the services' to judge.
+
+    Args:
+        user_id: Id in the data set.
+        gender: "F" or "M".
+        age: In years.
+        occupation: Name or code of an occupation.
+        page_size: Movies on the page.
+        page_token: Of the page before.
+        genres: Names, of which a movie must have one.
+        min_year: First year of release.
+        max_year: Last year of release.
+        exclude: Movie ids, in arguments like `1,2 3`.
+
+    Raises:
+        CommandError: There is no such occupation, or a number does not fit into its field.
+    """
+    numbers = {"age": age, "count": page_size, "min-year": min_year, "max-year": max_year}
+    for name, number in numbers.items():
+        if number is not None and not 0 <= number < 2**32:
+            raise CommandError(f"--{name}: {number} is out of any range")
+    try:
+        wish = pb.RecommendRequest(
+            user=user_message(
+                User(user_id, gender, age, occupation_code(occupation) if occupation else None)
+            ),
+            page_size=page_size,
+            page_token=page_token,
+            exclude_movie_ids=[_movie_id(part) for each in exclude for part in each.split(",")],
+        )
+        if genres or min_year is not None or max_year is not None:
+            wish.filter.CopyFrom(
+                search_pb2.MovieFilter(genres=genres, min_year=min_year, max_year=max_year)
+            )
+    except RecordError as error:
+        raise CommandError(f"{error.reason}; `marquee recommend -h` lists all") from None
+    except ValueError as error:  # an id that int64 cannot hold
+        raise CommandError(str(error)) from None
+    return wish
+
+
+def user_message(user: User) -> types_pb2.User:
+    """Return a user as the contract has it."""
+    return types_pb2.User(
+        user_id=user.user_id,
+        gender=GENDERS[user.gender],
+        age=user.age,
+        occupation=user.occupation,
+    )
+
+
+def recommend(
+    connection: Connection, target: str, wish: pb.RecommendRequest, *, as_json: bool
+) -> None:
+    """Ask the gateway and print its answer.
+
+    Raises:
+        CommandError: It cannot be reached or refuses.
+    """
+    response = asyncio.run(ask(connection, target, wish))
+    if as_json:
+        print(json.dumps(as_dict(response), indent=2, ensure_ascii=False))
+        return
+    print("\n".join(table(response)))
+    print()
+    print("\n".join(notes(response)))
+
+
+async def ask(
+    connection: Connection, target: str, wish: pb.RecommendRequest
+) -> pb.RecommendResponse:
+    """Return the gateway's answer.
+
+    Raises:
+        CommandError: It cannot be reached or refuses.
+    """
+    async with connected(connection, target) as channel:
+        return await RecommenderServiceStub(channel).Recommend(wish, timeout=CALL_SECONDS)
+
+
+def table(response: pb.RecommendResponse) -> list[str]:
+    """Return the lines of the article's table: Top, Ids, Title, Score."""
+    rows = [("Top", "Ids", "Title", "Score")]
+    for each in response.recommendations:
+        year = f" ({each.movie.year})" if each.movie.year else ""
+        title = each.movie.title
+        if len(title) > TITLE_WIDTH:
+            title = title[: TITLE_WIDTH - 1] + "…"
+        rows.append((str(each.rank), str(each.movie.movie_id), title + year, f"{each.score:.4f}"))
+    top, ids, titles, scores = (max(map(len, column)) for column in zip(*rows, strict=True))
+    return [f"{r:>{top}}  {i:>{ids}}  {t:<{titles}}  {s:>{scores}}" for r, i, t, s in rows]
+
+
+def notes(response: pb.RecommendResponse) -> list[str]:
+    """Return what a person should know beside the table, a line each."""
+    lines = []
+    if not response.recommendations:
+        lines.append("No movie of the catalogue fits.")
+    if response.user_id_status == pb.USER_ID_STATUS_UNKNOWN:
+        lines.append("The model does not know this user id: the list is for an unknown user.")
+    if response.next_page_token:
+        lines.append(f"There is more: --page-token {response.next_page_token}")
+    lines.append(
+        f"model {response.model_version}, index {response.index}, "
+        f"{response.timings.total_us / 1000:.1f} ms"
+    )
+    return lines
+
+
+def as_dict(response: pb.RecommendResponse) -> dict[str, object]:
+    """Return the answer with the contract's field names."""
+    answer: dict[str, object] = MessageToDict(response, preserving_proto_field_name=True)
+    return answer
+
+
+def _movie_id(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise CommandError(f"--exclude takes movie ids, not {text!r}") from None

@@ -1,0 +1,137 @@
+"""`marquee verify`: the lists that the services give against those of Paddle alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fusion.bundle import Bundle, BundleError
+from fusion.records import User
+from marquee.recommender.v1 import recommender_pb2 as pb
+from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
+from marquee_cli.calls import connected
+from marquee_cli.dataset import read_catalogue
+from marquee_cli.errors import CommandError
+from marquee_cli.options import Connection
+from marquee_cli.parity import compare, random_users
+from marquee_cli.recommendation import CALL_SECONDS, user_message
+from marquee_cli.terminal import bar
+
+if TYPE_CHECKING:  # it exists for type checkers only
+    from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceAsyncStub
+
+PAGE = 100
+IN_FLIGHT = 16
+"""Users asked for at the same time."""
+
+Served = list[tuple[int, float]]
+"""Movie ids and scores, best first."""
+
+
+def verify(
+    connection: Connection,
+    target: str,
+    *,
+    bundle: Path,
+    data: Path,
+    users: int,
+    depth: int,
+    seed: int,
+    as_json: bool,
+) -> None:
+    """Compare the lists of random users and print what was found.
+
+    Args:
+        connection: TLS and token.
+        target: Where the gateway is.
+        bundle: The bundle that the embedder serves.
+        data: Folder of the catalogue that was indexed.
+        users: How many users.
+        depth: How many movies of each list.
+        seed: Decides which users are drawn.
+        as_json: Print JSON.
+
+    Raises:
+        CommandError: A list differs, the services serve another model, or one cannot be asked.
+    """
+    from marquee_cli.paddle_alone import PaddleAlone  # takes seconds to import
+
+    try:
+        model = Bundle.load(bundle)
+    except BundleError as error:
+        raise CommandError(str(error)) from None
+    truth = PaddleAlone(model, read_catalogue(data))
+    people = random_users(model.encoder.vocabularies.user_id.values, users, seed)
+    with bar("asking the gateway", users) as progress:
+        served = asyncio.run(
+            _ask_for_all(connection, target, people, depth, model.manifest.version, progress)
+        )
+    found = [
+        compare(mine, scores, depth)
+        for mine, scores in zip(served, truth.scores(people), strict=True)
+    ]
+    largest = max(each.largest_difference for each in found)
+    wrong = [
+        (user, each.mismatch) for user, each in zip(people, found, strict=True) if each.mismatch
+    ]
+    if as_json:
+        report = {
+            "users": users,
+            "movies": sum(map(len, served)),
+            "model_version": model.manifest.version,
+            "different_lists": len(wrong),
+            "largest_score_difference": largest,
+        }
+        print(json.dumps(report, indent=2))
+    if wrong:
+        user, mismatch = wrong[0]
+        raise CommandError(
+            f"{len(wrong)} of {users} lists differ; the first, of {user}: {mismatch}"
+        )
+    if not as_json:
+        print(
+            f"{users} users, {sum(map(len, served))} movies: the same ids in the same order as "
+            f"Paddle alone, scores within {largest:.1e}."
+        )
+
+
+async def _ask_for_all(
+    connection: Connection,
+    target: str,
+    people: Sequence[User],
+    depth: int,
+    version: str,
+    progress: Callable[[int], None],
+) -> list[Served]:
+    slots = asyncio.Semaphore(IN_FLIGHT)
+
+    async def one(user: User) -> Served:
+        async with slots:
+            served = await _list_for(stub, user, depth, version)
+        progress(1)
+        return served
+
+    async with connected(connection, target) as channel:
+        stub = RecommenderServiceStub(channel)
+        return await asyncio.gather(*map(one, people))
+
+
+async def _list_for(
+    stub: RecommenderServiceAsyncStub, user: User, depth: int, version: str
+) -> Served:
+    """Return a user's list, page by page."""
+    wish = pb.RecommendRequest(user=user_message(user), page_size=min(PAGE, depth))
+    served: Served = []
+    while True:
+        page = await stub.Recommend(wish, timeout=CALL_SECONDS)
+        if page.model_version != version:
+            raise CommandError(
+                f"the services serve model {page.model_version}, the bundle is {version}"
+            )
+        served += [(each.movie.movie_id, each.score) for each in page.recommendations]
+        wish.page_token = page.next_page_token
+        if len(served) >= depth or not wish.page_token:
+            return served[:depth]

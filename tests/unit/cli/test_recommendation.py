@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+import pytest
+
+from marquee.recommender.v1 import recommender_pb2 as pb
+from marquee.type.v1 import types_pb2
+from marquee_cli.errors import CommandError
+from marquee_cli.recommendation import notes, request, table
+
+
+def test_what_is_not_said_stays_absent() -> None:
+    assert request() == pb.RecommendRequest(user=types_pb2.User())
+    assert not request().HasField("page_size")
+    assert not request().HasField("filter")
+    assert not request().user.HasField("occupation")
+
+
+def test_every_option_reaches_its_field() -> None:
+    wish = request(
+        user_id=7,
+        gender="F",
+        age=32,
+        occupation="12",
+        page_size=5,
+        page_token="abc",
+        genres=["Drama", "Film-Noir"],
+        min_year=1950,
+        max_year=1960,
+        exclude=["1,2", "3"],
+    )
+    assert wish.user == types_pb2.User(
+        user_id=7, gender=types_pb2.GENDER_FEMALE, age=32, occupation=12
+    )
+    assert (wish.page_size, wish.page_token) == (5, "abc")
+    assert list(wish.filter.genres) == ["Drama", "Film-Noir"]
+    assert (wish.filter.min_year, wish.filter.max_year) == (1950, 1960)
+    assert list(wish.exclude_movie_ids) == [1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("occupation", "code"), [("0", 0), ("programmer", 12), ("K-12 student", 10), ("WRITER", 20)]
+)
+def test_an_occupation_is_a_name_or_a_number(occupation: str, code: int) -> None:
+    user = request(occupation=occupation).user
+    assert user.HasField("occupation")
+    assert user.occupation == code
+
+
+def test_zero_is_sent_so_that_the_service_can_refuse_it() -> None:
+    assert request(page_size=0).HasField("page_size")
+    assert request(age=0).user.HasField("age")
+
+
+def test_numbers_that_no_field_can_hold_are_refused() -> None:
+    with pytest.raises(CommandError, match="--age"):
+        request(age=2**32)
+    with pytest.raises(CommandError):
+        request(user_id=2**63)
+
+
+def answer(**fields: object) -> pb.RecommendResponse:
+    return pb.RecommendResponse(model_version="5ca1ab1e0000", index="fusion", **fields)
+
+
+def test_the_table_has_the_columns_of_the_article() -> None:
+    movies = [
+        types_pb2.Movie(movie_id=3030, title="Yojimbo", year=1961),
+        types_pb2.Movie(movie_id=50, title="A" * 90),
+    ]
+    response = answer(
+        recommendations=[
+            pb.Recommendation(rank=rank, movie=movie, score=4.5 - rank / 10)
+            for rank, movie in enumerate(movies, start=1)
+        ]
+    )
+    head, first, second = table(response)
+    assert head.split() == ["Top", "Ids", "Title", "Score"]
+    assert first.split() == ["1", "3030", "Yojimbo", "(1961)", "4.4000"]
+    assert "…" in second
+    assert len({len(line) for line in (head, first, second)}) == 1
+
+
+def test_a_person_is_told_what_the_table_does_not_show() -> None:
+    text = "\n".join(
+        notes(answer(user_id_status=pb.USER_ID_STATUS_UNKNOWN, next_page_token="next"))
+    )
+    assert "No movie" in text
+    assert "does not know this user id" in text
+    assert "--page-token next" in text
