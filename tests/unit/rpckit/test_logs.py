@@ -109,7 +109,7 @@ def test_a_failed_call_is_logged_with_who_what_and_how_long(records: Records) ->
 
 
 @pytest.mark.parametrize(
-    ("mode", "logged"), [("all", ["OK", "NOT_FOUND"]), ("errors", ["NOT_FOUND"]), ("none", [])]
+    ("mode", "logged"), [("all", ["OK", "NOT_FOUND"]), ("errors", ["NOT_FOUND"]), ("off", [])]
 )
 def test_the_mode_says_which_calls_are_logged(
     records: Records, mode: logs.AccessLogMode, logged: list[str]

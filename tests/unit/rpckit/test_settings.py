@@ -8,6 +8,7 @@ from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from rpckit.configuration import REQUIRED, describe
+from rpckit.security import TlsFiles
 from rpckit.settings import ClientSettings, Port, ServerSettings, is_loopback, load
 
 
@@ -83,6 +84,15 @@ def test_none_unsets_what_is_optional(monkeypatch: pytest.MonkeyPatch, source: s
         monkeypatch.setenv("MARQUEE_KIOSK_METRICS_PORT", "none")
     assert load(Metered, GIVEN).metrics_port == (51059 if source == "flag" else None)
     assert load(Metered, [*GIVEN, *flags]).metrics_port is None
+
+
+@pytest.mark.parametrize("mode", ["all", "errors", "off"])
+def test_every_choice_can_be_made_by_flag_and_by_variable(
+    monkeypatch: pytest.MonkeyPatch, mode: str
+) -> None:
+    assert load(KioskSettings, [*GIVEN, "--access-log", mode]).access_log == mode
+    monkeypatch.setenv("MARQUEE_KIOSK_ACCESS_LOG", mode)
+    assert load(KioskSettings, GIVEN).access_log == mode
 
 
 def test_an_empty_variable_counts_as_not_set(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,6 +233,16 @@ def test_describe_knows_kind_default_and_text() -> None:
     assert rows["password"].kind == "secret"
     assert rows["search_timeout_s"].default == 2
     assert rows["search_timeout_s"].env == "MARQUEE_KIOSK_SEARCH_TIMEOUT_S"
+
+
+def test_tls_files_are_those_of_the_side_that_is_set() -> None:
+    assert load(KioskSettings, GIVEN).tls_files() is None
+    tls = ["--tls-cert", "c", "--tls-key", "k", "--tls-client-ca", "a"]
+    assert load(KioskSettings, [*GIVEN, *tls]).tls_files() == TlsFiles(
+        cert=Path("c"), key=Path("k"), ca=Path("a")
+    )
+    search = load(KioskSettings, [*GIVEN, "--search-tls-ca", "a"]).search
+    assert search.tls_files() == TlsFiles(ca=Path("a"))
 
 
 @pytest.mark.parametrize(

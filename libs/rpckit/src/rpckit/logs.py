@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from rpckit.tracing import TraceContext
 
-AccessLogMode = Literal["all", "errors", "none"]
+AccessLogMode = Literal["all", "errors", "off"]
 
 ERRORS_PER_SECOND = 10
 """Records a second of one method and code, beyond which they are only counted."""
@@ -83,7 +83,7 @@ class AccessLog:
     """
 
     def __init__(self, mode: AccessLogMode) -> None:
-        """Log all calls, those that failed, or none."""
+        """Log all calls, those that failed, or no call."""
         self._mode = mode
         self._log = logging.getLogger("rpckit.access")
         self._throttles: dict[tuple[str, str], _Throttle] = {}
@@ -100,7 +100,7 @@ class AccessLog:
             caller: Name of the caller's token, or `anonymous`.
             trace: The trace that it belongs to.
         """
-        if self._mode == "none" or (code == "OK" and self._mode == "errors"):
+        if self._mode == "off" or (code == "OK" and self._mode == "errors"):
             return
         level = _LEVELS.get(code, logging.INFO)
         if not self._log.isEnabledFor(level):

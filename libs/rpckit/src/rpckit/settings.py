@@ -94,6 +94,9 @@ class ServerSettings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
+    server: Literal["grpcio", "envoy"] = "grpcio"
+    """What listens: grpc.aio, or Envoy with the service inside, which needs rpckit[envoy] and
+    answers the same for a fraction of the CPU."""
     host: str = "127.0.0.1"
     """Address that the gRPC server listens on; `0.0.0.0` or `[::]` for all."""
     port: Port = 0
@@ -148,7 +151,7 @@ class ServerSettings(BaseSettings):
     """Least severe record that is logged."""
     log_format: Literal["json", "text"] = "json"
     """One JSON object a line, or text for people."""
-    access_log: Literal["all", "errors", "none"] = "errors"
+    access_log: Literal["all", "errors", "off"] = "errors"
     """Which calls get a record; `all` costs CPU on every call, the metrics count them anyway."""
     otlp_endpoint: str | None = None
     """Collector that traces are sent to, as in `http://localhost:4317`; needs rpckit[otel]."""
