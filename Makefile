@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gatewa
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fmt gen pins contract-release clean
+.PHONY: help setup demo test test-slow check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -39,13 +39,14 @@ test: setup .venv-milvus/.done ## all tests but the slow ones, with coverage
 test-slow: setup .venv-milvus/.done ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
 
-check: setup ## lint, format, types, contract, generated code
+check: setup ## lint, format, types, contract, generated code and pages
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	cd protos && ../$(BIN)/buf lint && ../$(BIN)/buf format -d --exit-code
 	cd protos && ../$(BIN)/buf breaking --against released.binpb
 	cd protos && ../$(BIN)/python generate.py --check
+	$(BIN)/python docs/generate.py --check
 
 fmt: setup ## rewrite the code in the agreed format
 	$(BIN)/ruff check --fix .
@@ -54,6 +55,9 @@ fmt: setup ## rewrite the code in the agreed format
 
 gen: setup ## make protos/gen anew from the .proto files
 	cd protos && ../$(BIN)/python generate.py
+
+docs: setup ## write the pages that are made from the code: settings, errors, metrics
+	$(BIN)/python docs/generate.py
 
 contract-release: setup ## accept today's contract as what `make check` compares with
 	cd protos && ../$(BIN)/buf build -o released.binpb
