@@ -9,7 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import uvloop
 
@@ -29,16 +29,42 @@ Wire = Callable[[SettingsT, Telemetry], AbstractAsyncContextManager[Sequence[Mou
 """Builds what a service needs and yields what it serves; leaving it frees everything."""
 
 
+class Host(Protocol):
+    """What listens, and turns what arrives into calls of a dispatcher."""
+
+    async def start(self) -> int:
+        """Listen, and return the port.
+
+        Raises:
+            StartupError: The port is taken, or a file of the settings is no good.
+        """
+        ...
+
+    async def stop(self, grace: float) -> None:
+        """Accept no more calls; end those under way after `grace` seconds at the latest."""
+        ...
+
+
+MakeHost = Callable[[ServerSettings, Dispatcher, Health, Authorizer], Host]
+
+
 class Server:
     """A listening server: its port, and how it is stopped."""
 
-    def __init__(self, settings: ServerSettings, mounts: Sequence[Mount], telemetry: Telemetry):
+    def __init__(
+        self,
+        settings: ServerSettings,
+        mounts: Sequence[Mount],
+        telemetry: Telemetry,
+        make_host: MakeHost = GrpcioHost,
+    ) -> None:
         """Build everything; nothing listens yet.
 
         Args:
             settings: How to listen and what to admit.
             mounts: The services.
             telemetry: Where they are measured.
+            make_host: Builds what listens.
         """
         authorizer: Authorizer = (
             TokenFile(settings.token_file) if settings.token_file else Anonymous()
@@ -54,7 +80,7 @@ class Server:
             margin=settings.deadline_margin_ms / 1000,
         )
         self._health = Health(mounts, telemetry)
-        self._host = GrpcioHost(settings, self._dispatcher, self._health, authorizer)
+        self._host = make_host(settings, self._dispatcher, self._health, authorizer)
         self.port = 0
 
     async def start(self) -> None:
@@ -65,7 +91,6 @@ class Server:
         """
         self.port = await self._host.start()
         await self._health.start()
-        log.info("listening on %s:%d", self._settings.host, self.port)
 
     async def stop(self) -> None:
         """Stop in two phases: stop being ready, so that balancers look elsewhere; then drain."""
@@ -78,11 +103,14 @@ class Server:
 
 @asynccontextmanager
 async def serving(
-    settings: SettingsT, wire: Wire[SettingsT], telemetry: Telemetry
+    settings: SettingsT,
+    wire: Wire[SettingsT],
+    telemetry: Telemetry,
+    make_host: MakeHost = GrpcioHost,
 ) -> AsyncIterator[Server]:
     """Wire and start a service; stop it in two phases on leaving, then free what it used."""
     async with wire(settings, telemetry) as mounts:
-        server = Server(settings, mounts, telemetry)
+        server = Server(settings, mounts, telemetry, make_host)
         await server.start()
         try:
             yield server
@@ -103,6 +131,8 @@ def run(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
     """
     configure_logging(settings.log_level, settings.log_format, name)
     try:
+        if settings.server == "envoy":
+            return _run_in_envoy(name, settings, wire)
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve_until_signal(name, settings, wire))
     except StartupError as error:
@@ -113,11 +143,21 @@ def run(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
     return 0
 
 
+def _run_in_envoy(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
+    try:
+        # Only here: most installations do not have it.
+        from rpckit.envoy.supervisor import supervise
+    except ModuleNotFoundError as error:
+        raise StartupError(f"server envoy needs rpckit[envoy]: {error}") from error
+    return supervise(name, settings, wire)
+
+
 async def _serve_until_signal(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> None:
     stop = asyncio.Event()
     with contextlib.ExitStack() as stack:
         telemetry = stack.enter_context(Telemetry.open(name, settings))
-        async with serving(settings, wire, telemetry):
+        async with serving(settings, wire, telemetry) as server:
+            log.info("listening on %s:%d", settings.host, server.port)
             loop = asyncio.get_running_loop()
             for signum in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(signum, stop.set)

@@ -1,0 +1,60 @@
+"""Health and reflection inside Envoy, by grpcio's own servicers."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from google.rpc import code_pb2, status_pb2
+from grpc_health.v1 import health
+from grpc_health.v1._async import HealthServicer
+from grpc_health.v1.health_pb2 import HealthCheckRequest
+from grpc_reflection.v1alpha import reflection
+from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
+
+from rpckit.dispatch import Authorizer
+from rpckit.envoy.exchange import Exchange
+
+
+class BuiltinServices:
+    """The services that a server has beside its own."""
+
+    def __init__(
+        self,
+        health_servicer: HealthServicer,
+        authorizer: Authorizer,
+        reflected: Sequence[str] | None,
+    ) -> None:
+        """Prepare the methods.
+
+        Args:
+            health_servicer: Knows what is ready; asked by everybody.
+            authorizer: Who may use reflection.
+            reflected: Full names of the services that reflection lists; None: no reflection.
+        """
+        self._health = health_servicer
+        self._authorizer = authorizer
+        self.methods: dict[str, Callable[[Exchange], Awaitable[None]]] = {
+            f"/{health.SERVICE_NAME}/Check": self._check,
+            f"/{health.SERVICE_NAME}/Watch": self._watch,
+        }
+        if reflected is not None:
+            names = [*reflected, health.SERVICE_NAME, reflection.SERVICE_NAME]
+            self._reflection = ReflectionServicer(names)
+            self.methods[f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"] = self._reflect
+
+    async def _check(self, exchange: Exchange) -> None:
+        request = await exchange.request(HealthCheckRequest)
+        response = await self._health.Check(request, exchange)
+        await exchange.answer(response.SerializeToString())
+
+    async def _watch(self, exchange: Exchange) -> None:
+        # Returns only by an exception: the caller goes, or the host ends the stream.
+        await self._health.Watch(await exchange.request(HealthCheckRequest), exchange)
+
+    async def _reflect(self, exchange: Exchange) -> None:
+        self._authorizer.authorize(exchange.metadata, "read")
+        requests = exchange.requests(ServerReflectionRequest)
+        async for response in self._reflection.ServerReflectionInfo(requests, exchange):
+            await exchange.write(response)
+        await exchange.finish(status_pb2.Status(code=code_pb2.OK))

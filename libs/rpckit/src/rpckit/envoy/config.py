@@ -1,0 +1,101 @@
+"""Envoy's configuration, from the settings of a service."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pyvoy import PyvoyServer
+
+from rpckit.envoy.certificates import write_secrets
+from rpckit.settings import ServerSettings
+
+APPLICATION = "rpckit.envoy.app:app"
+ADMIN_SOCKET = "admin.sock"
+
+ARGUMENTS = (
+    "--concurrency",
+    "1",  # the application's event loop is one thread and the bottleneck; docs/performance.md
+    "--disable-hot-restart",  # which would need memory shared under a name
+    "--log-level",
+    "error",
+)
+"""Envoy's command line, but for the configuration."""
+
+# A connection gets so much ahead of what the application has read; a whole message need not fit.
+_STREAM_WINDOW_BYTES = 1 << 20
+_CONNECTION_WINDOW_BYTES = 8 << 20
+_MAX_METADATA_KIB = 16  # gRPC's own limit
+
+
+class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that mypy is told to skip
+    """pyvoy's configuration, made that of a gRPC server."""
+
+    def __init__(self, settings: ServerSettings, address: str, run_dir: Path) -> None:
+        """Configure nothing yet.
+
+        Args:
+            settings: How to listen and what to admit.
+            address: IP address to listen on; Envoy resolves no names.
+            run_dir: Directory of the administration socket and of what Envoy reads.
+        """
+        super().__init__(
+            APPLICATION,
+            address=address,
+            port=settings.port,
+            lifespan=True,
+            tls_enable_http3=False,
+        )
+        self._settings = settings
+        self._run_dir = run_dir
+
+    def get_envoy_config(self) -> dict[str, Any]:
+        """Return the configuration; writes what it refers to."""
+        settings = self._settings
+        config: dict[str, Any] = super().get_envoy_config()
+        admin_socket = {"path": str(self._run_dir / ADMIN_SOCKET), "mode": 0o600}
+        config["admin"] = {"address": {"pipe": admin_socket}}
+        config["node"] = {"id": APPLICATION, "cluster": APPLICATION}  # secrets.json needs one
+        [listener] = config["static_resources"]["listeners"]
+        # Two processes on one port is a mistake, not a way to scale.
+        listener["enable_reuse_port"] = False
+        listener["address"]["socket_address"]["ipv4_compat"] = self._address == "::"
+        [chain] = listener["filter_chains"]
+        files = settings.tls_files()
+        if files is not None:
+            chain["transport_socket"] = write_secrets(files, self._run_dir)
+        [connection_manager] = chain["filters"]
+        connection_manager["typed_config"].update(_http(settings))
+        return config
+
+
+def _http(settings: ServerSettings) -> dict[str, Any]:
+    """Return the part of HTTP; where grpc.aio has the same knob, with the same value."""
+    return {
+        "stat_prefix": "rpc",
+        "codec_type": "HTTP2",
+        "server_header_transformation": "PASS_THROUGH",
+        "max_request_headers_kb": _MAX_METADATA_KIB,
+        "request_headers_timeout": _seconds(settings.default_deadline_s),
+        "stream_idle_timeout": "0s",  # a health Watch is silent for days; the host ends the rest
+        # From the first GOAWAY, when clients leave, to the one that closes what is idle.
+        "drain_timeout": "1s",
+        "common_http_protocol_options": {
+            "max_connection_duration": _seconds(settings.max_connection_age_s),
+            "max_connection_duration_jitter": {"value": 10},
+        },
+        "http2_protocol_options": {
+            # Twice what is admitted: those beyond are to be refused, not kept waiting.
+            "max_concurrent_streams": 2 * settings.max_concurrent_rpcs,
+            "initial_stream_window_size": _STREAM_WINDOW_BYTES,
+            "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
+            "connection_keepalive": {
+                "interval": _seconds(settings.keepalive_time_s),
+                "timeout": _seconds(settings.keepalive_timeout_s),
+            },
+        },
+    }
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.3f}s"

@@ -1,0 +1,202 @@
+"""gRPC over HTTP/2: what a server must do itself where no gRPC library does it.
+
+https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
+"""
+
+from __future__ import annotations
+
+import base64
+import re
+import zlib
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+import grpc
+from google.rpc import code_pb2, status_pb2
+
+Event = dict[str, Any]
+Receive = Callable[[], Awaitable[Event]]
+Send = Callable[[Event], Awaitable[None]]
+
+Headers = Iterable[tuple[bytes, bytes]]
+Metadata = Mapping[str, str | bytes]
+
+ENCODINGS = "identity, gzip, deflate"
+"""Compressions that requests may use; responses use none."""
+
+
+class ProtocolError(Exception):
+    """A call that no handler sees: it breaks the protocol, or asks for what is not spoken here."""
+
+    def __init__(self, code: grpc.StatusCode, message: str, *, http_status: int = 200) -> None:
+        """Refuse a call with a status, and with one of HTTP where the caller speaks only that."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
+        self.http_status = http_status
+
+    def status(self) -> status_pb2.Status:
+        """Return the google.rpc.Status that crosses the wire."""
+        return status_pb2.Status(code=code_pb2.Code.Value(self.code.name), message=self.message)
+
+
+class GoneError(Exception):
+    """The caller has closed the stream; nobody waits for an answer."""
+
+
+class MessageReader:
+    """Takes the messages out of a request's body while it arrives."""
+
+    def __init__(self, receive: Receive, max_bytes: int) -> None:
+        """Read nothing yet.
+
+        Args:
+            receive: The ASGI call's.
+            max_bytes: Largest message, compressed or not.
+        """
+        self.encoding = "identity"
+        """How those messages are compressed whose flag is set."""
+        self._receive = receive
+        self._max_bytes = max_bytes
+        self._chunks: list[bytes] = []
+        self._size = 0
+        self._more = True
+
+    async def read(self) -> bytes | None:
+        """Return the next message, or None after the last.
+
+        Raises:
+            ProtocolError: It is too large, or compressed in a way not spoken here, or cut short.
+            GoneError: The caller went away.
+        """
+        prefix = await self._take(5)
+        if not prefix:
+            return None
+        size = int.from_bytes(prefix[1:], "big")
+        if size > self._max_bytes:
+            raise _too_large(size, self._max_bytes)
+        body = await self._take(size)
+        if len(prefix) < 5 or len(body) < size:
+            raise ProtocolError(grpc.StatusCode.INTERNAL, "the request ended within a message")
+        return body if prefix[0] == 0 else self._decompress(body)
+
+    async def read_only(self) -> bytes:
+        """Return the message of a call that has one.
+
+        Raises:
+            ProtocolError: As for `read`, or there is none, or more than one.
+            GoneError: The caller went away.
+        """
+        message = await self.read()
+        if message is None or await self.read() is not None:
+            raise ProtocolError(
+                grpc.StatusCode.UNIMPLEMENTED, "this method takes exactly one request message"
+            )
+        return message
+
+    async def _take(self, size: int) -> bytes:
+        while self._size < size and self._more:
+            event = await self._receive()
+            if event["type"] == "http.disconnect":
+                raise GoneError
+            if chunk := event["body"]:
+                self._chunks.append(chunk)
+                self._size += len(chunk)
+            self._more = event["more_body"]
+        # Joined once, when complete: adding chunk to chunk is quadratic in the message's size.
+        data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
+        rest = data[size:]
+        self._chunks = [rest] if rest else []
+        self._size = len(rest)
+        return data[:size]
+
+    def _decompress(self, body: bytes) -> bytes:
+        if self.encoding == "identity":
+            raise ProtocolError(
+                grpc.StatusCode.INTERNAL, "a message is compressed but grpc-encoding is not set"
+            )
+        if self.encoding not in ("gzip", "deflate"):
+            raise ProtocolError(
+                grpc.StatusCode.UNIMPLEMENTED,
+                f"grpc-encoding {self.encoding!r} is not supported; these are: {ENCODINGS}",
+            )
+        inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out which of the two
+        try:
+            message = inflater.decompress(body, self._max_bytes)
+        except zlib.error as error:
+            raise ProtocolError(
+                grpc.StatusCode.INTERNAL, f"a message cannot be decompressed: {error}"
+            ) from None
+        if not inflater.eof:
+            if inflater.unconsumed_tail:
+                raise _too_large(self._max_bytes + 1, self._max_bytes)
+            raise ProtocolError(grpc.StatusCode.INTERNAL, "a compressed message is cut short")
+        return message
+
+
+def frame(message: bytes) -> bytes:
+    """Return a message as it stands in a body, not compressed."""
+    return b"\0" + len(message).to_bytes(4, "big") + message
+
+
+def decode_metadata(headers: Headers) -> dict[str, str | bytes]:
+    """Return a request's headers as gRPC metadata; of a repeated key the last value stands.
+
+    Raises:
+        ProtocolError: A binary value is not base64.
+    """
+    metadata: dict[str, str | bytes] = {}
+    for key, value in headers:
+        metadata[key.decode("latin-1")] = (
+            _decode_binary(value) if key.endswith(b"-bin") else value.decode("latin-1")
+        )
+    return metadata
+
+
+def parse_timeout(value: str | bytes | None) -> float | None:
+    """Return a `grpc-timeout` in seconds, None where the caller set none.
+
+    Raises:
+        ProtocolError: It is not 1 to 8 digits and a unit.
+    """
+    if value is None:
+        return None
+    match = _TIMEOUT.fullmatch(str(value))
+    if match is None:
+        raise ProtocolError(grpc.StatusCode.INTERNAL, f"malformed grpc-timeout {value!r}")
+    return int(match[1]) * _UNIT_SECONDS[match[2]]
+
+
+def trailers(status: status_pb2.Status) -> list[tuple[bytes, bytes]]:
+    """Return the headers that end a call."""
+    fields = [
+        (b"grpc-status", str(status.code).encode()),
+        (b"grpc-message", quote(status.message, safe=_UNQUOTED).encode()),
+    ]
+    if status.details:
+        details = base64.b64encode(status.SerializeToString()).rstrip(b"=")
+        fields.append((b"grpc-status-details-bin", details))
+    return fields
+
+
+_TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
+_UNIT_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
+# Printable ASCII but the percent sign.
+_UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+
+def _decode_binary(value: bytes) -> bytes:
+    try:
+        return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
+    except ValueError:
+        raise ProtocolError(
+            grpc.StatusCode.INTERNAL, "a binary metadata value is not base64"
+        ) from None
+
+
+def _too_large(size: int, limit: int) -> ProtocolError:
+    return ProtocolError(
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        f"received a message larger than the limit ({size} against {limit} bytes)",
+    )
