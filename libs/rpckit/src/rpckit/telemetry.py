@@ -100,7 +100,7 @@ class Telemetry:
 
     def ready(self, service: str, ready: bool) -> None:
         """Publish a service's readiness."""
-        self._instruments.gauge(metrics.READY, service).set(ready)
+        self._instruments.gauge(metrics.READY, service).set(float(ready))
 
     def model(self, *, name: str, version: str, objective: str, dimension: int) -> None:
         """Publish which model is loaded."""
