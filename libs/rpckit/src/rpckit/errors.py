@@ -39,7 +39,7 @@ class ServiceError(Exception):
     """An error that a caller is told about.
 
     A subclass states the four class attributes; they are its row in docs/errors.md. (Only what is
-    relayed from another server, `rpckit.channel.RemoteError`, has its code and reason by instance.)
+    relayed from another server, `rpckit.relay.RemoteError`, has its code and reason by instance.)
     """
 
     code: grpc.StatusCode
