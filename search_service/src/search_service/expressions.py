@@ -1,0 +1,39 @@
+"""Milvus's filter language, written from numbers only: nothing that a caller says gets into it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from search_service.index import Filter, IndexSpec
+from search_service.layout import ID, YEAR, genre_field
+
+
+def matching(wanted: Filter, index: IndexSpec) -> str:
+    """Return the expression for a filter; empty where everything matches.
+
+    Raises:
+        InvalidRequestError: The filter names a genre that the index does not know.
+    """
+    index.refuse_unknown_genres(sorted(wanted.genres), "filter.genres")
+    terms = []
+    if wanted.genres:
+        positions = sorted(index.positions[genre] for genre in wanted.genres)
+        anyone = " or ".join(f"{genre_field(position)} == true" for position in positions)
+        terms.append(f"({anyone})")
+    if wanted.min_year is not None:
+        terms.append(f"{YEAR} >= {wanted.min_year:d}")
+    if wanted.max_year is not None:
+        terms.append(f"{YEAR} <= {wanted.max_year:d}")
+        if wanted.min_year is None:
+            terms.append(f"{YEAR} > 0")  # 0 is unknown
+    return " and ".join(terms)
+
+
+def one_of(movie_ids: Iterable[int]) -> str:
+    """Return the expression for movies by id."""
+    return f"{ID} in [{', '.join(f'{movie_id:d}' for movie_id in movie_ids)}]"
+
+
+def above(movie_id: int) -> str:
+    """Return the expression for movies with a larger id."""
+    return f"{ID} > {movie_id:d}"

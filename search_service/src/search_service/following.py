@@ -1,0 +1,157 @@
+"""Which index is active and whether the store is there, found out in the background.
+
+Requests never ask Milvus either; what they need is known when they come.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+
+from rpckit.errors import ServiceError
+from search_service.errors import IndexNotFoundError, NoActiveIndexError, StoreUnavailableError
+from search_service.index import METRIC, IndexSpec
+from search_service.milvus import Milvus
+
+log = logging.getLogger(__name__)
+
+PAUSE_SECONDS = 0.4
+"""Pause between two looks at the store. With the time that a look may take, a change is known
+within 1.2 s, and the pause of the health service (rpckit.health) still fits into 2 s."""
+LOOK_SECONDS = 0.8
+
+_ALIAS = "_marquee_active"  # the name of an index starts with a letter, so none can be called that
+
+
+class Follower:
+    """Follows one Milvus; whether it is there or not."""
+
+    def __init__(
+        self,
+        milvus: Milvus,
+        *,
+        looked: Callable[[], None],
+        changed: Callable[[IndexSpec, int], None],
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            milvus: Connection to it.
+            looked: Called before every look.
+            changed: Told when another index is active, and how many movies it holds.
+        """
+        self._milvus = milvus
+        self._looked = looked
+        self._changed = changed
+        self._active: IndexSpec | None = None
+        self.store_trouble: str | None = "Milvus has not answered yet"
+        """Why nothing can be read or written; None: it can."""
+        self.active_trouble: str | None = None
+        """Why the active index cannot be searched; None: it can, if the store is there."""
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Look once, then go on looking until the context is left."""
+        await self._look()
+        task = asyncio.create_task(self._follow(), name="follow Milvus")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+
+    def active(self) -> IndexSpec:
+        """Return the active index.
+
+        Raises:
+            NoActiveIndexError: There is none.
+            StoreUnavailableError: It is not known, because the store has not been there yet.
+        """
+        if self._active is None:
+            self.refuse_without_store()
+            raise NoActiveIndexError("no index is active")
+        return self._active
+
+    def is_active(self, index: IndexSpec) -> bool:
+        """Tell whether an index is the active one, as far as is known."""
+        return self._active is not None and self._active.name == index.name
+
+    def refuse_without_store(self) -> None:
+        """Return if the store is there.
+
+        Raises:
+            StoreUnavailableError: It is not: at once, where a call would wait for it.
+        """
+        if self.store_trouble:
+            raise StoreUnavailableError(self.store_trouble, retry_after=1.0)
+
+    async def ask(self) -> str:
+        """Return the name of the active index as the store has it now; empty: none."""
+        try:
+            return (await self._milvus.spec(_ALIAS)).name
+        except IndexNotFoundError:
+            return ""
+
+    async def activate(self, index: IndexSpec, movies: int) -> None:
+        """Make an index the active one, for everybody who follows this Milvus.
+
+        Args:
+            index: Which one, loaded.
+            movies: How many it holds.
+        """
+        await self._milvus.point(_ALIAS, index.name)
+        self.active_trouble = None
+        self._set(index, movies)
+
+    async def _follow(self) -> None:
+        while True:
+            await asyncio.sleep(PAUSE_SECONDS)
+            await self._look()
+
+    async def _look(self) -> None:
+        before = self._active
+        self._looked()
+        try:
+            async with asyncio.timeout(LOOK_SECONDS):
+                active, movies, trouble = await self._examine()
+        except TimeoutError:
+            self._set_trouble(f"Milvus did not answer in {LOOK_SECONDS} s")
+        except ServiceError as error:
+            self._set_trouble(error.message)
+        except Exception as error:  # whatever pymilvus makes of a Milvus that is ill
+            self._set_trouble(f"{type(error).__name__} from Milvus: {error}")
+        else:
+            self._set_trouble(None)
+            if self._active is before:  # else it was activated here since the look began
+                self.active_trouble = trouble
+                self._set(active, movies)
+
+    async def _examine(self) -> tuple[IndexSpec | None, int, str | None]:
+        """Return the active index, its movies if it was not known, and what is wrong with it."""
+        try:
+            spec = await self._milvus.spec(_ALIAS)
+        except IndexNotFoundError:
+            return None, 0, "no index is active"
+        if spec.metric != METRIC:
+            return spec, 0, f"index {spec.name!r} has metric {spec.metric}, not {METRIC}"
+        if not await self._milvus.loaded(spec.name):
+            await self._milvus.load(spec.name)
+        movies = 0 if spec == self._active else await self._milvus.count(spec.name)
+        return spec, movies, None
+
+    def _set_trouble(self, trouble: str | None) -> None:
+        if trouble != self.store_trouble:
+            if trouble:
+                log.warning("the store cannot be reached: %s", trouble)
+            else:
+                log.info("the store can be reached")
+        self.store_trouble = trouble
+
+    def _set(self, active: IndexSpec | None, movies: int) -> None:
+        if active != self._active:
+            log.info("active index: %s", active.name if active else "none")
+            self._active = active
+            if active is not None:
+                self._changed(active, movies)

@@ -1,0 +1,275 @@
+"""A connection to Milvus with what this service needs of it; the only pymilvus import."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Collection, Sequence
+from contextlib import asynccontextmanager
+from typing import Any, Literal, Self, cast
+
+import grpc
+import numpy as np
+from numpy.typing import NDArray
+from pymilvus import AsyncMilvusClient, DataType, MilvusException
+
+from rpckit.errors import ServiceError
+from search_service import layout
+from search_service.errors import IndexNotFoundError, StoreUnavailableError
+from search_service.expressions import above, one_of
+from search_service.index import METRIC, IndexSpec, Movie
+
+Kind = Literal["FLAT", "HNSW"]
+"""How a collection is searched: by brute force, or by a graph."""
+
+HNSW_BUILD = {"M": 32, "efConstruction": 256}
+"""Neighbours of a node, and candidates looked at to choose them."""
+HNSW_LEAST_EF = 128
+"""Candidates that a search keeps at least."""
+
+# Milvus's codes (internal/util/merr): not found, and those that pass by themselves.
+_COLLECTION_NOT_FOUND = 100
+_ALIAS_NOT_FOUND = (100, 1600)
+_PASSING = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
+
+_ONCE: dict[str, Any] = {"retry_times": 0}
+"""pymilvus would retry 75 times; here the caller's budget and a fast refusal come first."""
+
+# It logs every failure with a stack trace; this module raises each as what it means.
+logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+
+class Milvus:
+    """What this service asks of Milvus. Every method may raise StoreUnavailableError."""
+
+    def __init__(self, client: AsyncMilvusClient, timeout: float) -> None:
+        """Use a client of the running loop; see `connect`."""
+        self._client = client
+        self._timeout = timeout
+
+    @classmethod
+    @asynccontextmanager
+    async def connect(cls, uri: str, token: str, timeout: float) -> AsyncIterator[Self]:
+        """Make a client; Milvus need not be there yet, nor stay.
+
+        Args:
+            uri: http or https.
+            token: `user:password` or an API key. Empty: none.
+            timeout: Seconds that a read, a write or a connection may take.
+        """
+        client = AsyncMilvusClient(
+            uri=uri,
+            token=token,
+            timeout=min(1.0, timeout),  # for one attempt to connect
+            dedicated=True,
+            # The default is two minutes, in which a Milvus that is back would not be noticed.
+            grpc_options={"grpc.max_reconnect_backoff_ms": 500},
+        )
+        try:
+            yield cls(client, timeout)
+        finally:
+            await client.close()
+
+    async def point(self, alias: str, index: str) -> None:
+        """Let an alias stand for an index, atomically."""
+        async with self._asking(index):
+            try:
+                await self._client.alter_alias(index, alias, **_ONCE)
+            except MilvusException as error:
+                if error.code not in _ALIAS_NOT_FOUND:
+                    raise
+                await self._client.create_alias(index, alias, **_ONCE)
+
+    async def names(self) -> list[str]:
+        """Return the names of all collections, those of others too."""
+        async with self._asking():
+            return list(await self._client.list_collections(**_ONCE))
+
+    async def spec(self, name: str) -> IndexSpec:
+        """Return what the index of a name, or of an alias, says it is.
+
+        Raises:
+            IndexNotFoundError: There is no such, or it is not one of this service.
+        """
+        async with self._asking(name):
+            answer = await self._client.describe_collection(name, **_ONCE)
+        spec = layout.spec(answer)
+        if spec is None:
+            raise IndexNotFoundError.of(name)
+        return spec
+
+    async def create(self, spec: IndexSpec) -> None:
+        """Make an empty collection; it is neither indexed nor loaded."""
+        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        schema.add_field(layout.ID, DataType.INT64, is_primary=True)
+        schema.add_field(layout.VECTOR, DataType.FLOAT_VECTOR, dim=spec.dimension)
+        schema.add_field(layout.TITLE, DataType.VARCHAR, max_length=layout.MAX_TITLE_BYTES)
+        schema.add_field(layout.YEAR, DataType.INT16)
+        schema.add_field(layout.GENRES, DataType.INT64)
+        for position in range(len(spec.genres)):
+            schema.add_field(layout.genre_field(position), DataType.BOOL)
+        async with self._asking(spec.name):
+            await self._client.create_collection(
+                spec.name,
+                schema=schema,
+                properties=layout.properties(spec),
+                consistency_level="Bounded",
+                **_ONCE,
+            )
+
+    async def drop(self, name: str) -> None:
+        """Delete a collection."""
+        async with self._asking(name):
+            await self._client.drop_collection(name, **_ONCE)
+
+    async def kind(self, name: str) -> Kind | None:
+        """Return how a collection is searched; None before it is indexed."""
+        async with self._asking(name):
+            if not await self._client.list_indexes(name, **_ONCE):
+                return None
+            answer = await self._client.describe_index(name, layout.VECTOR, **_ONCE)
+        if answer["metric_type"] != METRIC:
+            raise StoreUnavailableError(f"index {name!r} has metric {answer['metric_type']}")
+        return "HNSW" if answer["index_type"] == "HNSW" else "FLAT"
+
+    async def index(self, name: str, kind: Kind, *, replace: bool) -> None:
+        """Make a collection searchable; returns when it is, which for a large graph takes minutes.
+
+        Args:
+            name: Which collection.
+            kind: How it will be searched.
+            replace: Whether it is indexed in another way, and perhaps loaded.
+        """
+        params = self._client.prepare_index_params()
+        params.add_index(
+            layout.VECTOR,
+            index_type=kind,
+            index_name=layout.VECTOR,
+            metric_type=METRIC,
+            params=HNSW_BUILD if kind == "HNSW" else {},
+        )
+        async with self._asking(name, patient=True):
+            if replace:
+                await self._client.release_collection(name, **_ONCE)
+                await self._client.drop_index(name, layout.VECTOR, **_ONCE)
+            try:
+                await self._client.create_index(name, params, **_ONCE)
+            except grpc.RpcError as error:
+                # Milvus Lite indexes at once, but cannot be waited for.
+                if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
+                    raise
+
+    async def load(self, name: str) -> None:
+        """Load a collection into memory; nothing happens if it is."""
+        async with self._asking(name, patient=True):
+            await self._client.load_collection(name, **_ONCE)
+
+    async def loaded(self, name: str) -> bool:
+        """Tell whether a collection can be searched now."""
+        async with self._asking(name):
+            answer = await self._client.get_load_state(name, **_ONCE)
+            return str(answer["state"]) == "Loaded"
+
+    async def flush(self, name: str) -> None:
+        """Write a collection's segments out, so that they can be indexed and loaded as such."""
+        async with self._asking(name, patient=True):
+            await self._client.flush(name, timeout=60)
+
+    async def upsert(
+        self, index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32]
+    ) -> None:
+        """Write movies with their vectors."""
+        rows = list(layout.rows(index, movies, vectors))
+        async with self._asking(index.name):
+            await self._client.upsert(index.name, rows, **_ONCE)
+
+    async def delete(self, index: str, movie_ids: Sequence[int]) -> None:
+        """Delete movies."""
+        async with self._asking(index):
+            await self._client.delete(index, ids=list(movie_ids), **_ONCE)
+
+    async def count(self, index: str) -> int:
+        """Return how many movies a loaded index holds, all earlier writes included.
+
+        Milvus has to catch up with the newest write first, which takes it up to 0.2 s; a later
+        read without this guarantee sees as much.
+        """
+        async with self._asking(index):
+            rows = await self._client.query(
+                index, output_fields=["count(*)"], consistency_level="Strong", **_ONCE
+            )
+            return int(rows[0]["count(*)"])
+
+    async def movies(self, index: IndexSpec, movie_ids: Collection[int]) -> list[Movie]:
+        """Return those of the movies that a loaded index has, in no order."""
+        return await self._query(index, one_of(movie_ids), {"consistency_level": "Bounded"})
+
+    async def page(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+        """Return the first movies of a loaded index with an id above `after`, ascending by id."""
+        # Milvus Lite takes any that many, unless the query says that it is an iterator's.
+        page = await self._query(index, above(after), {"limit": limit, "iterator": "True"})
+        return sorted(page, key=lambda movie: movie.movie_id)
+
+    async def search(
+        self, index: str, kind: Kind, vectors: NDArray[np.float32], expression: str, limit: int
+    ) -> list[tuple[list[int], list[float]]]:
+        """Return for each row of vectors the ids and scores of the nearest movies, best first."""
+        params = {"ef": max(limit, HNSW_LEAST_EF)} if kind == "HNSW" else {}
+        async with self._asking(index):
+            answer = await self._client.search(
+                index,
+                list(vectors),
+                filter=expression,
+                limit=limit,
+                anns_field=layout.VECTOR,
+                search_params={"metric_type": METRIC, "params": params},
+                consistency_level="Bounded",
+                **_ONCE,
+            )
+        return [(hits.ids, hits.distances) for hits in answer]
+
+    async def _query(
+        self, index: IndexSpec, expression: str, options: dict[str, Any]
+    ) -> list[Movie]:
+        async with self._asking(index.name):
+            rows = await self._client.query(
+                index.name,
+                filter=expression,
+                output_fields=list(layout.MOVIE_FIELDS),
+                **options,
+                **_ONCE,
+            )
+        return [layout.movie(index, row) for row in rows]
+
+    @asynccontextmanager
+    async def _asking(self, index: str = "", *, patient: bool = False) -> AsyncIterator[None]:
+        """Turn what pymilvus raises into what it means."""
+        try:
+            async with asyncio.timeout(None if patient else self._timeout):
+                yield
+        except TimeoutError:
+            raise _unavailable(f"did not answer in {self._timeout:g} s") from None
+        except grpc.RpcError as error:
+            raise _unavailable(f"broke the call off ({error.code().name})") from error
+        except MilvusException as error:
+            raise _meaning(error, index) from error
+        except asyncio.CancelledError:
+            # pymilvus closes a broken channel under those who wait on it; nobody cancelled us.
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            raise _unavailable("lost the connection") from None
+
+
+def _meaning(error: MilvusException, index: str) -> BaseException:
+    if isinstance(error.code, grpc.StatusCode):  # a failed call that pymilvus gave up to retry
+        return _unavailable(f"broke the call off ({error.code.name})")
+    if error.code == _COLLECTION_NOT_FOUND and index:
+        return IndexNotFoundError.of(index)
+    if error.code in _PASSING or error.retriable:
+        return _unavailable(f"says: {error.message}")
+    return cast(BaseException, error)  # pymilvus ships no types
+
+
+def _unavailable(what: str) -> ServiceError:
+    return StoreUnavailableError(f"Milvus {what}", retry_after=1.0)

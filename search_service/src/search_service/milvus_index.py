@@ -1,0 +1,246 @@
+"""The VectorIndex that runs: indexes are Milvus collections, the active one has an alias.
+
+Consistency. A write returns when every later read of this process sees it. Another process on the
+same Milvus sees it within Milvus's bounded staleness (5 s, usually 0.2 s), what changed in a hit's
+title, year and genres at most `MovieCache`'s `max_age` later, and which index is active within
+1.2 s (search_service.following).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from contextlib import asynccontextmanager
+from typing import Self
+
+from rpckit.errors import NotReadyError
+from rpckit.telemetry import Telemetry
+from search_service.errors import (
+    CountMismatchError,
+    IndexActiveError,
+    IndexExistsError,
+    IndexNotFoundError,
+    StoreUnavailableError,
+)
+from search_service.expressions import matching
+from search_service.following import Follower
+from search_service.grouping import by_filter, cut, reach
+from search_service.index import (
+    Activation,
+    Hit,
+    Hits,
+    IndexInfo,
+    IndexSpec,
+    Movie,
+    Query,
+    Vectors,
+)
+from search_service.metadata import MovieCache
+from search_service.milvus import Kind, Milvus
+from search_service.opening import Opener
+
+
+class MilvusIndex:
+    """Implements search_service.index.VectorIndex."""
+
+    def __init__(
+        self, milvus: Milvus, opener: Opener, cache: MovieCache, telemetry: Telemetry
+    ) -> None:
+        """Use a Milvus; `running` must be entered before anything is asked.
+
+        Args:
+            milvus: Connection to it.
+            opener: Makes collections searchable.
+            cache: Metadata of movies.
+            telemetry: Where searches are timed and the active index is published.
+        """
+        self._milvus = milvus
+        self._opener = opener
+        self._cache = cache
+        self._telemetry = telemetry
+        self._stage = telemetry.stage("milvus_search")
+        self._specs: dict[str, IndexSpec] = {}
+        self._fresh: set[str] = set()  # names whose spec was read since the follower last looked
+        self._follower = Follower(milvus, looked=self._fresh.clear, changed=self._active_changed)
+        self._unflushed: set[str] = set()
+        # Milvus Lite does not bear two writes at once.
+        self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Self]:
+        """Follow the Milvus, whether it is there or not, until the context is left."""
+        async with self._follower.running():
+            yield self
+
+    async def resolve(self, name: str) -> IndexSpec:
+        """See VectorIndex."""
+        if not name:
+            return self._follower.active()
+        if name not in self._fresh:
+            self._follower.refuse_without_store()
+            self._learn(await self._milvus.spec(name))
+            self._fresh.add(name)
+        return self._specs[name]
+
+    async def search(
+        self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
+    ) -> list[Hits]:
+        """See VectorIndex."""
+        index.accept(vectors)
+        groups = [(matching(wanted, index), rows) for wanted, rows in by_filter(queries).items()]
+        found: list[list[tuple[int, float]]] = [[] for _ in queries]
+        async with self._reading(index) as kind:
+            with self._stage.measure():
+                for expression, rows in groups:
+                    wanted = [queries[row] for row in rows]
+                    values = vectors.values[rows] if len(groups) > 1 else vectors.values
+                    answers = await self._milvus.search(
+                        index.name, kind, values, expression, reach(wanted)
+                    )
+                    for row, query, (ids, scores) in zip(rows, wanted, answers, strict=True):
+                        found[row] = cut(ids, scores, query)
+            movies = await self._metadata(index, (i for hits in found for i, _ in hits))
+        return [
+            # A movie that was deleted after it was found has no metadata any more.
+            [Hit(movies[movie_id], score) for movie_id, score in hits if movie_id in movies]
+            for hits in found
+        ]
+
+    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, Movie]:
+        """See VectorIndex."""
+        async with self._reading(index):
+            return await self._metadata(index, movie_ids)
+
+    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+        """See VectorIndex."""
+        async with self._reading(index):
+            return await self._milvus.page(index, after, limit)
+
+    async def create(self, spec: IndexSpec) -> IndexInfo:
+        """See VectorIndex."""
+        self._follower.refuse_without_store()
+        async with self._writing[spec.name]:
+            if spec.name in await self._milvus.names():
+                raise IndexExistsError.of(spec.name)
+            await self._milvus.create(spec)
+            self._forget(spec.name)  # there may have been one of this name
+        return IndexInfo(spec, movie_count=0, active=False, engine="milvus")
+
+    async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
+        """See VectorIndex."""
+        index.accept(vectors)
+        for number, movie in enumerate(movies):
+            index.refuse_unknown_genres(movie.genres, f"movies[{number}].genres")
+        async with self._changing(index, [movie.movie_id for movie in movies]):
+            await self._milvus.upsert(index, movies, vectors.values)
+
+    async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
+        """See VectorIndex."""
+        async with self._changing(index, movie_ids):
+            await self._milvus.delete(index.name, movie_ids)
+
+    async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
+        """See VectorIndex."""
+        async with self._writing[index.name], self._reading(index) as kind:
+            count = await self._milvus.count(index.name)
+            if count == 0 or expected not in (None, count):
+                raise CountMismatchError.of(index.name, expected=expected, actual=count)
+            if index.name in self._unflushed:
+                await self._milvus.flush(index.name)
+                self._unflushed.discard(index.name)
+            previous = await self._follower.ask()
+            if previous != index.name:
+                kind = await self._opener.reopen(index.name, count)
+            await self._follower.activate(index, count)
+        return Activation(_info(index, count, kind, active=True), previous)
+
+    async def list_indexes(self) -> list[IndexInfo]:
+        """See VectorIndex."""
+        self._follower.refuse_without_store()
+        infos = []
+        for name in sorted(await self._milvus.names()):
+            try:
+                infos.append(await self.describe(await self._milvus.spec(name)))
+            except IndexNotFoundError:  # a collection of others, or deleted just now
+                continue
+        return infos
+
+    async def describe(self, index: IndexSpec) -> IndexInfo:
+        """See VectorIndex."""
+        async with self._reading(index) as kind:
+            count = await self._milvus.count(index.name)
+        return _info(index, count, kind, active=self._follower.is_active(index))
+
+    async def drop(self, index: IndexSpec) -> None:
+        """See VectorIndex."""
+        self._follower.refuse_without_store()
+        async with self._writing[index.name]:
+            if await self._follower.ask() == index.name:
+                raise IndexActiveError.of(index.name)
+            await self._milvus.spec(index.name)  # Milvus deletes what is not there without a word
+            await self._milvus.drop(index.name)
+            self._forget(index.name)
+
+    async def check_store(self) -> None:
+        """See VectorIndex."""
+        if self._follower.store_trouble:
+            raise NotReadyError(self._follower.store_trouble)
+
+    async def check_active(self) -> None:
+        """See VectorIndex."""
+        if trouble := self._follower.store_trouble or self._follower.active_trouble:
+            raise NotReadyError(trouble)
+
+    async def _metadata(self, index: IndexSpec, movie_ids: Iterable[int]) -> dict[int, Movie]:
+        async def read(missing: Collection[int]) -> dict[int, Movie]:
+            movies = await self._milvus.movies(index, missing)
+            return {movie.movie_id: movie for movie in movies}
+
+        return await self._cache.get(index.name, movie_ids, read)
+
+    @asynccontextmanager
+    async def _reading(self, index: IndexSpec) -> AsyncIterator[Kind]:
+        """Have an index open; yield how it is searched."""
+        self._follower.refuse_without_store()
+        try:
+            yield await self._opener.open(index.name)
+        except (IndexNotFoundError, StoreUnavailableError):
+            # Another process may have deleted it, and even made one of the same name.
+            self._forget(index.name)
+            raise
+
+    @asynccontextmanager
+    async def _changing(self, index: IndexSpec, movie_ids: Sequence[int]) -> AsyncIterator[None]:
+        """Let one write at a time at an index; return when every later read sees it."""
+        self._follower.refuse_without_store()
+        async with self._writing[index.name]:
+            self._unflushed.add(index.name)
+            try:
+                yield
+                # While an index is being built nobody reads it, and nobody has to wait.
+                if self._opener.is_open(index.name):
+                    movies = await self._milvus.count(index.name)
+                    if self._follower.is_active(index):
+                        self._active_changed(index, movies)
+            finally:
+                self._cache.changed(index.name, movie_ids)
+
+    def _active_changed(self, active: IndexSpec, movies: int) -> None:
+        self._learn(active)
+        self._telemetry.index(name=active.name, model_version=active.model_version, movies=movies)
+
+    def _learn(self, spec: IndexSpec) -> None:
+        if self._specs.get(spec.name, spec) != spec:
+            self._forget(spec.name)  # another process made another index of the same name
+        self._specs[spec.name] = spec
+
+    def _forget(self, name: str) -> None:
+        self._opener.forget(name)
+        self._cache.forget(name)
+        self._specs.pop(name, None)
+        self._fresh.discard(name)
+
+
+def _info(index: IndexSpec, count: int, kind: Kind, *, active: bool) -> IndexInfo:
+    return IndexInfo(index, count, active, engine=f"milvus {kind}")

@@ -1,0 +1,51 @@
+"""What can be set about the search service."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import SettingsConfigDict
+
+from rpckit.settings import Port, ServerSettings
+from search_service.opening import IndexType
+
+
+class SearchSettings(ServerSettings):
+    """Settings of a search service, over those of every server."""
+
+    model_config = SettingsConfigDict(env_prefix="MARQUEE_SEARCH_")
+
+    port: Port = 50052
+    """Port of the gRPC server; 0 takes any free one."""
+    metrics_port: Port | None = 51052
+    """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
+
+    milvus_uri: str = "build/milvus.db"
+    """Milvus server, as in `http://localhost:19530`, or a folder for Milvus Lite, which serves
+    one process at a time."""
+    milvus_token: SecretStr = SecretStr("")
+    """Token of the Milvus server, `user:password` or an API key; empty sends none."""
+    milvus_timeout_s: float = Field(5.0, gt=0, allow_inf_nan=False)
+    """Longest that one read or write may take in Milvus, in seconds."""
+    index_type: IndexType = "auto"
+    """How an index is searched: flat is exact, hnsw approximate and faster for large catalogues,
+    auto chooses by the number of movies when the index is activated."""
+    hnsw_from: int = Field(50_000, ge=1)
+    """Movies from which auto means hnsw."""
+    movie_cache_size: int = Field(200_000, ge=0)
+    """Most movies of an index whose title, year and genres are kept in memory."""
+    movie_cache_max_age_s: float = Field(5.0, ge=0, allow_inf_nan=False)
+    """Longest that a title, year or genre written by another replica goes unseen, in seconds."""
+
+    max_batch_rows: int = Field(64, ge=1)
+    """Most rows of waiting requests that are searched together; a larger request goes alone."""
+    max_batches_in_flight: int = Field(2, ge=1)
+    """Batches that are in Milvus at the same time."""
+    max_queued_rows: int = Field(4096, ge=1)
+    """Rows that may wait for a batch; more are refused with RESOURCE_EXHAUSTED."""
+
+    @field_validator("milvus_uri")
+    @classmethod
+    def _known_scheme(cls, uri: str) -> str:
+        if "://" in uri and not uri.startswith(("http://", "https://")):
+            raise ValueError("must be an http:// or https:// URI or a folder")
+        return uri

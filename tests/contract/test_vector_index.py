@@ -1,0 +1,390 @@
+"""What every VectorIndex does: exact numpy search, Milvus Lite and a Milvus server."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from tests.fixtures.milvus import wipe
+from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec, unit_vectors
+
+from rpckit.errors import InvalidRequestError, NotReadyError
+from rpckit.telemetry import Telemetry
+from search_service.errors import (
+    CountMismatchError,
+    IndexActiveError,
+    IndexExistsError,
+    IndexNotFoundError,
+    ModelMismatchError,
+    NoActiveIndexError,
+)
+from search_service.exact import ExactIndex
+from search_service.index import Filter, Hits, IndexSpec, Movie, Query, VectorIndex, Vectors
+from search_service.settings import SearchSettings
+from search_service.store import open_store
+
+
+@pytest.fixture(params=["exact", "lite", "server"])
+def uri(request: pytest.FixtureRequest) -> str | None:
+    """Where the index is stored; None for memory."""
+    fixture = {"lite": "lite_uri", "server": "milvus_uri"}.get(request.param)
+    return request.getfixturevalue(fixture) if fixture else None
+
+
+@pytest.fixture
+async def index(uri: str | None) -> AsyncIterator[VectorIndex]:
+    """A VectorIndex without indexes."""
+    async with AsyncExitStack() as stack:
+        if uri is None:
+            yield ExactIndex()
+        else:
+            await wipe(uri)
+            settings = SearchSettings(milvus_uri=uri)
+            yield await stack.enter_async_context(open_store(settings, Telemetry("test")))
+
+
+async def build(index: VectorIndex, size: int = 200, name: str = "movies") -> IndexSpec:
+    """Create an index and fill it with the catalogue."""
+    made = spec(name)
+    await index.create(made)
+    movies, vectors = catalogue(size)
+    half = size // 2
+    await index.upsert(made, movies[:half], Vectors(vectors.values[:half], MODEL))
+    await index.upsert(made, movies[half:], Vectors(vectors.values[half:], MODEL))
+    return made
+
+
+def one(values: list[float], model_version: str = MODEL) -> Vectors:
+    """One vector that starts with these values."""
+    row = np.zeros((1, DIMENSION), np.float32)
+    row[0, : len(values)] = values
+    return Vectors(row, model_version)
+
+
+def assert_same(found: list[Hits], expected: list[Hits]) -> None:
+    """Compare with the oracle: the same movies up to ties, the same similarities."""
+    assert [len(hits) for hits in found] == [len(hits) for hits in expected]
+    for got, wanted in zip(found, expected, strict=True):
+        scores = [hit.similarity for hit in wanted]
+        assert [hit.similarity for hit in got] == pytest.approx(scores, abs=1e-4)
+        for mine, theirs in zip(got, wanted, strict=True):
+            if mine.movie != theirs.movie:
+                near = [h.movie for h in wanted if abs(h.similarity - mine.similarity) < 1e-5]
+                last = abs(mine.similarity - scores[-1]) < 1e-5
+                assert mine.movie in near or last
+
+
+async def test_finds_what_exact_search_finds(index: VectorIndex) -> None:
+    oracle = ExactIndex()
+    made = await build(index)
+    await build(oracle)
+    vectors = unit_vectors(7, seed=5)
+    queries = [
+        Query(10),
+        Query(1),
+        Query(1000),
+        Query(5, Filter(frozenset({"Drama"}))),
+        Query(5, Filter(frozenset({"Comedy", "Film-Noir"}), 1960, 1995)),
+        Query(20, Filter(max_year=1977), frozenset(range(1, 200))),
+        Query(50, Filter(min_year=1994)),
+    ]
+    found = await index.search(made, vectors, queries)
+    assert_same(found, await oracle.search(made, vectors, queries))
+    assert len(found[2]) == 200
+    assert all(hits for hits in found)
+
+
+async def test_hits_descend_and_ties_ascend_by_id(index: VectorIndex) -> None:
+    made = spec()
+    await index.create(made)
+    movies = [Movie(i, "", 0, ()) for i in (9, 2, 7, 4, 1)]
+    same = np.zeros((5, DIMENSION), np.float32)
+    same[:, 0] = [0.5, 0.5, 1.0, 0.5, 0.25]
+    await index.upsert(made, movies, Vectors(same, MODEL))
+    (hits,) = await index.search(made, one([1.0]), [Query(5)])
+    assert [hit.movie.movie_id for hit in hits] == [7, 2, 4, 9, 1]
+    assert [hit.similarity for hit in hits] == pytest.approx([1.0, 0.5, 0.5, 0.5, 0.25])
+
+
+async def test_ancestor_2_the_score_is_the_inner_product_and_larger_is_nearer(
+    index: VectorIndex,
+) -> None:
+    made = spec()
+    await index.create(made)
+    vectors = np.zeros((3, DIMENSION), np.float32)
+    vectors[:, 0] = [1.0, -1.0, 0.6]
+    vectors[2, 1] = 0.8
+    await index.upsert(made, [Movie(i, "", 0, ()) for i in (1, 2, 3)], Vectors(vectors, MODEL))
+    (hits,) = await index.search(made, one([1.0]), [Query(3)])
+    assert [(h.movie.movie_id, round(h.similarity, 5)) for h in hits] == [
+        (1, 1.0),
+        (3, 0.6),
+        (2, -1.0),
+    ]
+    assert (await index.describe(made)).spec.metric == "IP"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "ids"),
+    [
+        (Filter(), {1, 2, 3, 4}),
+        (Filter(frozenset({"Drama"})), {1, 2}),
+        (Filter(frozenset({"Children's"})), {3}),
+        (Filter(frozenset({"Drama", "Children's"})), {1, 2, 3}),
+        (Filter(frozenset({"Sci-Fi"})), set()),
+        (Filter(min_year=1990), {2, 3}),
+        (Filter(min_year=1991), {3}),
+        (Filter(max_year=1990), {1, 2}),
+        (Filter(max_year=1989), {1}),
+        (Filter(min_year=1990, max_year=1990), {2}),
+        (Filter(frozenset({"Drama"}), min_year=1990), {2}),
+        (Filter(frozenset({"Film-Noir"}), max_year=2200), {1}),
+    ],
+)
+async def test_filters(index: VectorIndex, wanted: Filter, ids: set[int]) -> None:
+    made = spec()
+    await index.create(made)
+    movies = [
+        Movie(1, "old", 1950, ("Drama", "Film-Noir")),
+        Movie(2, "bound", 1990, ("Drama",)),
+        Movie(3, "new", 2000, ("Children's",)),
+        Movie(4, "of unknown year", 0, ("Film-Noir",)),
+    ]
+    if wanted.genres == {"Film-Noir"}:
+        assert wanted.max_year == 2200
+    await index.upsert(made, movies, unit_vectors(4, seed=3))
+    if wanted == Filter(frozenset({"Film-Noir"}), max_year=2200):
+        ids = {1}  # 4 has no year
+    (hits,) = await index.search(made, unit_vectors(1, seed=4), [Query(10, wanted)])
+    assert {hit.movie.movie_id for hit in hits} == ids
+
+
+async def test_exclusions_are_exact_and_each_rows_own(index: VectorIndex) -> None:
+    made = await build(index)
+    vectors = Vectors(np.repeat(unit_vectors(1, seed=8).values, 3, axis=0), MODEL)
+    (ranked,) = await index.search(made, unit_vectors(1, seed=8), [Query(200)])
+    ids = [hit.movie.movie_id for hit in ranked]
+    first = frozenset(ids[:150])
+    queries = [
+        Query(10, excluded=first),
+        Query(10),
+        Query(2, excluded=frozenset({ids[1], 10**12})),
+    ]
+    found = await index.search(made, vectors, queries)
+    assert [[hit.movie.movie_id for hit in hits] for hits in found] == [
+        ids[150:160],
+        ids[:10],
+        [ids[0], ids[2]],
+    ]
+
+
+async def test_an_upsert_replaces_vector_and_metadata_and_is_read_at_once(
+    index: VectorIndex,
+) -> None:
+    made = await build(index, size=20)
+    movie = (await index.list_movies(made, after=0, limit=1))[0]
+    await index.search(made, unit_vectors(1, seed=1), [Query(20)])  # warms what may be cached
+    new = replace(movie, title="Another title", year=2001, genres=("Sci-Fi",))
+    await index.upsert(made, [new], one([3.0]))
+    (hits,) = await index.search(made, one([1.0]), [Query(1)])
+    assert (hits[0].movie, round(hits[0].similarity, 4)) == (new, 3.0)
+    assert (await index.get(made, [new.movie_id])) == {new.movie_id: new}
+    assert (await index.describe(made)).movie_count == 20
+
+
+async def test_a_deleted_movie_is_gone_at_once(index: VectorIndex) -> None:
+    made = await build(index, size=20)
+    (hits,) = await index.search(made, unit_vectors(1, seed=1), [Query(20)])
+    best = hits[0].movie.movie_id
+    await index.delete_movies(made, [best, 10**9])
+    (left,) = await index.search(made, unit_vectors(1, seed=1), [Query(20)])
+    assert [h.movie for h in left] == [h.movie for h in hits[1:]]
+    assert await index.get(made, [best]) == {}
+    assert (await index.describe(made)).movie_count == 19
+
+
+async def test_metadata_survives_as_it_was_written(index: VectorIndex) -> None:
+    made = spec()
+    await index.create(made)
+    movies = [
+        Movie(1, "", 0, ()),
+        Movie(2**62, 'Le "fabuleux" destin d\'Amélie \\ id > 0 or true', 2001, GENRES),
+        Movie(7, "千と千尋の神隠し", 2200, ("Children's",)),
+    ]
+    await index.upsert(made, movies, unit_vectors(3, seed=0))
+    assert await index.get(made, [1, 2**62, 7, 8]) == {m.movie_id: m for m in movies}
+
+
+async def test_pages_cover_everything_once_in_order(index: VectorIndex) -> None:
+    made = await build(index, size=100)
+    pages: list[list[Movie]] = []
+    after = 0
+    while page := await index.list_movies(made, after, limit=30):
+        pages.append(page)
+        after = page[-1].movie_id
+    assert [len(page) for page in pages] == [30, 30, 30, 10]
+    assert [m for page in pages for m in page] == sorted(
+        catalogue(100)[0], key=lambda movie: movie.movie_id
+    )
+
+
+async def test_an_empty_index_finds_nothing(index: VectorIndex) -> None:
+    made = spec()
+    await index.create(made)
+    assert await index.search(made, unit_vectors(2, seed=1), [Query(5), Query(1)]) == [[], []]
+    assert await index.list_movies(made, 0, 10) == []
+    assert await index.get(made, [1]) == {}
+
+
+async def test_activation_switches_what_the_empty_name_means(index: VectorIndex) -> None:
+    with pytest.raises(NoActiveIndexError):
+        await index.resolve("")
+    with pytest.raises(NotReadyError, match="no index is active"):
+        await index.check_active()
+    await index.check_store()
+    first = await build(index, size=20, name="first")
+    second = await build(index, size=30, name="second")
+    done = await index.activate(first, expected=20)
+    assert (done.previous, done.index.active, done.index.movie_count) == ("", True, 20)
+    assert await index.resolve("") == first
+    done = await index.activate(second, expected=None)
+    assert (done.previous, done.index.spec) == ("first", second)
+    assert (await index.resolve("")).name == "second"
+    await index.check_active()
+    infos = await index.list_indexes()
+    assert [(i.spec.name, i.movie_count, i.active) for i in infos] == [
+        ("first", 20, False),
+        ("second", 30, True),
+    ]
+
+
+async def test_every_search_during_activations_is_answered_by_one_index(
+    index: VectorIndex,
+) -> None:
+    first = await build(index, size=20, name="first")
+    second = await build(index, size=30, name="second")
+    await index.activate(first, None)
+    done = asyncio.Event()
+
+    async def switch() -> None:
+        for target in (second, first, second):
+            await index.activate(target, None)
+        done.set()
+
+    async def search() -> set[tuple[str, int]]:
+        seen = set()
+        while not done.is_set():
+            resolved = await index.resolve("")
+            (hits,) = await index.search(resolved, unit_vectors(1, seed=2), [Query(100)])
+            seen.add((resolved.name, len(hits)))
+            await asyncio.sleep(0)
+        return seen
+
+    _, seen = await asyncio.gather(switch(), search())
+    assert seen <= {("first", 20), ("second", 30)}
+
+
+@pytest.mark.parametrize("expected", [19, 21])
+async def test_an_index_of_another_size_is_not_activated(index: VectorIndex, expected: int) -> None:
+    made = await build(index, size=20)
+    with pytest.raises(CountMismatchError) as failure:
+        await index.activate(made, expected)
+    assert failure.value.metadata["actual"] == "20"
+    with pytest.raises(NoActiveIndexError):
+        await index.resolve("")
+
+
+async def test_an_empty_index_is_not_activated(index: VectorIndex) -> None:
+    await index.create(spec())
+    with pytest.raises(CountMismatchError):
+        await index.activate(spec(), None)
+
+
+async def test_the_active_index_cannot_be_dropped_and_another_can(index: VectorIndex) -> None:
+    first = await build(index, size=20, name="first")
+    second = await build(index, size=20, name="second")
+    await index.activate(first, None)
+    with pytest.raises(IndexActiveError):
+        await index.drop(first)
+    await index.drop(second)
+    with pytest.raises(IndexNotFoundError):
+        await index.resolve("second")
+    with pytest.raises(IndexNotFoundError):
+        await index.search(second, unit_vectors(1, seed=1), [Query(1)])
+    assert [info.spec.name for info in await index.list_indexes()] == ["first"]
+
+
+async def test_a_name_is_taken_once_and_free_again_after_a_drop(index: VectorIndex) -> None:
+    await build(index, size=20)
+    with pytest.raises(IndexExistsError):
+        await index.create(spec())
+    await index.drop(spec())
+    other = replace(spec(), model_version="model-2", genres=("Western",))
+    await index.create(other)
+    assert await index.resolve("movies") == other
+    assert (await index.describe(other)).movie_count == 0
+
+
+async def test_what_is_not_there_is_not_found(index: VectorIndex) -> None:
+    missing = spec("missing")
+    vectors = unit_vectors(1, seed=1)
+    for attempt in (
+        index.resolve("missing"),
+        index.search(missing, vectors, [Query(1)]),
+        index.get(missing, [1]),
+        index.list_movies(missing, 0, 1),
+        index.upsert(missing, [Movie(1, "", 0, ())], vectors),
+        index.delete_movies(missing, [1]),
+        index.activate(missing, None),
+        index.describe(missing),
+        index.drop(missing),
+    ):
+        with pytest.raises(IndexNotFoundError, match="missing"):
+            await attempt
+
+
+async def test_vectors_of_another_model_are_refused(index: VectorIndex) -> None:
+    made = await build(index, size=20)
+    with pytest.raises(ModelMismatchError) as failure:
+        await index.search(made, unit_vectors(1, seed=1, model_version="model-2"), [Query(1)])
+    assert failure.value.metadata == {
+        "index": "movies",
+        "index_model_version": "model-1",
+        "vectors_model_version": "model-2",
+    }
+    with pytest.raises(ModelMismatchError):
+        await index.upsert(made, [Movie(1, "", 0, ())], unit_vectors(1, 1, "model-2"))
+
+
+async def test_vectors_of_another_length_are_refused(index: VectorIndex) -> None:
+    made = await build(index, size=20)
+    short = Vectors(np.zeros((1, DIMENSION - 1), np.float32), MODEL)
+    with pytest.raises(InvalidRequestError, match=r"vectors\.dimension: is 15"):
+        await index.search(made, short, [Query(1)])
+    with pytest.raises(InvalidRequestError, match=r"vectors\.dimension: is 15"):
+        await index.upsert(made, [Movie(1, "", 0, ())], short)
+
+
+@pytest.mark.parametrize(
+    "genre",
+    ["Western", "", "drama", "Drama' or '1' == '1", "genre_0 == true) or (id > 0", '"'],
+)
+async def test_a_genre_that_the_index_does_not_know_never_reaches_an_expression(
+    index: VectorIndex, genre: str
+) -> None:
+    made = await build(index, size=20)
+    with pytest.raises(InvalidRequestError):
+        await index.search(
+            made, unit_vectors(1, seed=1), [Query(5, Filter(frozenset({"Drama", genre})))]
+        )
+    with pytest.raises(InvalidRequestError, match=r"movies\[1\]\.genres\[1\]"):
+        await index.upsert(
+            made,
+            [Movie(900, "", 0, ()), Movie(901, "", 0, ("Drama", genre))],
+            unit_vectors(2, seed=1),
+        )
+    assert await index.get(made, [900, 901]) == {}
