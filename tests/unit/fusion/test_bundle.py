@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from fusion.bundle import MODEL_FILES, Bundle, BundleError, Golden, Vectors, write_bundle
 from fusion.features import FeatureEncoder, Vocabularies
 from fusion.manifest import Description

@@ -7,11 +7,12 @@ import sys
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fusion.features import FeatureEncoder, Vocabularies, words
 from fusion.records import Movie, RecordError, User
 from fusion.vocabulary import UNKNOWN, Vocabulary
-from hypothesis import given
-from hypothesis import strategies as st
 
 USERS = [User(1, "F", 25, 4), User(7, "M", 56, 0)]
 MOVIES = [

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from fusion.records import (
     AGE_BUCKETS,
     MAX_AGE,
@@ -14,8 +17,6 @@ from fusion.records import (
     check_user,
     occupation_code,
 )
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_ancestor_9_an_age_that_is_no_movielens_code_is_mapped_to_its_bucket() -> None:

@@ -28,8 +28,8 @@ from fusion.vocabulary import UNKNOWN, Vocabulary
 Features = dict[str, NDArray[Any]]
 """Inputs of a tower by name; the first axis of each is the batch."""
 
-TITLE_LENGTH = 16
-"""Words of a title that the model reads; the longest title of MovieLens-1M has 15."""
+TITLE_LENGTH = 10
+"""Words of a title that the model reads; 19 of the 3,883 titles of MovieLens-1M have more."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 

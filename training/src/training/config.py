@@ -1,0 +1,65 @@
+"""Everything that one training run depends on, apart from the data."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class Config(BaseModel):
+    """The choices of a training run; two runs with equal ones and equal data end equal."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    objective: Literal["rating"] = "rating"
+    """What the model is fitted to: "rating", squared error between 5 · cosine and the rating."""
+
+    dimension: int = Field(default=128, ge=2, le=4096)
+    """Length of the vectors of users and movies."""
+
+    embedding: int = Field(default=256, ge=1, le=4096)
+    """Width of the embedding of each attribute, ahead of its fully connected layer."""
+
+    title_channels: int = Field(default=64, ge=1, le=4096)
+    """Filters of the convolution over the words of a title, and width of a word's embedding."""
+
+    epochs: int = Field(default=14, ge=1)
+    """Most passes over the training ratings; the learning rate falls to 0 over them."""
+
+    patience: int = Field(default=3, ge=1)
+    """Epochs without a better validation RMSE after which training stops."""
+
+    batch_size: int = Field(default=8192, ge=1)
+    """Ratings per step, of all worker processes together."""
+
+    learning_rate: float = Field(default=2e-3, gt=0)
+    """Of Adam, at the start."""
+
+    user_id_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the ratings whose user's id is hidden: trains the embedding of unknown users."""
+
+    movie_id_dropout: float = Field(default=0.05, ge=0, lt=1)
+    """Share of the ratings whose movie's id is hidden: trains the embedding of unknown movies."""
+
+    attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
+    """Likewise for each of gender, age, occupation, genres and title."""
+
+    test_share: float = Field(default=0.1, gt=0, lt=1)
+    """Share of all ratings that only the final evaluation sees."""
+
+    validation_share: float = Field(default=0.02, gt=0, lt=1)
+    """Share of the other ratings that early stopping looks at and training does not."""
+
+    checkpoint_steps: int = Field(default=50, ge=1)
+    """Steps between two checkpoints; a killed run resumes at the last one."""
+
+    seed: int = Field(default=1, ge=0)
+    """Of the split, the first weights, the order of batches and what is hidden in them."""
+
+
+PRESETS = {
+    "full": Config(),
+    "quick": Config(epochs=8),
+}
+"""Choices by name: "full" for the best model, "quick" for a good one in less time."""

@@ -1,0 +1,294 @@
+"""Reads MovieLens-1M, or anything in its format: three `::`-separated files.
+
+    users.dat    UserID::Gender::Age::Occupation::Zip-code
+    movies.dat   MovieID::Title (Year)::Genre|Genre
+    ratings.dat  UserID::MovieID::Rating::Timestamp
+
+The original is latin-1; a file that is valid UTF-8 is read as that. The format is that of
+https://files.grouplens.org/datasets/movielens/ml-1m-README.txt.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fusion.records import MAX_YEAR, MIN_YEAR, Movie, RecordError, User, check_movie, check_user
+from training.errors import DataError
+
+MIN_STARS, MAX_STARS = 1, 5
+
+_TITLE = re.compile(r"(.*?)\s*\((\d{4})\)\s*")
+_RATINGS = re.compile(rb"(?:\d{1,18}::\d{1,18}::[1-5]::\d{1,18}\r?\n)+")
+
+Record = TypeVar("Record")
+
+
+@dataclass(frozen=True)
+class BadLine:
+    """A line that was left out.
+
+    Attributes:
+        file: Name of the file.
+        number: Of the line, counted from 1.
+        reason: What is wrong with it.
+    """
+
+    file: str
+    number: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}, line {self.number}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Ratings:
+    """Ratings as columns of one length.
+
+    Attributes:
+        user: Row of the user in `Dataset.users`, int64.
+        movie: Row of the movie in `Dataset.movies`, int64.
+        stars: 1 to 5, float32.
+        timestamp: Seconds since 1970, int64.
+    """
+
+    user: NDArray[np.int64]
+    movie: NDArray[np.int64]
+    stars: NDArray[np.float32]
+    timestamp: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.stars)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """All three files.
+
+    Attributes:
+        users: In file order.
+        movies: In file order.
+        ratings: In file order.
+        fingerprint: 12 hexadecimal digits, equal where the files are.
+        skipped: The lines that were left out.
+    """
+
+    users: tuple[User, ...]
+    movies: tuple[Movie, ...]
+    ratings: Ratings
+    fingerprint: str
+    skipped: tuple[BadLine, ...] = ()
+
+
+def load(path: Path, *, skip_bad_lines: bool = False) -> Dataset:
+    """Reads a data set from its folder or zip.
+
+    Args:
+        path: A folder that holds the three files, or a zip that does, at any depth.
+        skip_bad_lines: Leave out lines that cannot be read, and list them.
+
+    Raises:
+        DataError: A file is missing, or a line cannot be read; the message names both.
+    """
+    reader = _Reader(skip_bad_lines)
+    content = {name: _content(path, name) for name in ("users.dat", "movies.dat", "ratings.dat")}
+    users = reader.records("users.dat", content["users.dat"], parse_user)
+    movies = reader.records("movies.dat", content["movies.dat"], parse_movie)
+    ratings = _ratings(reader, content["ratings.dat"], list(users), list(movies))
+    if not len(ratings):
+        raise DataError(f"{path} holds no ratings.")
+    fingerprint = hashlib.sha256(b"".join(content.values())).hexdigest()[:12]
+    return Dataset(
+        tuple(users.values()), tuple(movies.values()), ratings, fingerprint, tuple(reader.skipped)
+    )
+
+
+def read_movies(path: Path, *, skip_bad_lines: bool = False) -> tuple[list[Movie], list[BadLine]]:
+    """Reads a raw movies file alone, by whatever name.
+
+    Returns:
+        The movies, and the lines that were left out.
+
+    Raises:
+        DataError: The file or a line of it cannot be read; the message names both.
+    """
+    reader = _Reader(skip_bad_lines)
+    movies = reader.records(path.name, _read(path), parse_movie)
+    return list(movies.values()), reader.skipped
+
+
+def parse_user(line: str) -> tuple[int, User]:
+    """The user on a line of users.dat, after its id; the zip code is not read.
+
+    Raises:
+        ValueError: The line is no user; the message is the reason.
+    """
+    fields = _fields(line, "UserID::Gender::Age::Occupation::Zip-code")
+    user_id = _integer(fields[0], "UserID")
+    age, occupation = _integer(fields[2], "Age"), _integer(fields[3], "Occupation")
+    user = User(user_id, fields[1], age, occupation)  # type: ignore[arg-type]  # checked next
+    check_user(user)
+    return user_id, user
+
+
+def parse_movie(line: str) -> tuple[int, Movie]:
+    """The movie on a line of movies.dat, after its id; "Toy Story (1995)" is title and year.
+
+    Raises:
+        ValueError: The line is no movie; the message is the reason.
+    """
+    fields = _fields(line, "MovieID::Title::Genres")
+    movie_id = _integer(fields[0], "MovieID")
+    genres = tuple(genre for genre in fields[2].split("|") if genre)
+    movie = Movie(movie_id, *split_title(fields[1]), genres)
+    if not movie.title:
+        raise RecordError("title", "it is empty")
+    check_movie(movie)
+    return movie_id, movie
+
+
+def split_title(text: str) -> tuple[str, int | None]:
+    """Title and year of "Title (year)"; without a year that can be one, all of it is the title."""
+    match = _TITLE.fullmatch(text)
+    if match and match[1] and MIN_YEAR <= int(match[2]) <= MAX_YEAR:
+        return match[1], int(match[2])
+    return text.strip(), None
+
+
+class _Reader:
+    """Reads lines, and either fails at the first bad one or remembers them all."""
+
+    def __init__(self, skip_bad_lines: bool) -> None:
+        self._skip = skip_bad_lines
+        self.skipped: list[BadLine] = []
+
+    def records(
+        self, file: str, content: bytes, parse: Callable[[str], tuple[int, Record]]
+    ) -> dict[int, Record]:
+        records: dict[int, Record] = {}
+        for number, line in _lines(content):
+            try:
+                key, record = parse(line)
+                if key in records:
+                    raise ValueError(f"the id {key} was there before")
+            except ValueError as error:
+                self.bad(file, number, str(error))
+            else:
+                records[key] = record
+        return records
+
+    def bad(self, file: str, number: int, reason: str) -> None:
+        line = BadLine(file, number, reason)
+        if not self._skip:
+            raise DataError(f"{line}.")
+        self.skipped.append(line)
+
+
+def _ratings(
+    reader: _Reader, content: bytes, user_ids: Sequence[int], movie_ids: Sequence[int]
+) -> Ratings:
+    # A million lines, nearly always all of them good: those are read in one go, and only where one
+    # is bad does each get looked at.
+    if _RATINGS.fullmatch(content if content.endswith(b"\n") else content + b"\n"):
+        table = np.array(content.replace(b"::", b" ").split(), dtype=np.int64).reshape(-1, 4)
+        users, movies = _rows(user_ids, table[:, 0]), _rows(movie_ids, table[:, 1])
+        if (users >= 0).all() and (movies >= 0).all():
+            return Ratings(users, movies, table[:, 2].astype(np.float32), table[:, 3].copy())
+    known_users, known_movies = set(user_ids), set(movie_ids)
+    good = []
+    for number, line in _lines(content):
+        try:
+            good.append(_rating(line, known_users, known_movies))
+        except ValueError as error:
+            reader.bad("ratings.dat", number, str(error))
+    table = np.array(good, dtype=np.int64).reshape(-1, 4)
+    return Ratings(
+        _rows(user_ids, table[:, 0]),
+        _rows(movie_ids, table[:, 1]),
+        table[:, 2].astype(np.float32),
+        table[:, 3].copy(),
+    )
+
+
+def _rating(line: str, users: set[int], movies: set[int]) -> tuple[int, int, int, int]:
+    names = "UserID::MovieID::Rating::Timestamp"
+    values = [
+        _integer(field, name)
+        for field, name in zip(_fields(line, names), names.split("::"), strict=True)
+    ]
+    user, movie, stars, timestamp = values
+    if user not in users:
+        raise ValueError(f"UserID {user} is not in users.dat")
+    if movie not in movies:
+        raise ValueError(f"MovieID {movie} is not in movies.dat")
+    if not MIN_STARS <= stars <= MAX_STARS:
+        raise ValueError(f"Rating {stars} is not in {MIN_STARS} to {MAX_STARS}")
+    return user, movie, stars, timestamp
+
+
+def _rows(ids: Sequence[int], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Place of each wanted id in `ids`; -1 where it is not there."""
+    known = np.array(ids, dtype=np.int64)
+    order = np.argsort(known)
+    places = np.searchsorted(known, wanted, sorter=order)
+    rows = np.append(order, -1)[places]
+    return np.where(np.append(known, -1)[rows] == wanted, rows, -1)
+
+
+def _fields(line: str, names: str) -> list[str]:
+    fields, expected = line.split("::"), names.split("::")
+    if len(fields) != len(expected):
+        raise ValueError(f"{len(fields)} fields where {names} was to be expected")
+    return fields
+
+
+def _integer(text: str, name: str) -> int:
+    # int() alone would take " 1_000 " and other alphabets' digits.
+    if not (text.isascii() and text.isdigit() and len(text) <= 18):
+        raise ValueError(f"{name} {text!r} is not a number")
+    return int(text)
+
+
+def _lines(content: bytes) -> Iterator[tuple[int, str]]:
+    try:
+        text = content.decode("utf-8")
+    except UnicodeDecodeError:
+        text = content.decode("latin-1")
+    # Not splitlines: it also splits at characters that may stand in a title.
+    lines = text.removesuffix("\n").split("\n") if text else []
+    return ((number, line.removesuffix("\r")) for number, line in enumerate(lines, start=1))
+
+
+def _content(path: Path, name: str) -> bytes:
+    if path.is_dir():
+        return _read(path / name)
+    if not path.exists():
+        raise DataError(f"{path} is missing.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            members = [m for m in archive.namelist() if m.rpartition("/")[2] == name]
+            if len(members) != 1:
+                raise DataError(f"{path} holds {len(members)} files named {name}, not one.")
+            return archive.read(members[0])
+    except (OSError, zipfile.BadZipFile) as error:
+        raise DataError(
+            f"{path} is neither a folder nor a zip that can be read: {error}."
+        ) from error
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DataError(f"{path} is missing.") from None
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}.") from error
