@@ -112,6 +112,8 @@ def test_alerts_are_named_once_and_explained() -> None:
     rules = ALERTS.read_text().split("- alert: ")[1:]
     names = [rule.split()[0] for rule in rules]
     assert len(set(names)) == len(names) > 0
+    operations = (ROOT / "docs/operations.md").read_text()
+    assert [name for name in names if f"`{name}`" not in operations] == []
     for rule in rules:
         assert "severity: " in rule
         assert "summary: " in rule
