@@ -7,12 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rpckit.channel import UnaryCall
-
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
 from rpckit.call import Call
+from rpckit.channel import UnaryCall
 from rpckit.coalescer import Coalescer
 from rpckit.errors import FieldViolation, InvalidRequestError
 from rpckit.telemetry import Telemetry
@@ -120,12 +119,13 @@ class Recommender:
         return [answer for answer in answers if answer is not None]
 
     async def _two_hops(self, asks: Sequence[Ask]) -> Sequence[Ranking | Exception]:
-        trace = asks[0].call.trace
+        trace, *joined = (ask.call.trace for ask in asks)
         started = time.monotonic()
         embedded = await self._embed(
             embedder_pb2.EmbedUsersRequest(users=[ask.user for ask in asks]),
             timeout=_budget(asks),
             trace=trace,
+            joined=joined,
         )
         between = time.monotonic()
         found = await self._search(
@@ -134,6 +134,7 @@ class Recommender:
             ),
             timeout=_budget(asks),
             trace=trace,
+            joined=joined,
         )
         ended = time.monotonic()
         unknown = frozenset(embedded.unknown_user_rows)

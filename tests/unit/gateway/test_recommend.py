@@ -33,7 +33,12 @@ class Hops:
         self.gate.set()
 
     async def embed(
-        self, request: embedder_pb2.EmbedUsersRequest, *, timeout: float, trace: TraceContext
+        self,
+        request: embedder_pb2.EmbedUsersRequest,
+        *,
+        timeout: float,
+        trace: TraceContext,
+        joined: object,
     ) -> embedder_pb2.EmbedUsersResponse:
         await self.gate.wait()
         self.embedded.append(len(request.users))
@@ -49,7 +54,12 @@ class Hops:
         )
 
     async def search(
-        self, request: search_pb2.SearchMoviesRequest, *, timeout: float, trace: TraceContext
+        self,
+        request: search_pb2.SearchMoviesRequest,
+        *,
+        timeout: float,
+        trace: TraceContext,
+        joined: object,
     ) -> search_pb2.SearchMoviesResponse:
         self.searched.append(len(request.queries))
         refuse(

@@ -1,0 +1,58 @@
+"""Runs the gateway: `python -m gateway`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from gateway.recommend import Recommender
+from gateway.servicer import RecommenderServicer
+from gateway.settings import GatewaySettings
+from marquee.embedder.v1 import embedder_pb2
+from marquee.recommender.v1 import recommender_pb2
+from marquee.search.v1 import search_pb2
+from rpckit.channel import connect
+from rpckit.dispatch import Mount
+from rpckit.server import run
+from rpckit.settings import load
+from rpckit.telemetry import Telemetry
+
+EMBEDDER = embedder_pb2.DESCRIPTOR.services_by_name["EmbedderService"]
+SEARCH = search_pb2.DESCRIPTOR.services_by_name["SearchService"]
+RECOMMENDER = recommender_pb2.DESCRIPTOR.services_by_name["RecommenderService"]
+
+
+@asynccontextmanager
+async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
+    """Connect to the two services and put the recommender and the servicer over them."""
+    async with (
+        connect(settings.embedder, EMBEDDER, telemetry=telemetry) as embedder,
+        connect(settings.search, SEARCH, telemetry=telemetry) as search,
+    ):
+        recommender = Recommender(
+            embedder.unary(EMBEDDER.methods_by_name["EmbedUsers"]),
+            search.unary(SEARCH.methods_by_name["SearchMovies"]),
+            max_batch=settings.max_batch,
+            max_in_flight=settings.max_in_flight,
+            max_queue=settings.max_queue,
+            telemetry=telemetry,
+        )
+
+        async def ready() -> None:
+            embedder.check_ready()
+            search.check_ready()
+
+        try:
+            yield [Mount(RECOMMENDER, RecommenderServicer(recommender), ready)]
+        finally:
+            await recommender.close()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; return the exit code."""
+    return run("gateway", load(GatewaySettings, argv), wire)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
