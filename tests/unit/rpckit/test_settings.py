@@ -196,6 +196,7 @@ def test_print_config_shows_values_and_sources_but_no_secrets(
 ) -> None:
     monkeypatch.setenv("MARQUEE_KIOSK_LOG_LEVEL", "debug")
     monkeypatch.setenv("MARQUEE_KIOSK_PASSWORD", "swordfish")
+    monkeypatch.setenv("MARQUEE_KIOSK_LOG_FORMAT", "")
     with pytest.raises(SystemExit) as exit_info:
         load(KioskSettings, [*GIVEN, "--print-config"])
     assert exit_info.value.code == 0
@@ -204,6 +205,7 @@ def test_print_config_shows_values_and_sources_but_no_secrets(
     assert shown["catalogue"] == {"value": "movies", "source": "flag"}
     assert shown["log_level"] == {"value": "debug", "source": "environment"}
     assert shown["search_timeout_s"] == {"value": 2.0, "source": "default"}
+    assert shown["log_format"] == {"value": "json", "source": "default"}
     assert shown["metrics_port"]["value"] is None
     assert shown.keys() == {setting.name for setting in describe(KioskSettings)}
     assert "swordfish" not in out

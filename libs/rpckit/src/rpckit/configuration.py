@@ -68,34 +68,26 @@ def load(cls: type[Settings], argv: Sequence[str] | None = None) -> Settings:
         argv: Arguments without the program's name; the process's own by default.
     """
     settings = describe(cls)
-    program = cls.__module__.partition(".")[0]
-    parser = _parser(settings, program)
+    parser = _parser(settings, cls.__module__.partition(".")[0])
     arguments = vars(parser.parse_args(argv))
     print_config = arguments.pop("print_config")
-    flags = {
-        setting.path: arguments[setting.name] for setting in settings if setting.name in arguments
-    }
+    flags = {s.path: arguments[s.name] for s in settings if s.name in arguments}
     variables = _variables(cls)
-    known = {setting.env for setting in settings}
-    if unknown := sorted(variables - known):
+    if unknown := sorted(variables.keys() - {setting.env for setting in settings}):
         parser.error(f"unknown environment variable {', '.join(unknown)}")
     try:
         loaded = cls(**_nest(flags))
     except ValidationError as error:
         parser.error(_explain(error, settings))
     if print_config:
-        rows = {
+        report = {
             setting.name: {
                 "value": _printable(_get(loaded, setting.path)),
-                "source": "flag"
-                if setting.path in flags
-                else "environment"
-                if setting.env in variables
-                else "default",
+                "source": _source(setting, flags, variables),
             }
             for setting in settings
         }
-        print(json.dumps(rows, indent=2))  # noqa: T201 - the answer that was asked for
+        print(json.dumps(report, indent=2))  # noqa: T201 - the answer that was asked for
         raise SystemExit(0)
     return loaded
 
@@ -114,6 +106,21 @@ def describe(cls: type[BaseSettings]) -> list[Setting]:
         )
         for path, field, default in _leaves(cls)
     ]
+
+
+def show(value: object) -> str:
+    """Return a value in the spelling in which it is set."""
+    match value:
+        case None:
+            return "none"
+        case bool():
+            return str(value).lower()
+        case ByteSize() if value and value % _MIB == 0:
+            return f"{value // _MIB}MiB"
+        case float():
+            return f"{value:g}"
+        case _:
+            return str(value)
 
 
 class _Parser(argparse.ArgumentParser):
@@ -154,21 +161,6 @@ def _none_or_text(value: str) -> str | None:
     return None if value == "none" else value
 
 
-def show(value: object) -> str:
-    """Return a value in the spelling in which it is set."""
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return str(value).lower()
-        case ByteSize() if value and value % _MIB == 0:
-            return f"{value // _MIB}MiB"
-        case float():
-            return f"{value:g}"
-        case _:
-            return str(value)
-
-
 def _leaves(
     model: type[BaseModel], path: tuple[str, ...] = (), defaults: BaseModel | None = None
 ) -> Iterator[tuple[tuple[str, ...], FieldInfo, object]]:
@@ -204,9 +196,13 @@ def _kind(annotation: Any) -> str:
     return _KINDS[annotation]
 
 
-def _variables(cls: type[BaseSettings]) -> set[str]:
+def _variables(cls: type[BaseSettings]) -> dict[str, str]:
     prefix = str(cls.model_config.get("env_prefix", ""))
-    return {name.upper() for name in os.environ if prefix and name.upper().startswith(prefix)}
+    return {
+        name.upper(): value
+        for name, value in os.environ.items()
+        if prefix and name.upper().startswith(prefix)
+    }
 
 
 def _nest(flags: Mapping[tuple[str, ...], object]) -> dict[str, Any]:
@@ -236,6 +232,14 @@ def _explain(error: ValidationError, settings: Sequence[Setting]) -> str:
             reason = reason[:1].lower() + reason[1:]
             reasons.append(f"{setting.flag} ({setting.env}): {reason}{given}")
     return "; ".join(reasons)
+
+
+def _source(
+    setting: Setting, flags: Mapping[tuple[str, ...], object], variables: Mapping[str, str]
+) -> str:
+    if setting.path in flags:
+        return "flag"
+    return "environment" if variables.get(setting.env) else "default"  # empty counts as not set
 
 
 def _get(loaded: object, path: Sequence[str]) -> object:
