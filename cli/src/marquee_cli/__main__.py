@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated, cast
+from typing import Annotated, Literal, cast
 
 import typer
 
@@ -112,7 +112,32 @@ def data(
     if movies_file is not None:
         write_catalogue(movies_file, out, skip_bad_lines=skip_bad_lines)
     else:
-        obtain(out, source=source, synthetic=synthetic, skip_bad_lines=skip_bad_lines)
+        print(obtain(out, source=source, synthetic=synthetic, skip_bad_lines=skip_bad_lines))
+
+
+@app.command()
+def train(
+    data: DataFolder = DATA,
+    bundle: BundleFolder = BUNDLE,
+    preset: Annotated[
+        Literal["full", "quick"],
+        typer.Option(help="full: the best model; quick: a good one in less time."),
+    ] = "full",
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Most passes over the ratings. Default: the preset's."),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(min=0, help="Of all that is random. Default: the preset's.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run that was killed was.")
+    ] = False,
+) -> None:
+    """Train the model and write its bundle; docs/training.md explains the figures."""
+    from marquee_cli.train import train
+
+    train(data, bundle, preset=preset, epochs=epochs, seed=seed, resume=resume)
 
 
 @app.command()
@@ -310,7 +335,7 @@ def serve_all(
 def main() -> int:
     """Run the command and return its exit code: 1 when it failed, 2 when it was misused."""
     try:
-        return app(standalone_mode=False) or 0
+        return app(prog_name="marquee", standalone_mode=False) or 0
     except typer.TyperException as error:
         sys.stderr.write(f"marquee: {error.format_message()}\n")
         return error.exit_code

@@ -10,10 +10,11 @@ import grpc
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from pydantic import ValidationError
-from rpckit.channel import connect
 
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
+from rpckit.channel import connect
+from rpckit.errors import StartupError
 from rpckit.settings import ClientSettings
 
 
@@ -31,13 +32,15 @@ async def connected(connection: Connection, target: str) -> AsyncIterator[grpc.a
     """
     try:
         settings = ClientSettings(target=target, **asdict(connection))
-    except ValidationError as error:
-        raise CommandError("; ".join(each["msg"] for each in error.errors())) from None
-    async with connect(settings) as channel:
-        try:
+        async with connect(settings) as channel:
             yield channel.grpc
-        except grpc.aio.AioRpcError as error:
-            raise CommandError(explain(error, target)) from error
+    except ValidationError as error:
+        reasons = (each["msg"].removeprefix("Value error, ") for each in error.errors())
+        raise CommandError("; ".join(reasons)) from None
+    except StartupError as error:
+        raise CommandError(str(error)) from None
+    except grpc.aio.AioRpcError as error:
+        raise CommandError(explain(error, target)) from error
 
 
 def explain(error: grpc.aio.AioRpcError, target: str) -> str:
@@ -57,7 +60,7 @@ def explain(error: grpc.aio.AioRpcError, target: str) -> str:
             reason = info.reason
     if violations:
         return "refused: " + "; ".join(violations)
-    text = " ".join((error.details() or "").split())
+    text = " ".join((error.details() or "").split()).rpartition("last error: ")[2]
     if error.code() is grpc.StatusCode.UNAVAILABLE and not reason:
         return f"nothing answers at {target}; is it running? `marquee serve all` starts it ({text})"
     return f"{target} answered {error.code().name}{f' ({reason})' if reason else ''}: {text}"

@@ -15,9 +15,10 @@ from pathlib import Path
 from fusion.records import Movie
 from marquee_cli.environment import movielens_dir
 from marquee_cli.errors import CommandError
-from training import catalogue, movielens, synthetic
+from training import catalogue, movielens
 from training.download import download
 from training.errors import DataError, TrainingError
+from training.synthetic import write as write_synthetic
 
 CATALOGUE, SOURCE = "movies.jsonl", "source.json"
 SHOWN = 10
@@ -146,7 +147,7 @@ def read_catalogue(data: Path) -> list[Movie]:
 def make_synthetic(out: Path) -> Path:
     """Make the synthetic set and return its folder."""
     folder = out / "synthetic"
-    synthetic.write(folder)
+    write_synthetic(folder)
     return folder
 
 

@@ -1,4 +1,4 @@
-"""`marquee demo`: everything once, from the data to a list of films; what is there is used again."""
+"""`marquee demo`: everything once, from data to a list of films; what is there is used again."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _data(data: Path, source: Path | None, synthetic: bool) -> Source:
 
 def _model(data: Path, bundle: Path, found: Source) -> str:
     """Train where no bundle of these data is there; say what there is."""
-    from marquee_cli.train import train_quickly
+    from marquee_cli.train import train
 
     try:
         manifest = Bundle.load(bundle).manifest
@@ -115,7 +115,7 @@ def _model(data: Path, bundle: Path, found: Source) -> str:
     except BundleError:
         there = False
     if not there:
-        train_quickly(data, bundle)
+        train(data, bundle, preset="quick")
         manifest = Bundle.load(bundle).manifest
     figures = ", ".join(f"{name} {value:.3f}" for name, value in manifest.evaluation.items())
     return f"{manifest.name} {manifest.version} ({'there already' if there else 'new'}): {figures}"

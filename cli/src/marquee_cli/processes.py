@@ -175,6 +175,10 @@ class Suite:
             milvus_uri: Where the vectors are kept: a file of Milvus Lite or a server's URI.
             logs: Folder for one log file each. None: they print where this process does.
         """
+        # Where a port does not matter, that of the metrics does not either.
+        self._any_metrics_port = {
+            name: getattr(ports, name) == 0 for name in ("embedder", "search", "gateway")
+        }
         ports = ports.resolved(host)
         self.embedder = Service(
             "embedder", "embedder_service", host, ports.embedder, ["--bundle", str(bundle)]
@@ -192,7 +196,6 @@ class Suite:
                 f"--search-target={self.search.target}",
             ],
         )
-        self._milvus_uri = milvus_uri
         self._logs = logs
 
     @property
@@ -206,18 +209,14 @@ class Suite:
         Raises:
             CommandError: One ended or took too long.
         """
-        if "://" not in self._milvus_uri:
-            Path(self._milvus_uri).parent.mkdir(parents=True, exist_ok=True)
-        environment = with_defaults(
-            {
-                f"MARQUEE_{service.name.upper()}_{setting}": value
-                for service in self.services
-                for setting, value in (
-                    ("LOG_FORMAT", "text"),
-                    ("SHUTDOWN_DELAY_S", "0"),  # no balancer looks at these
-                )
-            }
-        )
+        defaults = {}
+        for service in self.services:
+            prefix = f"MARQUEE_{service.name.upper()}"
+            defaults[f"{prefix}_LOG_FORMAT"] = "text"
+            defaults[f"{prefix}_SHUTDOWN_DELAY_S"] = "0"  # no balancer looks at these
+            if self._any_metrics_port[service.name]:
+                defaults[f"{prefix}_METRICS_PORT"] = "0"
+        environment = with_defaults(defaults)
         try:
             for service in self.services:
                 log = self._logs / f"{service.name}.log" if self._logs else None

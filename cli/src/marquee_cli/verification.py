@@ -16,7 +16,7 @@ from marquee_cli.calls import connected
 from marquee_cli.dataset import read_catalogue
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
-from marquee_cli.parity import compare, random_users
+from marquee_cli.parity import compare, random_users, scores_by_paddle
 from marquee_cli.recommendation import CALL_SECONDS, user_message
 from marquee_cli.terminal import bar
 
@@ -57,22 +57,17 @@ def verify(
     Raises:
         CommandError: A list differs, the services serve another model, or one cannot be asked.
     """
-    from marquee_cli.paddle_alone import PaddleAlone  # takes seconds to import
-
     try:
         model = Bundle.load(bundle)
     except BundleError as error:
         raise CommandError(str(error)) from None
-    truth = PaddleAlone(model, read_catalogue(data))
     people = random_users(model.encoder.vocabularies.user_id.values, users, seed)
     with bar("asking the gateway", users) as progress:
         served = asyncio.run(
             _ask_for_all(connection, target, people, depth, model.manifest.version, progress)
         )
-    found = [
-        compare(mine, scores, depth)
-        for mine, scores in zip(served, truth.scores(people), strict=True)
-    ]
+    truth = scores_by_paddle(model, read_catalogue(data), people)
+    found = [compare(mine, scores, depth) for mine, scores in zip(served, truth, strict=True)]
     largest = max(each.largest_difference for each in found)
     wrong = [
         (user, each.mismatch) for user, each in zip(people, found, strict=True) if each.mismatch
