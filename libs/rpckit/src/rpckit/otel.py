@@ -30,6 +30,10 @@ _SERVER_FAULTS = {
     "DATA_LOSS",
 }
 
+EXPORT_SECONDS = 2
+"""Longest that sending one batch of spans may take, retries included. A collector that is away holds
+up the end of a process that long for each batch that waits, of which there are four at most."""
+
 
 @contextmanager
 def exporting(program: str, endpoint: str, sample_ratio: float) -> Iterator[OtelTracer]:
@@ -46,7 +50,11 @@ def exporting(program: str, endpoint: str, sample_ratio: float) -> Iterator[Otel
         sampler=ParentBasedTraceIdRatio(sample_ratio),
         shutdown_on_exit=False,
     )
-    exporter = OTLPSpanExporter(endpoint=endpoint, insecure=not endpoint.startswith("https:"))
+    exporter = OTLPSpanExporter(
+        endpoint=endpoint,
+        insecure=not endpoint.startswith("https:"),
+        timeout=EXPORT_SECONDS,
+    )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
         yield OtelTracer(provider)
