@@ -100,7 +100,6 @@ class _Tower:
         config = inference.Config(str(program), str(parameters))
         config.disable_gpu()
         config.disable_glog_info()
-        config.enable_memory_optim()
         config.set_cpu_math_library_num_threads(1)
         self._predictor = inference.create_predictor(config)
         self._inputs = {
