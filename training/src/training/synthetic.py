@@ -39,34 +39,8 @@ GENRES = (
 )
 """The genres of MovieLens-1M."""
 
-_ADJECTIVES = [
-    "Last",
-    "Secret",
-    "Long",
-    "Silent",
-    "Golden",
-    "Broken",
-    "Wild",
-    "Lost",
-    "Perfect",
-    "Dark",
-    "Little",
-    "Great",
-]
-_NOUNS = [
-    "River",
-    "Garden",
-    "Letter",
-    "Summer",
-    "Stranger",
-    "City",
-    "Journey",
-    "Song",
-    "Winter",
-    "House",
-    "Dream",
-    "Road",
-]
+_ADJECTIVES = ("Last", "Secret", "Long", "Silent", "Golden", "Broken", "Wild", "Lost", "Dark")
+_NOUNS = ("River", "Garden", "Letter", "Summer", "Stranger", "City", "Journey", "Song", "Road")
 _SPREAD = {"demographic": 0.55, "personal": 0.25, "quality": 0.5, "kindness": 0.3, "noise": 0.7}
 _FIRST_TIMESTAMP = 956_703_932
 
