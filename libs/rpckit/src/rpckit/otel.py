@@ -31,8 +31,8 @@ _SERVER_FAULTS = {
 }
 
 EXPORT_SECONDS = 2
-"""Longest that sending one batch of spans may take, retries included. A collector that is away holds
-up the end of a process that long for each batch that waits, of which there are four at most."""
+"""Longest that sending one batch of spans may take, retries included. A collector that is away
+holds up the end of a process that long for each batch that waits, of which four at most can."""
 
 
 @contextmanager
