@@ -34,7 +34,10 @@ class Config(BaseModel):
     """Ratings per step, of all worker processes together."""
 
     learning_rate: float = Field(default=2e-3, gt=0)
-    """Of Adam, at the start."""
+    """Of AdamW, at the start."""
+
+    weight_decay: float = Field(default=0.5, ge=0)
+    """Of AdamW: each step shrinks the parameters by the learning rate times this."""
 
     user_id_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Share of the ratings whose user's id is hidden: trains the embedding of unknown users."""

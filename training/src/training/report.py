@@ -68,8 +68,7 @@ def _text(result: Result, dataset: Dataset, evaluation: Mapping[str, float]) -> 
     split, ratings = result.split, len(dataset.ratings)
     lines = [
         f"{len(dataset.users):,} users, {len(dataset.movies):,} movies, {ratings:,} ratings",
-        f"to train {len(split.train):,}, to validate {len(split.validation):,}, "
-        + f"to test {len(split.test):,}; data {dataset.fingerprint}",
+        f"train {len(split.train):,}, validate {len(split.validation):,}, test {len(split.test):,}",
         "",
         "epoch   train   validation   seconds   of these, loading",
     ]

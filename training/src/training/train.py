@@ -95,8 +95,10 @@ class _Run:
         self._batches = Batches(dataset, self.encoder, self.split.train, config, workers)
         paddle.seed(config.seed)
         self.model = FusionModel(self.encoder.vocabularies.sizes(), config)
-        self._optimizer = paddle.optimizer.Adam(
-            config.learning_rate, parameters=self.model.parameters()
+        self._optimizer = paddle.optimizer.AdamW(
+            config.learning_rate,
+            parameters=self.model.parameters(),
+            weight_decay=config.weight_decay,
         )
         self.state = Progress({**config.model_dump(), "data": dataset.fingerprint})
         self.best = checkpoint.arrays(self.model)
