@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import asyncio
 import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpckit.tracing import TraceContext, Untraced
+from rpckit.tracing import TraceContext, Untraced, on_behalf_of, served
 
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
@@ -67,3 +68,19 @@ def test_without_spans_the_next_hop_is_below_the_caller_itself() -> None:
     arrived = tracer.server("kiosk.v1.Kiosk/Sell", caller).context
     left = tracer.client("till.v1.Till/Open", [arrived, TraceContext()]).context
     assert left.traceparent == VALID
+
+
+async def test_work_behind_a_seam_knows_whom_it_serves_and_nobody_else_s() -> None:
+    mine, other = TraceContext(VALID), TraceContext()
+
+    async def seen() -> tuple[TraceContext, ...]:
+        await asyncio.sleep(0)
+        return served()
+
+    with on_behalf_of([mine]):
+        task = asyncio.create_task(seen())
+        with on_behalf_of([other, mine]):
+            assert await seen() == (other, mine)
+        assert await seen() == (mine,)
+    assert await task == (mine,)
+    assert served() == ()

@@ -16,7 +16,7 @@ from rpckit import metrics
 from rpckit.coalescer import DropReason
 from rpckit.errors import ServiceError
 from rpckit.instruments import Counter, Histogram, Instruments
-from rpckit.tracing import Span, TraceContext, Tracer
+from rpckit.tracing import Span, TraceContext, Tracer, served
 
 
 class RpcRecorder:
@@ -117,9 +117,10 @@ class Stage:
     def measure(self, *parents: TraceContext) -> _Measured:
         """Measure work done for one call or for a batch of several.
 
-        Used as `with stage.measure(call.trace):`.
+        Used as `with stage.measure(call.trace):`. Without parents it belongs to the calls that
+        `rpckit.tracing.on_behalf_of` names.
         """
-        return _Measured(self._tracer.internal(self._name, parents), self._observe)
+        return _Measured(self._tracer.internal(self._name, parents or served()), self._observe)
 
     def observe(self, seconds: float) -> None:
         """Record work that was timed where it was done, in another thread say."""

@@ -7,7 +7,9 @@ by `rpckit.otel`, only where spans are recorded.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from random import getrandbits
 from typing import Protocol
 
@@ -71,6 +73,28 @@ class TraceContext:
         if self.tracestate:
             return (("traceparent", self.traceparent), ("tracestate", self.tracestate))
         return (("traceparent", self.traceparent),)
+
+
+_served: ContextVar[tuple[TraceContext, ...]] = ContextVar("served", default=())
+
+
+@contextmanager
+def on_behalf_of(traces: Iterable[TraceContext]) -> Iterator[None]:
+    """Say for which calls the code inside works.
+
+    For a core that is called through a seam of its own, which knows nothing of traces: a stage that
+    it measures belongs to these.
+    """
+    token = _served.set(tuple(traces))
+    try:
+        yield
+    finally:
+        _served.reset(token)
+
+
+def served() -> tuple[TraceContext, ...]:
+    """Return the traces of the innermost `on_behalf_of`."""
+    return _served.get()
 
 
 class Span(Protocol):
