@@ -1,0 +1,140 @@
+"""Client processes: spawned, started together, their histograms merged."""
+
+from __future__ import annotations
+
+import multiprocessing
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from multiprocessing.connection import Connection as Pipe
+from multiprocessing.synchronize import Barrier
+from threading import BrokenBarrierError
+
+from loadtest import aio, resources
+from loadtest.histogram import Latencies
+from loadtest.job import Job, Outcome, Requests
+from loadtest.measurement import Measurement, MethodResult
+from loadtest.pacing import Closed, Open
+from loadtest.tally import MethodTally
+from loadtest.wire import driver as wire
+
+_READY_SECONDS = 60.0
+"""Longest that clients may take to connect."""
+_GRACE_SECONDS = 30.0
+_LEAD_SECONDS = 0.05
+"""Between the moment at which all are ready and the first call."""
+
+
+class LoadError(Exception):
+    """A load could not be driven; the message is one line that says why."""
+
+
+def measure(
+    job: Job, *, name: str, processes: int = 1, servers: Mapping[str, int] | None = None
+) -> Measurement:
+    """Drive a load and return what came of it.
+
+    Processes are spawned, not forked, because gRPC does not survive a fork; each makes its own
+    channels.
+
+    Args:
+        job: The whole load; every process gets its share of it.
+        name: What the measurement is called.
+        processes: Client processes.
+        servers: Processes on this machine whose CPU is to be measured, by name.
+
+    Raises:
+        LoadError: A server cannot be reached, or a client failed.
+    """
+    context = multiprocessing.get_context("spawn")
+    barrier = context.Barrier(processes + 1)
+    pipes, children = [], []
+    for part in range(processes):
+        ours, theirs = context.Pipe(duplex=False)
+        share = replace(job, pacing=job.pacing.share(part, processes), seed=job.seed + part)
+        child = context.Process(target=_client, args=(share, barrier, theirs), daemon=True)
+        child.start()
+        theirs.close()
+        pipes.append(ours)
+        children.append(child)
+    try:
+        usage = _watch(job, barrier, pipes, servers or {})
+        limit = time.monotonic() + job.timeout + _GRACE_SECONDS
+        outcomes = [_receive(pipe, limit) for pipe in pipes]
+    finally:
+        barrier.abort()
+        for child in children:
+            child.join(1.0)
+            if child.is_alive():
+                child.kill()
+                child.join()
+    return _merge(job, name, outcomes, usage)
+
+
+def _watch(
+    job: Job, barrier: Barrier, pipes: Sequence[Pipe], servers: Mapping[str, int]
+) -> dict[str, float]:
+    """Wait until the measured time is over; return the CPU that each server used in it."""
+    try:
+        barrier.wait(_READY_SECONDS)
+    except BrokenBarrierError:
+        for pipe in pipes:
+            if pipe.poll(1.0):
+                _receive(pipe, time.monotonic())  # says why
+        raise LoadError("the clients were not ready in time") from None
+    time.sleep(_LEAD_SECONDS + job.warm_up)
+    before = {name: resources.cpu_seconds([pid]) for name, pid in servers.items()}
+    time.sleep(job.duration)
+    return {name: resources.cpu_seconds([pid]) - before[name] for name, pid in servers.items()}
+
+
+def _client(job: Job, barrier: Barrier, pipe: Pipe) -> None:
+    """Be one client process."""
+
+    def start() -> float:
+        barrier.wait(_READY_SECONDS)
+        return time.perf_counter() + _LEAD_SECONDS
+
+    drive = wire.drive if job.client == "wire" else aio.drive
+    try:
+        pipe.send(drive(job, Requests.of(job), start))
+    except BrokenBarrierError:  # another one failed, and says why
+        return
+    except Exception as error:
+        barrier.abort()
+        pipe.send(f"{type(error).__name__}: {error}")
+
+
+def _receive(pipe: Pipe, limit: float) -> Outcome:
+    try:
+        if not pipe.poll(max(0.0, limit - time.monotonic())):
+            raise LoadError("a client did not end in time")
+        answer: Outcome | str = pipe.recv()
+    except EOFError:
+        raise LoadError("a client process ended without an answer") from None
+    if isinstance(answer, str):
+        raise LoadError(answer)
+    return answer
+
+
+def _merge(
+    job: Job, name: str, outcomes: Sequence[Outcome], usage: Mapping[str, float]
+) -> Measurement:
+    tallies = {method: MethodTally() for method in job.workload.mix}
+    lag = Latencies()
+    for outcome in outcomes:
+        lag.merge(outcome.lag)
+        for method, tally in outcome.methods.items():
+            tallies[method].merge(tally)
+    return Measurement(
+        name=name,
+        load=str(job.pacing),
+        client=job.client,
+        duration_s=job.duration,
+        offered_per_s=job.pacing.rate if isinstance(job.pacing, Open) else None,
+        concurrency=job.pacing.concurrency if isinstance(job.pacing, Closed) else None,
+        methods={method: MethodResult.of(tally) for method, tally in tallies.items()},
+        lag_p99_ms=round(lag.percentile(99) * 1000, 4),
+        client_cpu_s=sum(outcome.cpu_seconds for outcome in outcomes),
+        cpu_s=usage,
+    )

@@ -1,0 +1,111 @@
+"""What one client process is told to do, and what it tells."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from loadtest.histogram import Latencies
+from loadtest.pacing import Pacing
+from loadtest.tally import EncodedTally, MethodTally
+from loadtest.workload import Workload
+from rpckit.settings import ClientSettings
+
+ClientKind = Literal["wire", "grpcio"]
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One process's share of a measurement; crosses processes by pickling."""
+
+    endpoints: Mapping[str, ClientSettings]
+    """Where each method of the workload is."""
+    workload: Workload
+    pacing: Pacing
+    duration: float
+    """Measured seconds."""
+    warm_up: float
+    """Seconds of the same load before them, which are not recorded."""
+    connections: int = 1
+    """Connections to each address."""
+    client: ClientKind = "wire"
+    seed: int = 0
+
+    @property
+    def timeout(self) -> float:
+        """Budget of a call in seconds."""
+        return next(iter(self.endpoints.values())).timeout_s
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What one process saw."""
+
+    methods: dict[str, EncodedTally]
+    lag: str
+    """Encoded histogram of how late calls were sent; their latencies include it."""
+    cpu_seconds: float
+    """CPU that the process itself used while it measured."""
+
+
+class Recorder:
+    """Sorts answers into what counts: those of the measured window."""
+
+    def __init__(self, job: Job, begin: float) -> None:
+        """Record for a job that begins at `begin` on the clock of `time.perf_counter`."""
+        self.first = begin + job.warm_up
+        """When measuring begins."""
+        self.last = self.first + job.duration
+        """When it ends; no call is due later."""
+        self.lag = Latencies()
+        self._timeout = job.timeout
+        self._tallies = {name: MethodTally() for name in job.workload.mix}
+
+    def closed(self, method: str, status: int, sent: float, now: float) -> None:
+        """Record an answer to a caller who waits for it.
+
+        It counts when it comes in the window, or after the window and too late for the caller.
+        """
+        if self.first <= now < self.last or now - sent > self._timeout:
+            self._tallies[method].record(status, now - sent)
+
+    def opened(self, method: str, status: int, due: float, now: float) -> None:
+        """Record an answer to a call of a fixed rate: it counts when the call was due in time."""
+        if self.first <= due < self.last:
+            self._tallies[method].record(status, now - due)
+
+    def late(self, due: float, now: float) -> None:
+        """Record when a call was sent that was due earlier."""
+        if due >= self.first:
+            self.lag.record(now - due)
+
+    def outcome(self, cpu_seconds: float) -> Outcome:
+        """Return what was recorded."""
+        methods = {name: tally.encoded() for name, tally in self._tallies.items()}
+        return Outcome(methods, self.lag.encode(), cpu_seconds)
+
+
+@dataclass(slots=True)
+class Requests:
+    """The workload's requests, serialised beforehand, in the order of one seed."""
+
+    messages: dict[str, list[bytes]]
+    choices: Iterator[tuple[str, int]]
+
+    @classmethod
+    def of(cls, job: Job) -> Requests:
+        """Serialise the requests of a job."""
+        workload = job.workload
+        return cls(
+            {name: workload.messages(name) for name in workload.mix}, workload.choices(job.seed)
+        )
+
+    def next(self) -> tuple[str, bytes]:
+        """Return a method and the request to send it."""
+        method, which = next(self.choices)
+        return method, self.messages[method][which]
+
+
+Driver = Callable[[Job, Requests, Callable[[], float]], Outcome]
+"""Connects, asks when to begin, and drives a job to its end."""

@@ -1,0 +1,1 @@
+"""Results as a file, a table, a page, and a comparison."""
