@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gatewa
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow check fmt gen docs pins contract-release clean
+.PHONY: help setup demo test test-slow images images-test check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -38,6 +38,12 @@ test: setup .venv-milvus/.done ## all tests but the slow ones, with coverage
 
 test-slow: setup .venv-milvus/.done ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+images: setup ## build all images without a Docker engine: buildah, and root the first time
+	$(BIN)/python deploy/images/build.py
+
+images-test: images .venv-milvus/.done ## run the built images as containers would, up to Recommend
+	$(BIN)/python -m pytest -m slow tests/e2e/test_images.py
 
 check: setup ## lint, format, types, contract, generated code and pages
 	$(BIN)/ruff check .
