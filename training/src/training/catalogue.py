@@ -31,7 +31,8 @@ def read_catalogue(path: Path) -> list[Movie]:
         DataError: The file cannot be read, or a line is no movie; the message names both.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        # Not splitlines: it also splits at characters that may stand in a title.
+        lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
     movies: dict[int, Movie] = {}

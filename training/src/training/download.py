@@ -62,15 +62,16 @@ def download(
 
 def _fetch(url: str, draft: Path, timeout: float, progress: bool) -> None:
     with urllib.request.urlopen(url, timeout=timeout) as answer, draft.open("wb") as file:  # noqa: S310  # checked above
+        received = 0
         size = int(answer.headers.get("Content-Length", 0)) or None
         with tqdm(
             total=size, unit="B", unit_scale=True, desc="MovieLens-1M", disable=not progress
         ) as bar:
             while chunk := answer.read(_CHUNK):
-                file.write(chunk)
+                received += file.write(chunk)
                 bar.update(len(chunk))
-        if size is not None and bar.n != size:
-            raise OSError(f"the connection ended after {bar.n} of {size} bytes")
+        if size is not None and received != size:
+            raise OSError(f"the connection ended after {received} of {size} bytes")
 
 
 def _md5(path: Path) -> str:
