@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["tests.fixtures.milvus", "tests.fixtures.serving"]
+pytest_plugins = ["tests.fixtures.collector", "tests.fixtures.milvus", "tests.fixtures.serving"]

@@ -62,7 +62,7 @@ class Running:
 
 
 @contextmanager
-def serving(bundle: Path, milvus_uri: str | Path, log: Path) -> Iterator[Running]:
+def serving(bundle: Path, milvus_uri: str | Path, log: Path, **variables: str) -> Iterator[Running]:
     """Run `marquee serve all` on free ports until the block ends."""
     options = ["--port", "0", "--embedder-port", "0", "--search-port", "0", "--json"]
     options += ["--bundle", str(bundle), "--milvus-uri", str(milvus_uri)]
@@ -72,7 +72,7 @@ def serving(bundle: Path, milvus_uri: str | Path, log: Path) -> Iterator[Running
             stdout=subprocess.PIPE,
             stderr=stderr,
             text=True,
-            env=ENVIRONMENT,
+            env=ENVIRONMENT | variables,
         )
     assert process.stdout is not None
     try:
