@@ -94,6 +94,17 @@ async def test_a_stranger_is_logged_as_nobody(
     assert vars(record)["caller"] == "anonymous"
 
 
+async def test_a_defect_is_logged_with_its_id_and_trace(
+    target: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await recommend(target, types_pb2.User(), TOKEN)
+    (record,) = (record for record in caplog.records if record.exc_info)
+    error_id = (refused.value.details() or "").split()[-1]
+    assert error_id in record.getMessage()
+    assert vars(record)["trace_id"] == TRACE
+
+
 async def test_a_call_that_succeeds_costs_no_record_by_default(
     target: str, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -176,7 +176,8 @@ class Dispatcher:
         except Exception as error:
             code = "INTERNAL"
             error_id = uuid.uuid4().hex[:12]
-            log.exception("defect %s in %s", error_id, method.path)
+            trace_id = span.context.trace_id
+            log.exception("defect %s in %s", error_id, method.path, extra={"trace_id": trace_id})
             raise InternalError(f"internal error {error_id}") from error
         finally:
             self._in_flight -= 1

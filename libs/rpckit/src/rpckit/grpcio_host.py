@@ -15,7 +15,7 @@ from grpc_status import rpc_status
 from rpckit.dispatch import Authorizer, Dispatcher, Method
 from rpckit.errors import ServiceError, StartupError
 from rpckit.health import Health
-from rpckit.security import TlsFiles, server_credentials
+from rpckit.security import server_credentials
 from rpckit.settings import ServerSettings
 
 Unary = Callable[[bytes, "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
@@ -60,7 +60,7 @@ class GrpcioHost:
         """
         settings = self._settings
         address = f"{settings.host}:{settings.port}"
-        credentials = server_credentials(_tls_files(settings))
+        credentials = server_credentials(settings.tls_files())
         try:
             if credentials is None:
                 port = self._server.add_insecure_port(address)
@@ -96,12 +96,6 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ),
         ("grpc.http2.max_ping_strikes", 2),
     ]
-
-
-def _tls_files(settings: ServerSettings) -> TlsFiles | None:
-    if settings.tls_cert is None:
-        return None
-    return TlsFiles(settings.tls_cert, settings.tls_key, settings.tls_client_ca)
 
 
 def _unary(dispatcher: Dispatcher, method: Method) -> Unary:

@@ -6,6 +6,7 @@ recorders that are bound to their labels, to be kept and called on the event loo
 
 from __future__ import annotations
 
+import logging
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from rpckit.instruments import Counter, Definition, Instruments
 from rpckit.recorders import CacheRecorder, ClientRecorder, QueueRecorder, RpcRecorder, Stage
 from rpckit.settings import ServerSettings
 from rpckit.tracing import Span, TraceContext, Tracer, Untraced
+
+log = logging.getLogger(__name__)
 
 __all__ = ["ClientRecorder", "QueueRecorder", "RpcRecorder", "Stage", "Telemetry", "TraceContext"]
 
@@ -126,6 +129,7 @@ class Telemetry:
             reason = error.strerror or error
             raise StartupError(f"cannot serve metrics on {host}:{port}: {reason}") from None
         self.metrics_port = server.server_port
+        log.info("metrics at http://%s:%d/metrics", host, self.metrics_port)
         try:
             yield
         finally:
