@@ -14,10 +14,10 @@ def matching(wanted: Filter, index: IndexSpec) -> str:
     Raises:
         InvalidRequestError: The filter names a genre that the index does not know.
     """
-    index.refuse_unknown_genres(sorted(wanted.genres), "filter.genres")
+    index.refuse_unknown_genres(wanted.genres, "filter.genres")
     terms = []
     if wanted.genres:
-        positions = sorted(index.positions[genre] for genre in wanted.genres)
+        positions = sorted({index.positions[genre] for genre in wanted.genres})
         anyone = " or ".join(f"{genre_field(position)} == true" for position in positions)
         terms.append(f"({anyone})")
     if wanted.min_year is not None:

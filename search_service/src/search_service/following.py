@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
-from rpckit.errors import ServiceError
+from rpckit.errors import NotReadyError, ServiceError
 from search_service.errors import IndexNotFoundError, NoActiveIndexError, StoreUnavailableError
 from search_service.index import METRIC, IndexSpec
 from search_service.milvus import Milvus
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 0.4
-"""Pause between two looks at the store. With the time that a look may take, a change is known
-within 1.2 s, and the pause of the health service (rpckit.health) still fits into 2 s."""
-LOOK_SECONDS = 0.8
+PAUSE_SECONDS = 0.3
+"""Pause between two looks at the store."""
+SILENCE_SECONDS = 1.4
+"""Time without an answer after which the store counts as gone; the pause of the health service
+(rpckit.health) still fits into 2 s."""
 
 _ALIAS = "_marquee_active"  # the name of an index starts with a letter, so none can be called that
 
@@ -46,10 +49,9 @@ class Follower:
         self._looked = looked
         self._changed = changed
         self._active: IndexSpec | None = None
-        self.store_trouble: str | None = "Milvus has not answered yet"
-        """Why nothing can be read or written; None: it can."""
-        self.active_trouble: str | None = None
-        """Why the active index cannot be searched; None: it can, if the store is there."""
+        self._answered = -math.inf  # when the store last answered, in seconds
+        self._trouble: str | None = "Milvus has not answered yet"
+        self._active_trouble: str | None = None
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[None]:
@@ -61,6 +63,27 @@ class Follower:
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+    def check_store(self) -> None:
+        """Return if the store answers.
+
+        Raises:
+            NotReadyError: It does not.
+        """
+        if self._trouble:
+            raise NotReadyError(self._trouble)
+        if time.monotonic() - self._answered > SILENCE_SECONDS:
+            raise NotReadyError(f"Milvus has not answered for {SILENCE_SECONDS} s")
+
+    def check_active(self) -> None:
+        """Return if the store answers and the active index can be searched.
+
+        Raises:
+            NotReadyError: That is not so.
+        """
+        self.check_store()
+        if self._active_trouble:
+            raise NotReadyError(self._active_trouble)
 
     def active(self) -> IndexSpec:
         """Return the active index.
@@ -79,13 +102,13 @@ class Follower:
         return self._active is not None and self._active.name == index.name
 
     def refuse_without_store(self) -> None:
-        """Return if the store is there.
+        """Return if the store is there, though it may be slow.
 
         Raises:
-            StoreUnavailableError: It is not: at once, where a call would wait for it.
+            StoreUnavailableError: It is not: at once, where a call would try to connect.
         """
-        if self.store_trouble:
-            raise StoreUnavailableError(self.store_trouble, retry_after=1.0)
+        if self._trouble:
+            raise StoreUnavailableError(self._trouble, retry_after=1.0)
 
     async def ask(self) -> str:
         """Return the name of the active index as the store has it now; empty: none."""
@@ -102,7 +125,7 @@ class Follower:
             movies: How many it holds.
         """
         await self._milvus.point(_ALIAS, index.name)
-        self.active_trouble = None
+        self._active_trouble = None
         self._set(index, movies)
 
     async def _follow(self) -> None:
@@ -114,18 +137,16 @@ class Follower:
         before = self._active
         self._looked()
         try:
-            async with asyncio.timeout(LOOK_SECONDS):
-                active, movies, trouble = await self._examine()
-        except TimeoutError:
-            self._set_trouble(f"Milvus did not answer in {LOOK_SECONDS} s")
+            active, movies, trouble = await self._examine()
         except ServiceError as error:
             self._set_trouble(error.message)
         except Exception as error:  # whatever pymilvus makes of a Milvus that is ill
             self._set_trouble(f"{type(error).__name__} from Milvus: {error}")
         else:
+            self._answered = time.monotonic()
             self._set_trouble(None)
             if self._active is before:  # else it was activated here since the look began
-                self.active_trouble = trouble
+                self._active_trouble = trouble
                 self._set(active, movies)
 
     async def _examine(self) -> tuple[IndexSpec | None, int, str | None]:
@@ -142,12 +163,12 @@ class Follower:
         return spec, movies, None
 
     def _set_trouble(self, trouble: str | None) -> None:
-        if trouble != self.store_trouble:
+        if trouble != self._trouble:
             if trouble:
                 log.warning("the store cannot be reached: %s", trouble)
             else:
                 log.info("the store can be reached")
-        self.store_trouble = trouble
+        self._trouble = trouble
 
     def _set(self, active: IndexSpec | None, movies: int) -> None:
         if active != self._active:

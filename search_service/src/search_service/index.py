@@ -38,8 +38,8 @@ class Movie:
 class Filter:
     """Which movies may be found; all that is set must hold."""
 
-    genres: frozenset[str] = frozenset()
-    """At least one of these. Empty: any."""
+    genres: tuple[str, ...] = ()
+    """At least one of these, in the order in which they were asked for. Empty: any."""
     min_year: int | None = None
     """This year or later; a movie of unknown year matches no bound."""
     max_year: int | None = None

@@ -3,7 +3,7 @@
 Consistency. A write returns when every later read of this process sees it. Another process on the
 same Milvus sees it within Milvus's bounded staleness (5 s, usually 0.2 s), what changed in a hit's
 title, year and genres at most `MovieCache`'s `max_age` later, and which index is active within
-1.2 s (search_service.following).
+a second (search_service.following).
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Self
 
-from rpckit.errors import NotReadyError
 from rpckit.telemetry import Telemetry
 from search_service.errors import (
     CountMismatchError,
@@ -184,13 +183,11 @@ class MilvusIndex:
 
     async def check_store(self) -> None:
         """See VectorIndex."""
-        if self._follower.store_trouble:
-            raise NotReadyError(self._follower.store_trouble)
+        self._follower.check_store()
 
     async def check_active(self) -> None:
         """See VectorIndex."""
-        if trouble := self._follower.store_trouble or self._follower.active_trouble:
-            raise NotReadyError(trouble)
+        self._follower.check_active()
 
     async def _metadata(self, index: IndexSpec, movie_ids: Iterable[int]) -> dict[int, Movie]:
         async def read(missing: Collection[int]) -> dict[int, Movie]:

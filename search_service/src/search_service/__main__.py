@@ -1,0 +1,49 @@
+"""Runs the search service: `python -m search_service`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+
+from marquee.search.v1 import index_pb2, search_pb2
+from rpckit.dispatch import Mount
+from rpckit.server import run
+from rpckit.settings import load
+from rpckit.telemetry import Telemetry
+from search_service.batching import BatchedSearch
+from search_service.index_servicer import IndexServicer
+from search_service.search_servicer import SearchServicer
+from search_service.settings import SearchSettings
+from search_service.store import open_store
+
+
+@asynccontextmanager
+async def wire(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
+    """Open the store and put the two services over it."""
+    async with (
+        open_store(settings, telemetry) as index,
+        BatchedSearch.over(index, settings, telemetry) as batched,
+    ):
+        yield [
+            Mount(
+                search_pb2.DESCRIPTOR.services_by_name["SearchService"],
+                SearchServicer(index, batched),
+                ready=index.check_active,
+            ),
+            Mount(
+                index_pb2.DESCRIPTOR.services_by_name["IndexService"],
+                IndexServicer(index),
+                ready=index.check_store,
+                permission="index",
+            ),
+        ]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run until SIGTERM; return the exit code."""
+    return run("search_service", load(SearchSettings, argv), wire)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

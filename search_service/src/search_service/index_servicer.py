@@ -1,0 +1,72 @@
+"""IndexService: what builds, activates and deletes indexes."""
+
+from __future__ import annotations
+
+from marquee.search.v1 import index_pb2 as pb
+from rpckit.call import Call
+from search_service import validation
+from search_service.index import VectorIndex
+from search_service.messages import index_message
+
+
+class IndexServicer:
+    """Implements marquee.search.v1.IndexService."""
+
+    def __init__(self, index: VectorIndex) -> None:
+        """Write to `index`."""
+        self._index = index
+
+    async def CreateIndex(
+        self, request: pb.CreateIndexRequest, call: Call
+    ) -> pb.CreateIndexResponse:
+        """Create an empty index."""
+        del call
+        info = await self._index.create(validation.create(request))
+        return pb.CreateIndexResponse(index=index_message(info))
+
+    async def UpsertMovies(
+        self, request: pb.UpsertMoviesRequest, call: Call
+    ) -> pb.UpsertMoviesResponse:
+        """Write movies with their vectors."""
+        del call
+        movies, vectors = validation.upsert(request)
+        await self._index.upsert(await self._index.resolve(request.index), movies, vectors)
+        return pb.UpsertMoviesResponse(upserted_count=len(movies))
+
+    async def DeleteMovies(
+        self, request: pb.DeleteMoviesRequest, call: Call
+    ) -> pb.DeleteMoviesResponse:
+        """Delete movies."""
+        del call
+        movie_ids = validation.delete(request)
+        await self._index.delete_movies(await self._index.resolve(request.index), movie_ids)
+        return pb.DeleteMoviesResponse()
+
+    async def ActivateIndex(
+        self, request: pb.ActivateIndexRequest, call: Call
+    ) -> pb.ActivateIndexResponse:
+        """Make an index the active one."""
+        del call
+        expected = validation.expected_count(request)
+        index = await self._index.resolve(request.index)
+        done = await self._index.activate(index, expected)
+        return pb.ActivateIndexResponse(
+            index=index_message(done.index), previous_index=done.previous
+        )
+
+    async def ListIndexes(
+        self, request: pb.ListIndexesRequest, call: Call
+    ) -> pb.ListIndexesResponse:
+        """List all indexes."""
+        del request, call
+        infos = await self._index.list_indexes()
+        return pb.ListIndexesResponse(indexes=map(index_message, infos))
+
+    async def DeleteIndex(
+        self, request: pb.DeleteIndexRequest, call: Call
+    ) -> pb.DeleteIndexResponse:
+        """Delete an index and its movies."""
+        del call
+        name = validation.named_index(request.index)
+        await self._index.drop(await self._index.resolve(name))
+        return pb.DeleteIndexResponse()

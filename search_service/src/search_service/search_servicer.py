@@ -1,0 +1,84 @@
+"""SearchService: requests in, movies out."""
+
+from __future__ import annotations
+
+from marquee.search.v1 import search_pb2 as pb
+from rpckit.call import Call
+from search_service import page_token, validation
+from search_service.batching import Answer, BatchedSearch
+from search_service.errors import IndexNotFoundError
+from search_service.index import IndexSpec, VectorIndex
+from search_service.messages import hits_message, index_message, movie_message
+
+
+class SearchServicer:
+    """Implements marquee.search.v1.SearchService."""
+
+    def __init__(self, index: VectorIndex, batched: BatchedSearch) -> None:
+        """Answer from `index`, searches through `batched`."""
+        self._index = index
+        self._batched = batched
+
+    async def SearchMovies(
+        self, request: pb.SearchMoviesRequest, call: Call
+    ) -> pb.SearchMoviesResponse:
+        """Find movies by vector."""
+        index, answer = await self._search(request, call)
+        return pb.SearchMoviesResponse(
+            results=[hits_message(hits) for hits in answer.hits],
+            index=index.name,
+            model_version=index.model_version,
+            timings=pb.SearchTimings(
+                queue_us=round(answer.queue_seconds * 1e6),
+                search_us=round(answer.search_seconds * 1e6),
+            ),
+        )
+
+    async def GetMovies(self, request: pb.GetMoviesRequest, call: Call) -> pb.GetMoviesResponse:
+        """Read movies by id."""
+        del call
+        movie_ids = validation.get_movies(request)
+        index = await self._index.resolve(request.index)
+        movies = await self._index.get(index, movie_ids)
+        return pb.GetMoviesResponse(
+            movies=[movie_message(movies[i]) for i in movie_ids if i in movies],
+            missing_movie_ids=[i for i in movie_ids if i not in movies],
+            index=index.name,
+        )
+
+    async def ListMovies(self, request: pb.ListMoviesRequest, call: Call) -> pb.ListMoviesResponse:
+        """List movies by id, page by page."""
+        del call
+        size = validation.page_size(request)
+        index = await self._index.resolve(request.index)
+        after = page_token.decode(index, request.page_token)
+        # One more tells whether there is another page.
+        movies = await self._index.list_movies(index, after, size + 1)
+        page = movies[:size]
+        return pb.ListMoviesResponse(
+            movies=map(movie_message, page),
+            next_page_token=page_token.encode(index, page[-1].movie_id)
+            if len(movies) > size
+            else "",
+            index=index.name,
+        )
+
+    async def GetIndex(self, request: pb.GetIndexRequest, call: Call) -> pb.GetIndexResponse:
+        """Describe an index."""
+        del call
+        index = await self._index.resolve(request.index)
+        return pb.GetIndexResponse(index=index_message(await self._index.describe(index)))
+
+    async def _search(
+        self, request: pb.SearchMoviesRequest, call: Call
+    ) -> tuple[IndexSpec, Answer]:
+        vectors, queries = validation.search(request)
+        index = await self._index.resolve(request.index)
+        try:
+            return index, await self._batched.search(index, vectors, queries, call)
+        except IndexNotFoundError:
+            # Another replica may have activated an index and deleted the one before, just now.
+            now = await self._index.resolve(request.index)
+            if request.index or now == index:
+                raise
+            return now, await self._batched.search(now, vectors, queries, call)
