@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
-from typing import Annotated, Literal, cast
+from typing import Annotated, cast
 
 import typer
 
@@ -19,6 +20,7 @@ from marquee_cli.options import (
     HOST,
     MILVUS,
     OCCUPATION_HELP,
+    RUN,
     SEARCH,
     BundleFolder,
     Connection,
@@ -35,7 +37,7 @@ _SETTINGS = {"help_option_names": ["-h", "--help"]}
 _PASS_THROUGH = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
-    "help_option_names": [],  # -h goes to the service, which explains its own settings
+    "help_option_names": [],  # -h is passed on too, to the parser that knows the options
 }
 
 app = typer.Typer(
@@ -115,29 +117,31 @@ def data(
         print(obtain(out, source=source, synthetic=synthetic, skip_bad_lines=skip_bad_lines))
 
 
+@app.command(context_settings=_PASS_THROUGH)
+def train(context: typer.Context) -> None:
+    """Train the model and write its bundle; `marquee train -h` explains every choice."""
+    from marquee_cli.train import run
+
+    run(context.args)
+
+
 @app.command()
-def train(
+def evaluate(
     data: DataFolder = DATA,
     bundle: BundleFolder = BUNDLE,
-    preset: Annotated[
-        Literal["full", "quick"],
-        typer.Option(help="full: the best model; quick: a good one in less time."),
-    ] = "full",
-    epochs: Annotated[
-        int | None,
-        typer.Option(min=1, help="Most passes over the ratings. Default: the preset's."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option(min=0, help="Of all that is random. Default: the preset's.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run that was killed was.")
-    ] = False,
+    out: Annotated[
+        Path, typer.Option("--out", metavar="DIR", help="The --out of the training run.")
+    ] = RUN,
+    as_json: Json = False,
 ) -> None:
-    """Train the model and write its bundle; docs/training.md explains the figures."""
-    from marquee_cli.train import train
+    """Evaluate a bundle anew on the test ratings of its run; docs/training.md explains each."""
+    from marquee_cli.train import evaluate
 
-    train(data, bundle, preset=preset, epochs=epochs, seed=seed, resume=resume)
+    figures = evaluate(data, bundle, out)
+    if as_json:
+        print(json.dumps(figures, indent=2))
+    else:
+        print("\n".join(f"{value:.4f}  {name}" for name, value in figures.items()))
 
 
 @app.command()
@@ -239,7 +243,7 @@ def verify(
     users: Annotated[int, typer.Option(min=1, help="Random users to compare.")] = 200,
     depth: Annotated[
         int, typer.Option(min=1, max=1000, help="Movies of each user's list to compare.")
-    ] = 1000,
+    ] = 100,
     seed: Annotated[int, typer.Option(help="Decides which users are drawn.")] = 0,
     as_json: Json = False,
 ) -> None:

@@ -21,6 +21,8 @@ from marquee_cli.options import HOST, Connection
 from marquee_cli.processes import Interrupted, Ports, Suite, interruptible
 from marquee_cli.recommendation import ask, notes, request, table
 from marquee_cli.terminal import bar
+from marquee_cli.train import preset_for, train
+from training.config import PRESETS
 
 STEPS = 5
 NO_TLS = Connection(None, None, None, None, None)
@@ -55,7 +57,7 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
             found = _data(data, source, synthetic)
             print(f"      {found}")
             _step(2, "model")
-            print(f"      {_model(data, bundle, found)}")
+            print(f"      {_model(data, build / 'training', bundle, found)}")
             _step(3, "the three services")
             suite = Suite(
                 host=HOST,
@@ -105,20 +107,23 @@ def _data(data: Path, source: Path | None, synthetic: bool) -> Source:
     return found if fits else obtain(data, source=source, synthetic=synthetic)
 
 
-def _model(data: Path, bundle: Path, found: Source) -> str:
+def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
     """Train where no bundle of these data is there; say what there is."""
-    from marquee_cli.train import train
-
     try:
         manifest = Bundle.load(bundle).manifest
         there = manifest.data_fingerprint == found.fingerprint
     except BundleError:
         there = False
     if not there:
-        train(data, bundle, preset="quick")
-        manifest = Bundle.load(bundle).manifest
-    figures = ", ".join(f"{name} {value:.3f}" for name, value in manifest.evaluation.items())
-    return f"{manifest.name} {manifest.version} ({'there already' if there else 'new'}): {figures}"
+        preset = preset_for(synthetic=found.synthetic, quick=True)
+        run = runs / f"{preset}-{found.fingerprint}"
+        manifest, _ = train(PRESETS[preset], data, run, bundle, resume=True)
+    how = "there already" if there else "new"
+    figures, item_mean = manifest.evaluation, manifest.evaluation["baseline_item_mean"]
+    return (
+        f"{manifest.name} {manifest.version} ({how}): RMSE {figures['rmse']:.3f} stars; each "
+        f"movie's mean rating has {item_mean:.3f}"
+    )
 
 
 async def _index(suite: Suite, catalogue: Sequence[Movie]) -> str:

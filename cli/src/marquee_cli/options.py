@@ -16,6 +16,7 @@ from fusion.records import AGE_BUCKETS, OCCUPATIONS
 
 DATA = Path("build/data")
 BUNDLE = Path("build/bundle")
+RUN = Path("build/training")
 MILVUS = "build/milvus.db"
 HOST = "127.0.0.1"
 GATEWAY, EMBEDDER, SEARCH = f"{HOST}:50050", f"{HOST}:50051", f"{HOST}:50052"

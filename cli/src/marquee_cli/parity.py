@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import random
-import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from fusion.bundle import Bundle
 from fusion.records import GENDERS, MAX_AGE, MIN_AGE, OCCUPATIONS, Movie, User
+from training import machine
 
 SCORE_TOLERANCE = 1e-4
 """Largest difference between a score of the services and Paddle's."""
@@ -26,9 +26,9 @@ def scores_by_paddle(
         catalogue: All movies.
         users: Whom to score them for.
     """
-    with warnings.catch_warnings():  # of a missing compiler cache, which inference does not need
-        warnings.simplefilter("ignore")
-        from training.towers import Towers
+    machine.prepare()
+    from training.towers import Towers  # imports Paddle, see `machine`
+
     towers = Towers(bundle.path, bundle.encoder)
     similarities = towers.users(users) @ towers.movies(catalogue).T
     ids = [movie.movie_id or 0 for movie in catalogue]

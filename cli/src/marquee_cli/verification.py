@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # it exists for type checkers only
     from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceAsyncStub
 
 PAGE = 100
-IN_FLIGHT = 16
+IN_FLIGHT = 4
 """Users asked for at the same time."""
 
 Served = list[tuple[int, float]]

@@ -33,7 +33,7 @@ def marquee(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_every_command_explains_itself(command: tuple[str, ...]) -> None:
     answer = marquee(*command, "-h")
     assert answer.returncode == 0
-    assert answer.stdout.startswith(f"Usage: marquee {' '.join(command)}".rstrip())
+    assert answer.stdout.lower().startswith(f"usage: marquee {' '.join(command)}".rstrip())
     assert not answer.stderr
 
 
@@ -74,6 +74,8 @@ def test_help_comes_at_once_because_nothing_heavy_is_imported() -> None:
         (("recommend", "-a", "young"), "--age"),
         (("recommnd",), "recommend"),
         (("serve", "all", "--port", "70000"), "--port"),
+        (("train", "--preset", "best"), "--preset"),
+        (("train", "--epochz", "3"), "--epochz"),
     ],
 )
 def test_misuse_is_one_line_and_status_2(arguments: tuple[str, ...], words: str) -> None:
@@ -91,6 +93,7 @@ def test_misuse_is_one_line_and_status_2(arguments: tuple[str, ...], words: str)
         (("recommend", "-a", "-3"), "--age: -3 is out of any range"),
         (("recommend", "--exclude", "1,two"), "movie ids, not 'two'"),
         (("recommend", "--target", "127.0.0.1:1"), "nothing answers at 127.0.0.1:1"),
+        (("train", "--epochs", "-3"), "--epochs -3"),
         (("--tls-cert", "x.pem", "recommend"), "tls_cert and tls_key go together"),
     ],
 )
