@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
+from hypothesis import settings
+
+# Examples are bounded by their number; how long one takes says more about what else the machine does.
+settings.register_profile("marquee", deadline=None)
+settings.load_profile("marquee")
+
 pytest_plugins = ["tests.fixtures.collector", "tests.fixtures.milvus", "tests.fixtures.serving"]
