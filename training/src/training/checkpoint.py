@@ -102,7 +102,7 @@ def restore(
         TrainingError: The checkpoint cannot be read, or is of other choices or other data.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
         progress = Progress._of(json.loads(str(content.pop("progress"))))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:

@@ -31,24 +31,24 @@ class Towers:
         self._movie = _predictor(folder, "movie", threads)
 
     def users(self, users: Sequence[User]) -> Vectors:
-        """Vectors of users: float32 [n, dimension].
+        """Vectors of users, one at least: float32 [n, dimension].
 
         Raises:
             RecordError: A record holds a value without meaning.
         """
-        parts = range(0, max(len(users), 1), _ROWS)
+        parts = range(0, len(users), _ROWS)
         encode = self._encoder.users
         return np.concatenate(
             [_run(self._user, encode(users[i : i + _ROWS]).features) for i in parts]
         )
 
     def movies(self, movies: Sequence[Movie]) -> Vectors:
-        """Vectors of movies: float32 [n, dimension].
+        """Vectors of movies, one at least: float32 [n, dimension].
 
         Raises:
             RecordError: A record holds a value without meaning.
         """
-        parts = range(0, max(len(movies), 1), _ROWS)
+        parts = range(0, len(movies), _ROWS)
         encode = self._encoder.movies
         return np.concatenate(
             [_run(self._movie, encode(movies[i : i + _ROWS]).features) for i in parts]
