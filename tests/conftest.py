@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from hypothesis import settings
 
-# Examples are bounded by their number; how long one takes says more about what else the machine does.
+# Examples are bounded by their number; the time of one tells what else the machine is doing.
 settings.register_profile("marquee", deadline=None)
 settings.load_profile("marquee")
 
