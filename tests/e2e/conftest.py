@@ -96,7 +96,11 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     data, bundle = folder / "data", folder / "bundle"
     for step in (
         marquee("data", "--synthetic", "--out", data),
-        marquee("train", "--data", data, "--bundle", bundle, "--epochs", "2", timeout=240),
+        marquee(
+            *("train", "--epochs", "2", "--out", folder / "run"),
+            *("--data", data, "--bundle", bundle),
+            timeout=240,
+        ),
     ):
         assert step.returncode == 0, step.stderr
     return Built(data, bundle)

@@ -1,0 +1,156 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fusion.bundle import Bundle
+from training.catalogue import read_catalogue
+
+TRAINING = (sys.executable, "-m", "training")
+PATIENCE = 120  # seconds, far more than any of this takes
+
+
+def command(*arguments: object) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*TRAINING, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+    )
+
+
+def report(out: Path) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return content
+
+
+def figures(out: Path) -> list[tuple[float, float]]:
+    return [(epoch["train_rmse"], epoch["validation_rmse"]) for epoch in report(out)["history"]]
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    assert command("synthetic", folder).returncode == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a run that nobody disturbed; its bundle is in it."""
+    out = tmp_path_factory.mktemp("trained")
+    done = command("train", data, "--preset=small", "--out", out, "--bundle", out / "bundle")
+    assert done.returncode == 0, done.stderr
+    assert "RMSE on the test ratings" in done.stdout
+    assert "training: 100%" in done.stderr
+    return out
+
+
+def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
+    data: Path, trained: Path, tmp_path: Path
+) -> None:
+    arguments = ("train", data, "--preset=small", "--out", tmp_path, "--bundle", tmp_path / "b")
+    with subprocess.Popen(
+        [*TRAINING, *map(str, arguments)],
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    ) as victim:
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / "checkpoint.npz").exists():
+            assert victim.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        victim.send_signal(signal.SIGKILL)
+    assert not (tmp_path / "b").exists()
+
+    resumed = command(*arguments, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert figures(tmp_path) == figures(trained)
+    assert report(tmp_path)["evaluation"] == report(trained)["evaluation"]
+    versions = {Bundle.load(path).manifest.version for path in (tmp_path / "b", trained / "bundle")}
+    assert len(versions) == 1
+
+
+def test_two_processes_train_the_model_of_one(data: Path, trained: Path, tmp_path: Path) -> None:
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo")
+    logs = ("--log_dir", str(tmp_path / "logs"))
+    arguments = ("train", data, "--preset=small", "--out", tmp_path, "--bundle", tmp_path / "b")
+    done = subprocess.run(
+        [sys.executable, *launcher, *logs, "-m", "training", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+    )
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    alone, together = report(trained), report(tmp_path)
+    for name, figure in alone["evaluation"].items():
+        assert together["evaluation"][name] == pytest.approx(figure, abs=0.005), name
+    assert len(together["history"]) == len(alone["history"])
+    Bundle.load(tmp_path / "b")
+
+
+def test_a_bundle_is_evaluated_on_the_test_ratings_of_its_run(data: Path, trained: Path) -> None:
+    done = command("evaluate", data, "--bundle", trained / "bundle", "--out", trained)
+    assert done.returncode == 0, done.stderr
+    printed = {name: float(value) for value, name in map(str.split, done.stdout.splitlines())}
+    assert printed == pytest.approx(report(trained)["evaluation"], abs=1e-4)
+
+
+def test_a_raw_movies_file_becomes_the_catalogue(tmp_path: Path) -> None:
+    raw, out = tmp_path / "movies_origin.txt", tmp_path / "movies.jsonl"
+    raw.write_bytes(b"1::Toy Story (1995)::Comedy\nbroken\n2::Mis\xe9rables, Les (1995)::Drama\n")
+    refused = command("movies", "-f", raw, "-o", out)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("training: movies_origin.txt, line 2: 1 fields where")
+    assert not out.exists()
+
+    done = command("movies", "-f", raw, "-o", out, "--skip-bad-lines")
+    assert done.returncode == 0
+    assert "1 lines were skipped:\n  movies_origin.txt, line 2: " in done.stderr
+    assert [movie.title for movie in read_catalogue(out)] == ["Toy Story", "Misérables, Les"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["train", "nowhere"], "nowhere is missing."),
+        (["train", "nowhere", "--epochs=0"], "--epochs 0: Input should be greater than or equal"),
+        (["synthetic", "made", "--movies=3"], "people are needed"),
+        (["evaluate", "nowhere", "--bundle=nothing"], "nothing is missing or not a folder"),
+        (["download", "made", "--url=ftp://example.org"], "is neither an http nor an https"),
+    ],
+)
+def test_what_cannot_be_done_is_told_in_one_line_and_by_the_exit_code(
+    arguments: list[str], message: str, tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [*TRAINING, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE,
+        check=False,
+        cwd=tmp_path,
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("training: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_help_explains_commands_and_choices() -> None:
+    assert "fetch MovieLens-1M from GroupLens" in command("--help").stdout
+    assert "Share of all ratings that only the final evaluation sees" in " ".join(
+        command("train", "--help").stdout.split()
+    )
