@@ -1,0 +1,121 @@
+"""Two search services on one Milvus: what one does, the other sees within stated bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
+from dataclasses import replace
+
+import pytest
+from tests.fixtures.milvus import wipe
+from tests.fixtures.movies import catalogue, spec, unit_vectors
+
+from rpckit.errors import NotReadyError
+from rpckit.telemetry import Telemetry
+from search_service.errors import IndexNotFoundError, ModelMismatchError
+from search_service.index import IndexSpec, Query
+from search_service.milvus_index import MilvusIndex
+from search_service.settings import SearchSettings
+from search_service.store import open_store
+
+CACHE_SECONDS = 1.0
+VISIBLE_SECONDS = 5.0
+"""Milvus's own bound for reads of another client (common.gracefulTime)."""
+
+
+@pytest.fixture
+async def replicas(milvus_uri: str) -> AsyncIterator[tuple[MilvusIndex, MilvusIndex]]:
+    await wipe(milvus_uri)
+    settings = SearchSettings(milvus_uri=milvus_uri, movie_cache_max_age_s=CACHE_SECONDS)
+    async with AsyncExitStack() as stack:
+        one, two = [
+            await stack.enter_async_context(open_store(settings, Telemetry("test")))
+            for _ in range(2)
+        ]
+        yield one, two
+
+
+async def build(index: MilvusIndex, made: IndexSpec, size: int) -> None:
+    await index.create(made)
+    movies, vectors = catalogue(size)
+    await index.upsert(made, movies, replace(vectors, model_version=made.model_version))
+
+
+async def seconds_until(holds: Callable[[], Awaitable[bool]]) -> float:
+    started = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - started < 30
+        await asyncio.sleep(0.02)
+    return time.monotonic() - started
+
+
+async def test_the_other_replica_follows_the_active_index(
+    replicas: tuple[MilvusIndex, MilvusIndex],
+) -> None:
+    one, two = replicas
+    first, second = spec("first"), spec("second")
+    await build(one, first, 20)
+    await build(one, second, 30)
+    for index in (first, second):
+        await one.activate(index, None)
+
+        async def follows(name: str = index.name) -> bool:
+            try:
+                await two.check_active()
+            except NotReadyError:
+                return False
+            return (await two.resolve("")).name == name
+
+        assert await seconds_until(follows) < 2
+    await one.drop(first)
+    (hits,) = await two.search(await two.resolve(""), unit_vectors(1, 1), [Query(100)])
+    assert len(hits) == 30
+
+
+async def test_the_other_replica_sees_writes_and_new_titles(
+    replicas: tuple[MilvusIndex, MilvusIndex],
+) -> None:
+    one, two = replicas
+    await build(one, spec(), 20)
+    (before,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])  # fills its cache
+    new = replace(before[0].movie, title="Another title", genres=("Sci-Fi",))
+    await one.upsert(spec(), [new], unit_vectors(1, 1))
+
+    async def sees_it() -> bool:
+        (hits,) = await two.search(spec(), unit_vectors(1, 1), [Query(1)])
+        return hits[0].movie == new and hits[0].similarity > 0.999
+
+    assert await seconds_until(sees_it) < CACHE_SECONDS + VISIBLE_SECONDS
+    await one.delete_movies(spec(), [new.movie_id])
+
+    async def is_gone() -> bool:
+        (hits,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])
+        return len(hits) == 19
+
+    assert await seconds_until(is_gone) < VISIBLE_SECONDS
+
+
+async def test_an_index_that_was_made_anew_elsewhere_is_not_mixed_up(
+    replicas: tuple[MilvusIndex, MilvusIndex],
+) -> None:
+    one, two = replicas
+    old, new = spec(), spec(model_version="model-2")
+    await build(one, old, 20)
+    await two.search(old, unit_vectors(1, 1), [Query(1)])
+    await one.drop(old)
+    with pytest.raises(IndexNotFoundError):
+        await two.search(old, unit_vectors(1, 1), [Query(1)])
+    await build(one, new, 30)
+
+    async def knows() -> bool:
+        return (await two.resolve("movies")).model_version == "model-2"
+
+    assert await seconds_until(knows) < 2
+    resolved = await two.resolve("movies")
+    with pytest.raises(ModelMismatchError):
+        await two.search(resolved, unit_vectors(1, 1), [Query(1)])
+    vectors = unit_vectors(1, 1, "model-2")
+    (hits,) = await two.search(resolved, vectors, [Query(100)])
+    assert len(hits) == 30

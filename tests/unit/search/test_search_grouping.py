@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+import hypothesis.strategies as st
+from hypothesis import given
+
+from search_service.grouping import by_filter, cut, reach
+from search_service.index import Filter, Query
+
+RANKED = st.lists(st.integers(1, 60), unique=True, max_size=60)
+QUERY = st.builds(
+    Query, top_k=st.integers(1, 20), excluded=st.frozensets(st.integers(1, 60), max_size=20)
+)
+
+
+def test_queries_with_the_same_filter_are_grouped() -> None:
+    queries = [Query(1), Query(2, Filter(min_year=1990)), Query(3), Query(4, Filter(min_year=1990))]
+    assert by_filter(queries) == {Filter(): [0, 2], Filter(min_year=1990): [1, 3]}
+
+
+@given(RANKED, st.lists(QUERY, min_size=1))
+def test_reach_is_far_enough_for_every_row(ranked: list[int], queries: list[Query]) -> None:
+    shared = ranked[: reach(queries)]
+    scores = [-float(place) for place in range(len(shared))]
+    for query in queries:
+        wanted = [i for i in ranked if i not in query.excluded][: query.top_k]
+        assert [i for i, _ in cut(shared, scores, query)] == wanted
+
+
+def test_ties_are_cut_by_id() -> None:
+    assert cut([9, 3, 5], [1.0, 1.0, 1.0], Query(2)) == [(3, 1.0), (5, 1.0)]
