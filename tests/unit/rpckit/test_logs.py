@@ -77,6 +77,24 @@ def test_text_reads_from_left_to_right(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr().err.endswith(" INFO    kiosk: open till=7\n")
 
 
+def test_text_shows_a_traceback_below_its_record(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logging("info", "text", "kiosk")
+    try:
+        raise ValueError("empty")
+    except ValueError:
+        logging.getLogger("kiosk").exception("defect")
+    first, second, *_, last = capsys.readouterr().err.splitlines()
+    assert first.endswith("kiosk: defect")
+    assert second.startswith("Traceback")
+    assert last == "ValueError: empty"
+
+
+def test_a_call_less_severe_than_the_level_is_left_out(records: Records) -> None:
+    configure_logging("error", "json", "kiosk")
+    AccessLog("all").write("kiosk.v1.Kiosk/Sell", "NOT_FOUND", 0.001, "shop", TRACE)
+    assert records() == []
+
+
 def test_less_severe_records_are_left_out(records: Records) -> None:
     configure_logging("warning", "json", "kiosk")
     logging.getLogger("kiosk").info("noise")

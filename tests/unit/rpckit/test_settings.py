@@ -183,6 +183,7 @@ def test_a_bad_secret_is_not_repeated(
         ["--host", "localhost"],
         ["--search-token-file", "t"],  # the default target is on loopback
         ["--search-token-file", "t", "--search-target", "ipv4:127.0.0.1:1,127.0.0.1:2"],
+        ["--search-token-file", "t", "--search-target", "unix:/run/search.sock"],
         ["--search-token-file", "t", "--search-target", "dns:///s:1", "--search-tls-ca", "c"],
         ["--port", "0", "--metrics-port", "0"],
     ],
