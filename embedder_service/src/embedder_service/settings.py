@@ -17,6 +17,8 @@ class EmbedderSettings(ServerSettings):
 
     port: Port = 50051
     """Port of the gRPC server; 0 takes any free one."""
+    metrics_port: Port | None = 51051
+    """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
     bundle: Path = Path("build/bundle")
     """Folder of the model bundle that `marquee train` wrote."""
     max_batch: int = Field(1024, ge=1, le=65536)

@@ -15,6 +15,8 @@ class GatewaySettings(ServerSettings):
 
     port: Port = 50050
     """Port of the gRPC server; 0 takes any free one."""
+    metrics_port: Port | None = 51050
+    """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
     embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051")
     search: ClientSettings = ClientSettings(target="127.0.0.1:50052")
     max_batch: int = Field(64, ge=1, le=1024)
