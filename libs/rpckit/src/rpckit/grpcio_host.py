@@ -12,8 +12,9 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_status import rpc_status
 
+from rpckit.address import resolve_free
 from rpckit.dispatch import Authorizer, Dispatcher, Method
-from rpckit.errors import ServiceError, StartupError
+from rpckit.errors import ServiceError
 from rpckit.health import Health
 from rpckit.security import server_credentials
 from rpckit.settings import ServerSettings
@@ -33,6 +34,7 @@ class GrpcioHost:
     ) -> None:
         """Build the server; nothing listens yet."""
         self._settings = settings
+        self._health = health_checks
         self._server = aio.server(options=server_options(settings))
         services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
         for method in dispatcher.methods.values():
@@ -59,22 +61,19 @@ class GrpcioHost:
             StartupError: The port is taken, or the address or a TLS file is no good.
         """
         settings = self._settings
+        resolve_free(settings.host, settings.port)
         address = f"{settings.host}:{settings.port}"
         credentials = server_credentials(settings.tls_files())
-        try:
-            if credentials is None:
-                port = self._server.add_insecure_port(address)
-            else:
-                port = self._server.add_secure_port(address, credentials)
-        except RuntimeError as error:
-            raise StartupError(
-                f"cannot listen on {address}: the port is taken, or the address is not a local one"
-            ) from error
+        if credentials is None:
+            port = self._server.add_insecure_port(address)
+        else:
+            port = self._server.add_secure_port(address, credentials)
         await self._server.start()
         return port
 
     async def stop(self, grace: float) -> None:
         """Accept no more calls; end those under way after `grace` seconds at the latest."""
+        self._health.end_watches()  # they would last for all of the grace
         await self._server.stop(grace)
 
 

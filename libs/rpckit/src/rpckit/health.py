@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
+from typing import Any
 
+import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
@@ -32,7 +34,7 @@ class Health:
 
     def __init__(self, mounts: Sequence[Mount], telemetry: Telemetry) -> None:
         """Start with every service NOT_SERVING and "" SERVING."""
-        self.servicer = HealthServicer()
+        self.servicer = _Servicer()
         self._mounts = mounts
         self._telemetry = telemetry
         self._reasons: dict[str, str | None] = {}
@@ -52,6 +54,12 @@ class Health:
             await asyncio.gather(self._task, return_exceptions=True)
         for mount in self._mounts:
             await self._set(mount, "stopping")
+
+    def end_watches(self) -> None:
+        """Break off the calls of Watch, which have no end of their own."""
+        self.servicer.is_ending = True
+        for task in self.servicer.watches:
+            task.cancel()
 
     async def _poll(self) -> None:
         while True:
@@ -86,3 +94,25 @@ class Health:
             log.warning("%s is not ready: %s", name, reason)
         self._telemetry.ready(name, reason is None)
         await self.servicer.set(name, SERVING if reason is None else NOT_SERVING)
+
+
+class _Servicer(HealthServicer):  # type: ignore[misc]
+    """grpcio's own, and a list of who watches."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.watches: set[asyncio.Task[None]] = set()
+        self.is_ending = False
+
+    async def Watch(self, request: health_pb2.HealthCheckRequest, context: Any) -> None:
+        task = asyncio.current_task()
+        assert task is not None  # noqa: S101 - handlers run in tasks
+        self.watches.add(task)
+        try:
+            await super().Watch(request, context)
+        except asyncio.CancelledError:
+            if self.is_ending:  # grpc.aio would leave the call open
+                await context.abort(grpc.StatusCode.UNAVAILABLE, "the server is stopping")
+            raise
+        finally:
+            self.watches.discard(task)

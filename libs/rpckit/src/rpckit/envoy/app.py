@@ -50,36 +50,38 @@ class Application:
             os.environ.pop(variable, None)
         await receive()
         supervisor = await control.Application.open()
-        errand = await supervisor.receive()
-        configure_logging(errand.settings.log_level, errand.settings.log_format, errand.name)
-        admin = Admin(errand.run_dir / ADMIN_SOCKET)
         try:
-            async with self._running(errand, admin):
+            errand = await supervisor.receive()
+            settings = errand.settings()
+            admin = Admin(errand.run_dir / ADMIN_SOCKET)
+            configure_logging(settings.log_level, settings.log_format, errand.name)
+            async with self._running(errand, settings, admin):
                 await send({"type": "lifespan.startup.complete"})
                 envoy_ends = asyncio.ensure_future(receive())
-                stop = asyncio.create_task(_listen_until_stop(errand.settings, supervisor, admin))
+                stop = asyncio.create_task(_listen_until_stop(settings, supervisor, admin))
                 await asyncio.wait({envoy_ends, stop}, return_when=asyncio.FIRST_COMPLETED)
                 if not stop.done():
                     log.error("Envoy ends, and nobody asked it to")
                     os._exit(1)
                 await stop
+            await admin.quit()
+            await envoy_ends
+            await send({"type": "lifespan.shutdown.complete"})
         except StartupError as error:
             await supervisor.send_error(str(error))
             os._exit(1)  # at once: Envoy would add what it thinks of it
         except Exception:
             log.exception("the service cannot run")
             os._exit(1)
-        await admin.quit()
-        await envoy_ends
-        await send({"type": "lifespan.shutdown.complete"})
 
     @asynccontextmanager
-    async def _running(self, errand: control.Errand, admin: Admin) -> AsyncIterator[None]:
+    async def _running(
+        self, errand: control.Errand, settings: ServerSettings, admin: Admin
+    ) -> AsyncIterator[None]:
         def make_host(*args: Any) -> EnvoyHost:
             self._host = EnvoyHost(*args, admin=admin)
             return self._host
 
-        settings = errand.settings
         async with AsyncExitStack() as stack:
             telemetry = stack.enter_context(Telemetry.open(errand.name, settings))
             wire = control.load(errand.wire)

@@ -15,7 +15,6 @@ from rpckit.security import TlsFiles
 RELOAD_SECONDS = 0.5
 """Pause between two looks at the files."""
 
-_SECRETS = "secrets.json"
 _DOORBELL = "changed"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
@@ -29,7 +28,11 @@ def write_secrets(files: TlsFiles, run_dir: Path) -> dict[str, Any]:
 
     Returns:
         The listener's transport socket.
+
+    Raises:
+        StartupError: The files are no good; Envoy would wait for better ones and not say so.
     """
+    files.watch(interval=0)
     # Envoy looks at the files when something is moved into this directory. It is ours, and
     # `follow_changes` does so when they have changed and belong together.
     watched = {"watched_directory": {"path": str(run_dir)}}
@@ -38,18 +41,18 @@ def write_secrets(files: TlsFiles, run_dir: Path) -> dict[str, Any]:
         "private_key": {"filename": str(files.key)},
         **watched,
     }
-    secrets: list[dict[str, Any]] = [{"name": "certificate", "tls_certificate": certificate}]
     context: dict[str, Any] = {
-        "tls_certificate_sds_secret_configs": [_secret("certificate", run_dir)],
+        "tls_certificate_sds_secret_configs": [
+            _write(run_dir, "certificate", {"tls_certificate": certificate})
+        ],
         "alpn_protocols": ["h2"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_2"},
     }
     if files.ca is not None:
         validation = {"trusted_ca": {"filename": str(files.ca)}, **watched}
-        secrets.append({"name": "client_ca", "validation_context": validation})
-        context["validation_context_sds_secret_config"] = _secret("client_ca", run_dir)
-    resources = [{"@type": f"{_TLS}.Secret", **secret} for secret in secrets]
-    (run_dir / _SECRETS).write_text(json.dumps({"resources": resources}))
+        context["validation_context_sds_secret_config"] = _write(
+            run_dir, "client_ca", {"validation_context": validation}
+        )
     return {
         "name": "envoy.transport_sockets.tls",
         "typed_config": {
@@ -75,6 +78,10 @@ async def follow_changes(files: TlsFiles, run_dir: Path) -> None:
             (run_dir / f".{_DOORBELL}").replace(run_dir / _DOORBELL)
 
 
-def _secret(name: str, run_dir: Path) -> dict[str, Any]:
-    source = {"path_config_source": {"path": str(run_dir / _SECRETS)}, "resource_api_version": "V3"}
+def _write(run_dir: Path, name: str, secret: dict[str, Any]) -> dict[str, Any]:
+    """Write a secret to a file of its own, as Envoy wants it, and return the reference to it."""
+    path = run_dir / f"{name}.json"
+    resource = {"@type": f"{_TLS}.Secret", "name": name, **secret}
+    path.write_text(json.dumps({"resources": [resource]}))
+    source = {"path_config_source": {"path": str(path)}, "resource_api_version": "V3"}
     return {"name": name, "sds_config": source}

@@ -55,7 +55,7 @@ class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that myp
         config: dict[str, Any] = super().get_envoy_config()
         admin_socket = {"path": str(self._run_dir / ADMIN_SOCKET), "mode": 0o600}
         config["admin"] = {"address": {"pipe": admin_socket}}
-        config["node"] = {"id": APPLICATION, "cluster": APPLICATION}  # secrets.json needs one
+        config["node"] = {"id": APPLICATION, "cluster": APPLICATION}  # secrets need one
         [listener] = config["static_resources"]["listeners"]
         # Two processes on one port is a mistake, not a way to scale.
         listener["enable_reuse_port"] = False

@@ -34,11 +34,26 @@ class Errand:
 
     name: str
     """Name of the program."""
-    settings: ServerSettings
+    settings_class: str
+    """Where the class of the settings is: `module:name`."""
+    values: dict[str, Any]
+    """The settings' fields."""
     wire: str
     """Where the function that builds the service is: `module:name`."""
     run_dir: Path
     """Directory of files that this pair of processes shares; nobody else can open it."""
+
+    @classmethod
+    def of(
+        cls, name: str, settings: ServerSettings, wire: Callable[..., Any], run_dir: Path
+    ) -> Errand:
+        """Put down what to run so that a process of other modules can read it."""
+        return cls(name, locate(type(settings)), dict(settings), locate(wire), run_dir)
+
+    def settings(self) -> ServerSettings:
+        """Return the settings; they are not read from the environment again."""
+        made: ServerSettings = load(self.settings_class).model_construct(**self.values)
+        return made
 
 
 class Supervisor:
@@ -118,13 +133,13 @@ class Application:
         await self._writer.drain()
 
 
-def locate(function: Callable[..., Any]) -> str:
-    """Return where another process can import a function of a module: `module:name`."""
-    module = function.__module__
+def locate(thing: type | Callable[..., Any]) -> str:
+    """Return where another process can import a class or function from: `module:name`."""
+    module = thing.__module__
     if module == "__main__":  # begun with `python -m`, whose module has a name of its own
         spec = getattr(sys.modules["__main__"], "__spec__", None)
         module = spec.name if spec is not None else module
-    return f"{module}:{function.__qualname__}"
+    return f"{module}:{thing.__qualname__}"
 
 
 def load(location: str) -> Any:

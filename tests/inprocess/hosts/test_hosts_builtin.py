@@ -1,0 +1,97 @@
+"""Health and reflection, the same on either host."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from tests.fixtures.puppet import SERVICE
+from tests.inprocess.hosts.processes import (
+    NOT_SERVING,
+    SERVING,
+    PuppetProcess,
+    command,
+    connected,
+)
+
+from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+
+Request = health_pb2.HealthCheckRequest
+
+
+@pytest.fixture
+async def channel(target: str) -> AsyncIterator[grpc.aio.Channel]:
+    async with connected(target) as channel:
+        yield channel
+
+
+async def test_the_process_and_its_service_are_serving(channel: grpc.aio.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+    assert (await health.Check(Request())).status == SERVING
+    assert (await health.Check(Request(service=SERVICE.full_name))).status == SERVING
+
+
+async def test_the_health_of_an_unknown_service_is_not_found(channel: grpc.aio.Channel) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await health_pb2_grpc.HealthStub(channel).Check(Request(service="marquee.Nothing"))
+    assert caught.value.code() == grpc.StatusCode.NOT_FOUND
+
+
+async def test_a_watcher_sees_readiness_fall_and_rise_within_2_s(
+    channel: grpc.aio.Channel,
+) -> None:
+    stub = EmbedderServiceStub(channel)
+    watch = health_pb2_grpc.HealthStub(channel).Watch(Request(service=SERVICE.full_name))
+    assert (await watch.read()).status == SERVING
+    for said, seen in (("no", NOT_SERVING), ("yes", SERVING)):
+        await stub.EmbedMovies(command(f"ready {said}"))
+        async with asyncio.timeout(2):
+            assert (await watch.read()).status == seen
+    watch.cancel()
+
+
+async def test_the_watcher_of_an_unknown_service_is_told_so(channel: grpc.aio.Channel) -> None:
+    watch = health_pb2_grpc.HealthStub(channel).Watch(Request(service="marquee.Nothing"))
+    assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+    watch.cancel()
+
+
+async def test_many_watchers_leave_nothing_behind(channel: grpc.aio.Channel) -> None:
+    health = health_pb2_grpc.HealthStub(channel)
+    for _ in range(3):
+        watches = [health.Watch(Request(service=SERVICE.full_name)) for _ in range(50)]
+        assert {(await watch.read()).status for watch in watches} == {SERVING}
+        for watch in watches:
+            watch.cancel()
+    assert (await health.Check(Request())).status == SERVING
+
+
+async def test_reflection_explains_the_service(channel: grpc.aio.Channel) -> None:
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+    await reflection.write(reflection_pb2.ServerReflectionRequest(list_services=""))
+    answer = await reflection.read()
+    names = {service.name for service in answer.list_services_response.service}
+    assert names == {
+        SERVICE.full_name,
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1alpha.ServerReflection",
+    }
+    await reflection.write(
+        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE.full_name)
+    )
+    answer = await reflection.read()
+    files = answer.file_descriptor_response.file_descriptor_proto
+    assert any(b"EmbedUsers" in file for file in files)
+    await reflection.done_writing()
+    assert await reflection.read() is grpc.aio.EOF
+    assert await reflection.code() == grpc.StatusCode.OK
+
+
+async def test_reflection_can_be_switched_off(start: Callable[..., PuppetProcess]) -> None:
+    async with connected(start(reflection="false").target) as channel:
+        reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+        assert await reflection.code() == grpc.StatusCode.UNIMPLEMENTED

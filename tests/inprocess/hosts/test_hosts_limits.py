@@ -1,0 +1,87 @@
+"""What a server refuses, the same on either host."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+import grpc
+import pytest
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from tests.inprocess.hosts.processes import PuppetProcess, command, connected
+
+from marquee.embedder.v1 import embedder_pb2 as pb
+from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+
+MIB = 1 << 20
+
+
+async def test_messages_of_8_mib_pass_both_ways(stub: EmbedderServiceStub) -> None:
+    text = "x" * (8 * MIB - 100)
+    response = await stub.EmbedMovies(command(f"echo {text}"))
+    assert response.vectors.data == text.encode()
+
+
+async def test_large_messages_pass_side_by_side(stub: EmbedderServiceStub) -> None:
+    texts = [letter * (4 * MIB) for letter in "abcdefgh"]
+    responses = await asyncio.gather(*(stub.EmbedMovies(command(f"echo {t}")) for t in texts))
+    assert [response.vectors.data[:1].decode() for response in responses] == list("abcdefgh")
+
+
+async def test_a_request_over_the_limit_is_refused_unread(stub: EmbedderServiceStub) -> None:
+    request = command("echo " + "x" * (64 * MIB))
+    started = time.monotonic()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.EmbedMovies(request)
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert time.monotonic() - started < 5
+    assert (await stub.EmbedMovies(command("echo still there"))).vectors.data
+
+
+async def test_a_small_request_that_inflates_over_the_limit_is_refused(
+    stub: EmbedderServiceStub,
+) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.EmbedMovies(
+            command("echo " + "x" * (64 * MIB)), compression=grpc.Compression.Gzip
+        )
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_a_response_over_the_limit_is_refused(stub: EmbedderServiceStub) -> None:
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await stub.EmbedMovies(command(f"bytes {9 * MIB}"))
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+async def test_calls_beyond_the_limit_are_refused_at_once_and_told_when_to_come_back(
+    start: Callable[..., PuppetProcess],
+) -> None:
+    async with connected(start(max_concurrent_rpcs=3).target) as channel:
+        stub = EmbedderServiceStub(channel)
+        admitted = [stub.EmbedMovies(command("sleep 0.5")) for _ in range(3)]
+        await asyncio.sleep(0.2)
+        started = time.monotonic()
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.EmbedMovies(command("echo too many"))
+        assert time.monotonic() - started < 0.2
+        await asyncio.gather(*admitted)
+    assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    status = rpc_status.from_call(caught.value)
+    assert status is not None
+    assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
+
+
+async def test_a_call_without_a_deadline_gets_the_servers(
+    start: Callable[..., PuppetProcess],
+) -> None:
+    async with connected(start(default_deadline_s=0.3).target) as channel:
+        stub = EmbedderServiceStub(channel)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await stub.EmbedMovies(command("sleep 60"))
+        assert caught.value.code() == grpc.StatusCode.DEADLINE_EXCEEDED
+        assert rpc_status.from_call(caught.value) is not None, "the server's answer has details"
+        evaluation = (await stub.GetModel(pb.GetModelRequest())).evaluation
+        assert evaluation["cancelled"] == 1
