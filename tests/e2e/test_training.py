@@ -83,9 +83,10 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
 def test_two_processes_train_the_model_of_one(data: Path, trained: Path, tmp_path: Path) -> None:
     launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo")
     logs = ("--log_dir", str(tmp_path / "logs"))
+    script = str(Path(sys.executable).with_name("marquee-training"))
     arguments = ("train", data, "--preset=small", "--out", tmp_path, "--bundle", tmp_path / "b")
     done = subprocess.run(
-        [sys.executable, *launcher, *logs, "-m", "training", *map(str, arguments)],
+        [sys.executable, *launcher, *logs, script, *map(str, arguments)],
         capture_output=True,
         text=True,
         timeout=PATIENCE,
