@@ -92,7 +92,9 @@ class CreateIndexRequest(_message.Message):
     """See Index.metric. Only "IP". Empty: "IP"."""
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """See Index.genres. At least 1, at most 64, each once."""
+        """See Index.genres. At least 1, at most 56 (a Milvus collection has 64 fields), each once and of
+        1 to 64 bytes.
+        """
 
     def __init__(
         self,
