@@ -12,6 +12,8 @@ from typing import Any
 
 import grpc
 import pytest
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.message_factory import GetMessageClass
 from google.rpc import error_details_pb2
 from tests.fixtures.replica import IDEMPOTENT, NOT_IDEMPOTENT, SERVICE, Replica
 
@@ -134,6 +136,36 @@ async def test_a_restarted_server_is_found_again_within_seconds(serve: Serve) ->
     assert len(second.calls) == 1
 
 
+async def test_replicas_restarted_one_after_the_other_lose_no_call(serve: Serve) -> None:
+    servers = [await serve(Replica().mount(), shutdown_delay_s=0.5) for _ in range(2)]
+    failures: list[Exception] = []
+    answered = 0
+    stop = asyncio.Event()
+    async with channel_to(*servers) as channel:
+
+        async def keep_calling(method: MethodDescriptor) -> None:
+            nonlocal answered
+            call, request = channel.unary(method), GetMessageClass(method.input_type)()
+            while not stop.is_set():
+                try:
+                    await call(request, timeout=5.0, trace=TraceContext())
+                    answered += 1
+                except UpstreamError as error:
+                    failures.append(error)
+
+        async with asyncio.TaskGroup() as callers:
+            for method in 4 * (IDEMPOTENT, NOT_IDEMPOTENT):
+                callers.create_task(keep_calling(method))
+            for server in servers:
+                await server.stop()
+                restarted = Replica()
+                await serve(restarted.mount(), port=server.port, shutdown_delay_s=0.5)
+                await eventually(lambda replica=restarted: len(replica.calls) > 20)
+            stop.set()
+    assert failures == []
+    assert answered > 100
+
+
 async def test_a_replica_that_joins_gets_its_share_when_connections_age(serve: Serve) -> None:
     replicas = [Replica(), Replica(), Replica()]
     hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
@@ -240,11 +272,12 @@ async def test_replicas_that_fail_for_the_callers_sake_stay_in(
 ) -> None:
     monkeypatch.setitem(service_config.OUTLIER_DETECTION, "interval", "0.3s")
     one, two = Replica(), Replica()
+    refused = InvalidRequestError.of("x", "is wrong")
     async with channel_to(await serve(one.mount()), await serve(two.mount())) as channel:
         call = await connected(channel, one, two)
         for _ in range(5):  # four calls of five are refused, on both
             for replica in (one, two):
-                replica.failures = [InvalidRequestError.of("x", "is wrong") for _ in range(32)]
+                replica.failures = 8 * [refused, refused, refused, refused, None]
             await asyncio.gather(*(list_indexes(call) for _ in range(80)), return_exceptions=True)
             await asyncio.sleep(0.2)
         one.calls.clear(), two.calls.clear()

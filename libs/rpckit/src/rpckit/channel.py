@@ -179,7 +179,7 @@ def channel_options(settings: ClientSettings, config: str) -> list[tuple[str, st
         ("grpc.http2.max_pings_without_data", 0),
         # A restarted replica is found within a second or two; gRPC's own limit is two minutes.
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 1_000),
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # what it calls the time for one attempt
         ("grpc.max_reconnect_backoff_ms", 2_000),
         # Likewise a new one, once a server has asked to reconnect (max_connection_age).
         ("grpc.dns_min_time_between_resolutions_ms", 2_000),
