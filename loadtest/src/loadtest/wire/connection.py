@@ -245,6 +245,8 @@ class Connection:
     def _upload(self) -> None:
         """Send as much of the bodies that did not fit as the server allows now."""
         for stream, upload in list(self._uploads.items()):
+            if self._window <= 0:
+                return
             while upload.data and (room := min(self._window, upload.window, self._max_frame)) > 0:
                 part, upload.data = upload.data[:room], upload.data[room:]
                 self._window -= len(part)

@@ -1,0 +1,207 @@
+"""The closed loop at the speed of C: nghttp2's h2load, with its answers checked.
+
+h2load counts HTTP 200, which gRPC's errors are too. So replies are looked at before and after by
+an ordinary client, and in between by their size: an error has no message.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import struct
+import subprocess
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self
+
+from loadtest import resources
+from loadtest.clients import LoadError
+from loadtest.measurement import Measurement, MethodResult
+from loadtest.sampling import sample
+from loadtest.tally import MethodTally
+from loadtest.workload import METHODS, Workload
+from rpckit.settings import ClientSettings
+
+NOT_OK = "NOT_OK"
+"""Failures that h2load took for answers: HTTP 200 without a message."""
+_TOLERANCE = 0.005
+"""Share of bytes that may be missing: a few answers are on their way when the time is over."""
+_EXTRA_SECONDS = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What h2load prints at its end."""
+
+    requests: int
+    succeeded: int
+    failed: int
+    not_2xx: int
+    data_bytes: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Read h2load's output.
+
+        Raises:
+            LoadError: It is not what h2load 1.4x to 1.6x print.
+        """
+        requests = re.search(
+            r"requests: \d+ total, .*?(\d+) done, (\d+) succeeded, (\d+) failed", text
+        )
+        codes = re.search(r"status codes: (\d+) 2xx, (\d+) 3xx, (\d+) 4xx, (\d+) 5xx", text)
+        data = re.search(r"traffic: .*\((\d+)\) data", text)
+        if not (requests and codes and data):
+            last = next((line for line in reversed(text.splitlines()) if line.strip()), "nothing")
+            raise LoadError(f"h2load did not measure; it says: {last}")
+        done, succeeded, failed = (int(each) for each in requests.groups())
+        return cls(
+            requests=done,
+            succeeded=succeeded,
+            failed=failed,
+            not_2xx=sum(int(each) for each in codes.groups()[1:]),
+            data_bytes=int(data[1]),
+        )
+
+
+def measure(
+    endpoint: ClientSettings,
+    method: str,
+    workload: Workload,
+    *,
+    name: str,
+    connections: int = 8,
+    streams: int = 8,
+    duration: float = 5.0,
+    warm_up: float = 1.0,
+    processes: int = 4,
+    servers: Mapping[str, int] | None = None,
+) -> Measurement:
+    """Keep `connections` × `streams` callers busy.
+
+    One h2load sends one message over and over, so several run at once, each for other users.
+
+    Args:
+        endpoint: Where the method is.
+        method: What to call.
+        workload: Where its requests come from.
+        name: What the measurement is called.
+        connections: Connections in all.
+        streams: Calls under way on each.
+        duration: Measured seconds.
+        warm_up: Seconds of the same load before.
+        processes: h2loads, no more than connections.
+        servers: Processes on this machine whose CPU is to be measured, by name.
+
+    Raises:
+        LoadError: h2load is not installed, cannot connect, or the replies are no good.
+    """
+    program = find()
+    everything = workload.messages(method)
+    processes = min(processes, connections)
+    messages = everything[:: max(1, len(everything) // processes)][:processes]
+    expected = [len(each) + 5 for each in sample(endpoint, method, messages)]
+    shares = [len(range(part, connections, processes)) for part in range(processes)]
+    with tempfile.TemporaryDirectory(prefix="marquee-h2load-") as folder:
+        commands, logs = [], []
+        for part, (message, share) in enumerate(zip(messages, shares, strict=False)):
+            body, log = Path(folder, f"{part}.bin"), Path(folder, f"{part}.log")
+            body.write_bytes(b"\0" + struct.pack(">I", len(message)) + message)
+            commands.append(
+                [program, f"--data={body}", f"-c{share}", f"-m{streams}", "-t1",
+                 *_headers(endpoint), _url(endpoint, method)]
+            )  # fmt: skip
+            logs.append(log)
+        if warm_up > 0:
+            _run([[*each, f"-D{warm_up:g}"] for each in commands], warm_up)
+        before = {each: resources.cpu_seconds([pid]) for each, pid in (servers or {}).items()}
+        outputs = _run(
+            [
+                [*c, f"-D{duration:g}", f"--log-file={log}"]
+                for c, log in zip(commands, logs, strict=True)
+            ],
+            duration,
+        )
+        usage = {
+            each: resources.cpu_seconds([pid]) - before[each]
+            for each, pid in (servers or {}).items()
+        }
+        tally = MethodTally()
+        for output, log, size in zip(outputs, logs, expected, strict=False):
+            _count(Summary.parse(output), log, size, tally)
+    sample(endpoint, method, messages)
+    return Measurement(
+        name=name,
+        load=f"{connections} × {streams} callers",
+        client="h2load",
+        duration_s=duration,
+        offered_per_s=None,
+        concurrency=connections * streams,
+        methods={method: MethodResult.of(tally)},
+        cpu_s=usage,
+    )
+
+
+def find() -> str:
+    """Return where h2load is.
+
+    Raises:
+        LoadError: It is not installed.
+    """
+    program = shutil.which("h2load")
+    if program is None:
+        raise LoadError(
+            "h2load is not installed; it is in nghttp2: apt-get install nghttp2-client, "
+            "brew install nghttp2"
+        )
+    return program
+
+
+def _count(summary: Summary, log: Path, size: int, tally: MethodTally) -> None:
+    """Add the answers of one h2load."""
+    bad = summary.failed + summary.not_2xx
+    if bad:
+        tally.failures["UNAVAILABLE"] = tally.failures.get("UNAVAILABLE", 0) + bad
+    missing = 1 - summary.data_bytes / max(1, summary.succeeded * size)
+    silent = round(summary.succeeded * missing) if missing > _TOLERANCE else 0
+    if silent:
+        tally.failures[NOT_OK] = tally.failures.get(NOT_OK, 0) + silent
+    latencies = [int(line.split("\t")[2]) for line in log.read_text().splitlines()]
+    for microseconds in sorted(latencies)[silent:]:  # what is refused is refused soon
+        tally.latencies.record(microseconds / 1e6)
+
+
+def _run(commands: Sequence[Sequence[str]], seconds: float) -> list[str]:
+    children = [
+        subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for each in commands
+    ]
+    try:
+        return [child.communicate(timeout=seconds + _EXTRA_SECONDS)[0] for child in children]
+    except subprocess.TimeoutExpired:
+        raise LoadError("h2load did not end in time") from None
+    finally:
+        for child in children:
+            if child.poll() is None:
+                child.kill()
+                child.communicate()
+
+
+def _headers(endpoint: ClientSettings) -> list[str]:
+    if endpoint.tls_cert is not None:
+        raise LoadError("h2load has no client certificates; use the wire client")
+    fields = ["content-type: application/grpc", "te: trailers"]
+    fields.append(f"grpc-timeout: {max(1, round(endpoint.timeout_s * 1000))}m")
+    if endpoint.token_file is not None:
+        fields.append(f"authorization: Bearer {endpoint.token_file.read_text().strip()}")
+    return [f"--header={field}" for field in fields]
+
+
+def _url(endpoint: ClientSettings, method: str) -> str:
+    scheme = "http" if endpoint.tls_ca is None else "https"
+    address = endpoint.target.removeprefix("dns:///").removeprefix("ipv4:")
+    if "," in address:
+        raise LoadError("h2load takes one address; use the wire client for several")
+    return f"{scheme}://{address}/{METHODS[method]}"

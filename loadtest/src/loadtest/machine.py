@@ -1,0 +1,55 @@
+"""What the figures were measured on."""
+
+from __future__ import annotations
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+_SHOWN = (
+    "grpcio",
+    "uvloop",
+    "protobuf",
+    "numpy",
+    "paddlepaddle",
+    "pymilvus",
+    "milvus-lite",
+    "pyvoy",
+)
+
+
+def describe() -> dict[str, str]:
+    """Return processor, memory, system and the versions that matter, for people to read."""
+    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    facts = {
+        "processor": _processor(),
+        "cpus": str(cpus),
+        "memory": f"{_memory_bytes() / 2**30:.1f} GiB",
+        "system": f"{platform.system()} {platform.release()}",
+        "python": platform.python_version(),
+    }
+    for name in _SHOWN:
+        try:
+            facts[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return facts
+
+
+def load_average() -> float:
+    """Return how many processes have wanted a CPU in the last minute."""
+    return os.getloadavg()[0]
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _memory_bytes() -> int:
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -1,0 +1,61 @@
+"""Results on a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from rich.console import Console
+from rich.table import Table
+
+from loadtest.measurement import Measurement
+from loadtest.results import Results
+
+_LATE_MS = 1.0
+"""A client that sends later than this did not keep up with its own plan."""
+
+
+def show(results: Results, console: Console) -> None:
+    """Print everything of a run."""
+    if results.measurements:
+        console.print(measurements(results.measurements))
+    if results.figures:
+        console.print(numbers("Figures", results.figures))
+    if results.ratios:
+        console.print(numbers("Ratios", results.ratios))
+    for note in results.notes:
+        console.print(f"note: {note}", style="dim")
+
+
+def measurements(measured: Iterable[Measurement]) -> Table:
+    """Return a table with a row for each method of each load."""
+    table = Table(title="Measured", title_justify="left")
+    for name, right in (
+        ("name", False), ("load", True), ("method", False), ("calls/s", True), ("p50 ms", True),
+        ("p90", True), ("p99", True), ("p99.9", True), ("max", True), ("failed", True),
+        ("CPU µs/call", False),
+    ):  # fmt: skip
+        table.add_column(name, justify="right" if right else "left", no_wrap=name != "CPU µs/call")
+    for each in measured:
+        cpu = ", ".join(f"{name} {each.cpu_us_per_call(name):.0f}" for name in each.cpu_s)
+        late = f" (client late: {each.lag_p99_ms:.1f} ms)" if each.lag_p99_ms > _LATE_MS else ""
+        for method, result in each.methods.items():
+            failed = ", ".join(f"{code} {number}" for code, number in result.failures.items())
+            table.add_row(
+                each.name,
+                each.load,
+                method,
+                f"{result.calls / each.duration_s:,.0f}",
+                *(f"{result.percentiles_ms[p]:.2f}" for p in ("50", "90", "99", "99.9")),
+                f"{result.max_ms:.1f}",
+                failed or "0",
+                cpu + late,
+            )
+    return table
+
+
+def numbers(title: str, values: Mapping[str, float]) -> Table:
+    """Return a table of names and numbers."""
+    table = Table(title=title, title_justify="left", show_header=False)
+    for name, value in values.items():
+        table.add_row(name, f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
+    return table
