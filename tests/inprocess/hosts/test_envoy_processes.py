@@ -1,0 +1,96 @@
+"""Envoy and the process that watches over it."""
+
+from __future__ import annotations
+
+import os
+import signal
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from tests.inprocess.hosts.processes import PuppetProcess
+
+
+@pytest.fixture
+def puppet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PuppetProcess]:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    started = PuppetProcess("envoy", tmp_path / "log")
+    try:
+        assert started.target
+        yield started
+    finally:
+        started.end()
+
+
+@pytest.fixture
+def envoy(puppet: PuppetProcess) -> int:
+    pid = puppet.process.pid
+    [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return int(child)
+
+
+def within(seconds: float, condition: Callable[[], bool]) -> bool:
+    give_up = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > give_up:
+            return False
+        time.sleep(0.02)
+    return True
+
+
+def has_ended(pid: int) -> bool:
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except FileNotFoundError:
+        return True
+    return stat.rpartition(")")[2].split()[0] == "Z"
+
+
+@pytest.mark.parametrize("signum", [signal.SIGKILL, signal.SIGSEGV, signal.SIGTERM])
+def test_the_death_of_envoy_is_exit_code_1(
+    puppet: PuppetProcess, envoy: int, signum: signal.Signals
+) -> None:
+    os.kill(envoy, signum)
+    assert puppet.process.wait(20) == 1
+    assert "Envoy ended with status" in puppet.log
+
+
+def test_envoy_does_not_outlive_who_watches_over_it(puppet: PuppetProcess, envoy: int) -> None:
+    puppet.process.kill()
+    puppet.process.wait()
+    assert within(20, lambda: has_ended(envoy)), "Envoy goes on alone"
+
+
+def test_a_second_signal_changes_nothing(puppet: PuppetProcess, envoy: int) -> None:
+    puppet.process.send_signal(signal.SIGINT)
+    assert puppet.stop(signal.SIGINT) == 0
+
+
+def test_what_both_share_is_closed_to_others_and_gone_after_the_stop(
+    puppet: PuppetProcess, tmp_path: Path
+) -> None:
+    assert tempfile.gettempdir() != str(tmp_path), "else the next line proves nothing"
+    [shared] = tmp_path.glob("puppet-*")
+    assert shared.stat().st_mode & 0o077 == 0
+    assert puppet.stop() == 0
+    assert not shared.exists()
+
+
+def test_a_signal_before_it_listens_ends_it_at_once(tmp_path: Path) -> None:
+    puppet = PuppetProcess("envoy", tmp_path / "log", shutdown_delay_s=60)
+    try:
+        assert within(20, lambda: "envoy" in _command_line_of_the_child(puppet.process.pid))
+        puppet.process.terminate()
+        assert puppet.process.wait(20) != 0
+    finally:
+        puppet.end()
+
+
+def _command_line_of_the_child(pid: int) -> str:
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return "".join(Path(f"/proc/{child}/cmdline").read_text() for child in children)
+    except FileNotFoundError:
+        return ""
