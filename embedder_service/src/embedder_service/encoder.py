@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
+import warnings
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Literal, NamedTuple
 
 import numpy as np
-from paddle import inference
 
 from fusion.bundle import Bundle, BundleError, Vectors
 from fusion.features import Features
 from fusion.records import Movie, User
 from rpckit.errors import NotReadyError, StartupError
+
+with warnings.catch_warnings():
+    # Of a compiler cache, for a compiler that is never used here.
+    warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
+    from paddle import disable_signal_handler, inference
 
 Kind = Literal["user", "movie"]
 KINDS: tuple[Kind, ...] = ("user", "movie")
@@ -77,6 +82,7 @@ class PaddleEncoder:
         self._thread.shutdown()
 
     def _load(self) -> None:
+        disable_signal_handler()  # it answers SIGTERM with a trace of C++
         self._towers = {kind: _Tower(self.bundle, kind) for kind in KINDS}
         self._verify()
 
