@@ -33,11 +33,14 @@ START_SECONDS = 90.0
 STOP_SECONDS = 30.0
 """Longest that a service may take to finish its calls before it is killed."""
 PAUSE_SECONDS = 0.1
-"""Between two questions of whether a service is ready."""
+"""Between two looks at the services."""
 
 
 class Interrupted(Exception):  # noqa: N818 - nothing went wrong
     """The person or the system asked this process to stop."""
+
+
+_interrupted = threading.Event()
 
 
 @contextmanager
@@ -45,8 +48,10 @@ def interruptible() -> Iterator[None]:
     """Raise Interrupted on SIGTERM and SIGINT, so that everything is left the usual way."""
 
     def interrupt(*_: object) -> None:
+        _interrupted.set()  # gRPC's destructors swallow whatever is raised while they run
         raise Interrupted
 
+    _interrupted.clear()
     before = {sig: signal.signal(sig, interrupt) for sig in (signal.SIGTERM, signal.SIGINT)}
     try:
         yield
@@ -262,7 +267,7 @@ class Suite:
         """
         deadline = time.monotonic() + START_SECONDS
         while not service.is_serving(name):
-            self._raise_if_one_ended()
+            self._go_on()
             if time.monotonic() > deadline:
                 raise CommandError(
                     f"the {service.name} at {service.target} is not ready after "
@@ -275,11 +280,12 @@ class Suite:
 
         Raises:
             CommandError: One ended.
+            Interrupted: This process is to stop.
         """
         while True:
-            # WNOWAIT leaves the child to be reaped by its Popen, which wants its status
-            os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOWAIT)
-            self._raise_if_one_ended()
+            # Not a call that waits for a child: a signal that comes just before it would be missed.
+            time.sleep(PAUSE_SECONDS)
+            self._go_on()
 
     def stop(self) -> None:
         """End all, callers before what they call; whoever asks again gets it at once."""
@@ -293,7 +299,9 @@ class Suite:
                 service.signal(signal.SIGKILL)
                 service.wait(STOP_SECONDS)
 
-    def _raise_if_one_ended(self) -> None:
+    def _go_on(self) -> None:
+        if _interrupted.is_set():
+            raise Interrupted
         for service in self.services:
             if service.status is not None:
                 raise CommandError(service.obituary())
