@@ -10,8 +10,16 @@ from training.errors import DataError
 from training.movielens import Dataset
 from training.parallel import Workers
 
-SEEN = Config(batch_size=128, user_id_dropout=0, movie_id_dropout=0, attribute_dropout=0)
-HIDDEN = Config(batch_size=500, user_id_dropout=0.5, movie_id_dropout=0.4, attribute_dropout=0.3)
+SEEN = Config(
+    batch_size=128, user_id_dropout=0, movie_id_dropout=0, attribute_dropout=0, user_dropout=0
+)
+HIDDEN = Config(
+    batch_size=500,
+    user_id_dropout=0.5,
+    movie_id_dropout=0.4,
+    attribute_dropout=0.3,
+    user_dropout=0,
+)
 
 
 def batches(dataset: Dataset, config: Config, workers: Workers | None = None) -> Batches:
@@ -93,6 +101,15 @@ def test_the_share_asked_for_of_each_attribute_is_hidden(dataset: Dataset) -> No
     for batch in parts:
         hidden = batch.movie["genres"][:, 0] == 1
         assert (batch.movie["genres"][hidden].sum(axis=1) == 1).all()
+
+
+def test_of_some_ratings_nothing_of_the_user_is_shown(dataset: Dataset) -> None:
+    source = batches(dataset, SEEN.model_copy(update={"batch_size": 4000, "user_dropout": 0.2}))
+    user = source.get(0, 0).user
+    hidden = {name: values == 0 for name, values in user.items()}
+    assert np.mean(hidden["user_id"]) == pytest.approx(0.2, abs=0.03)
+    for name in ("gender", "age", "occupation"):
+        np.testing.assert_array_equal(hidden[name], hidden["user_id"])
 
 
 def test_the_workers_together_have_the_batch_of_one(tiny_dataset: Dataset) -> None:

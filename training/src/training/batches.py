@@ -92,14 +92,15 @@ class Batches:
         config, count = self._config, len(self._movies["movie_id"])
         rows = self._epoch(epoch)[step :: self.steps]
         rng = np.random.default_rng([config.seed, epoch, step])
+        stranger = rng.random(len(rows)) < config.user_dropout
         hidden = {
-            "user_id": rng.random(len(rows)) < config.user_id_dropout,
+            "user_id": stranger | (rng.random(len(rows)) < config.user_id_dropout),
             "movie_id": rng.random(len(rows)) < config.movie_id_dropout,
             "genres": rng.random(count) < config.attribute_dropout,
             "title": rng.random(count) < config.attribute_dropout,
         }
         for name in ("gender", "age", "occupation"):
-            hidden[name] = rng.random(len(rows)) < config.attribute_dropout
+            hidden[name] = stranger | (rng.random(len(rows)) < config.attribute_dropout)
         total, share = len(rows), slice(self._workers.rank, None, self._workers.count)
         rows = rows[share]
         user, movie = self._ratings.user[rows], self._ratings.movie[rows]

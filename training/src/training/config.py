@@ -48,6 +48,9 @@ class Config(BaseModel):
     attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
     """Likewise for each of gender, age, occupation, genres and title."""
 
+    user_dropout: float = Field(default=0.02, ge=0, lt=1)
+    """Share of the ratings of whose user nothing is shown: trains the answer to a stranger."""
+
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of all ratings that only the final evaluation sees."""
 

@@ -18,6 +18,7 @@ from training import checkpoint
 from training.batches import Batch, Batches, Rows, Split
 from training.checkpoint import Epoch, Progress
 from training.config import Config
+from training.errors import TrainingError
 from training.evaluate import Vectors, predict
 from training.model import SCORE_SCALE, FusionModel
 from training.movielens import Dataset
@@ -108,6 +109,12 @@ class _Run:
             self.state, self.best = checkpoint.restore(
                 self._path, self.state.identity, self.model, self._optimizer
             )
+        here = np.array([self.state.epoch, self.state.step], dtype=np.float64)
+        if not np.array_equal(self._workers.sum(here), here * self._workers.count):
+            raise TrainingError(
+                f"The processes do not resume at one place; {self._path} must be on a folder that "
+                "all of them see."
+            )
 
     def train(self, show_progress: bool) -> None:
         state, steps = self.state, self._batches.steps
@@ -184,7 +191,6 @@ class _Run:
         return self.state.epoch - 1 - self.state.best_epoch >= self._config.patience
 
     def _save(self) -> None:
-        # Gradients and epochs' ends are where workers meet, so one that resumes finds its like.
         if self._workers.leads:
             checkpoint.save(self._path, self.state, self.model, self._optimizer, self.best)
 

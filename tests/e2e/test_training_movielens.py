@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = [pytest.mark.slow, pytest.mark.movielens, pytest.mark.timeout(3600)]
+
+TRAINING = str(Path(sys.executable).with_name("marquee-training"))
+CORES, MINUTES = 2, 15
+
+
+@pytest.fixture(scope="module")
+def data() -> str:
+    folder = os.environ.get("MOVIELENS_DIR")
+    if not folder:
+        pytest.skip("MOVIELENS_DIR names no folder with MovieLens-1M")
+    return folder
+
+
+def train(data: str, out: Path, *launcher: str) -> dict[str, Any]:
+    subprocess.run(
+        [sys.executable, *launcher, TRAINING, "train", data, f"--out={out}", f"--bundle={out}/b"],
+        check=True,
+        timeout=3000,
+    )
+    report: dict[str, Any] = json.loads((out / "report.json").read_text())
+    return report
+
+
+@pytest.fixture(scope="module")
+def alone(data: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
+    report = train(data, tmp_path_factory.mktemp("alone"))
+    used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
+    return report | {"cpu_seconds": used}
+
+
+def test_the_full_preset_reaches_an_rmse_of_0_855_in_fifteen_minutes_of_two_cores(
+    alone: dict[str, Any],
+) -> None:
+    evaluation = alone["evaluation"]
+    assert evaluation["rmse"] <= 0.855
+    assert evaluation["rmse_demographics_only"] < evaluation["baseline_item_mean"]
+    # Of processor time, so that what else the machine does is not counted.
+    assert alone["cpu_seconds"] <= CORES * MINUTES * 60
+    assert alone["loading_share"] < 0.1
+
+
+def test_two_processes_reach_the_rmse_of_one_on_movielens(
+    alone: dict[str, Any], data: str, tmp_path: Path
+) -> None:
+    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo")
+    together = train(data, tmp_path, *launcher, f"--log_dir={tmp_path}/logs")
+    assert together["evaluation"]["rmse"] == pytest.approx(alone["evaluation"]["rmse"], abs=0.005)
