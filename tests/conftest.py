@@ -8,4 +8,9 @@ from hypothesis import settings
 settings.register_profile("marquee", deadline=None)
 settings.load_profile("marquee")
 
-pytest_plugins = ["tests.fixtures.collector", "tests.fixtures.milvus", "tests.fixtures.serving"]
+pytest_plugins = [
+    "tests.fixtures.bundle",
+    "tests.fixtures.collector",
+    "tests.fixtures.milvus",
+    "tests.fixtures.serving",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TypeVar
+from typing import TypeVar, cast
 
 from embedder_service.embed import TowerQueue
 from fusion.bundle import Bundle, Vectors
@@ -45,7 +45,7 @@ class EmbedderServicer:
     async def EmbedUsers(self, request: pb.EmbedUsersRequest, call: Call) -> pb.EmbedUsersResponse:
         """Embed users."""
         self._check_size("users", len(request.users))
-        records = [_user(row, user) for row, user in enumerate(request.users)]
+        records = [_user(user) for user in request.users]
         encoded = _encode("users", self._bundle.encoder.users, records)
         rows, queued = await self._users.embed(encoded.features, call)
         return pb.EmbedUsersResponse(
@@ -104,14 +104,11 @@ class EmbedderServicer:
         )
 
 
-def _user(row: int, user: types_pb2.User) -> User:
-    if user.gender not in _GENDERS:
-        raise InvalidRequestError.of(
-            f"users[{row}].gender", f"{user.gender} is no value of marquee.type.v1.Gender"
-        )
+def _user(user: types_pb2.User) -> User:
     return User(
         user_id=user.user_id if user.HasField("user_id") else None,
-        gender=_GENDERS[user.gender],
+        # A number that the enum does not have stays what it is, for the encoder to refuse.
+        gender=_GENDERS.get(user.gender, cast(Gender, str(user.gender))),
         age=user.age if user.HasField("age") else None,
         occupation=user.occupation if user.HasField("occupation") else None,
     )
