@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from loadtest.results import Results
@@ -57,7 +58,7 @@ def missing(before: Results, after: Results) -> list[str]:
 
 def table(changes: list[Change], threshold: float) -> Table:
     """Return a table of changes, with those beyond a threshold, as in 0.1, in colour."""
-    shown = Table(title="Changes", title_justify="left")
+    shown = Table(title="Changes", title_justify="left", box=SIMPLE_HEAD)
     shown.add_column("what")
     shown.add_column("figure")
     for name in ("before", "after", "change"):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -28,13 +29,12 @@ def show(results: Results, console: Console) -> None:
 
 def measurements(measured: Iterable[Measurement]) -> Table:
     """Return a table with a row for each method of each load."""
-    table = Table(title="Measured", title_justify="left")
-    for name, right in (
-        ("name", False), ("load", True), ("method", False), ("calls/s", True), ("p50 ms", True),
-        ("p90", True), ("p99", True), ("p99.9", True), ("max", True), ("failed", True),
-        ("CPU µs/call", False),
-    ):  # fmt: skip
-        table.add_column(name, justify="right" if right else "left", no_wrap=name != "CPU µs/call")
+    table = Table(title="Measured", title_justify="left", box=SIMPLE_HEAD)
+    for name in ("name", "method", "load", "client"):
+        table.add_column(name, no_wrap=name != "name")
+    for name in ("calls/s", "p50 ms", "p90", "p99", "p99.9", "max", "failed"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("CPU µs/call")
     for each in measured:
         cpu = ", ".join(f"{name} {each.cpu_us_per_call(name):.0f}" for name in each.cpu_s)
         late = f" (client late: {each.lag_p99_ms:.1f} ms)" if each.lag_p99_ms > _LATE_MS else ""
@@ -42,8 +42,9 @@ def measurements(measured: Iterable[Measurement]) -> Table:
             failed = ", ".join(f"{code} {number}" for code, number in result.failures.items())
             table.add_row(
                 each.name,
-                each.load,
                 method,
+                each.load,
+                each.client,
                 f"{result.calls / each.duration_s:,.0f}",
                 *(f"{result.percentiles_ms[p]:.2f}" for p in ("50", "90", "99", "99.9")),
                 f"{result.max_ms:.1f}",
@@ -55,7 +56,7 @@ def measurements(measured: Iterable[Measurement]) -> Table:
 
 def numbers(title: str, values: Mapping[str, float]) -> Table:
     """Return a table of names and numbers."""
-    table = Table(title=title, title_justify="left", show_header=False)
+    table = Table(title=title, title_justify="left", show_header=False, box=SIMPLE_HEAD)
     for name, value in values.items():
         table.add_row(name, f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}")
     return table

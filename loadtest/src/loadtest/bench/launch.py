@@ -1,0 +1,215 @@
+"""The processes that are measured: services, echo, Milvus server. None outlives this one."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+
+from rpckit.probe import check
+from rpckit.settings import ClientSettings
+
+HOST = "127.0.0.1"
+START_SECONDS = 120.0
+STOP_SECONDS = 30.0
+
+
+class LaunchError(Exception):
+    """A process did not start; the message is one line that says which and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """A gRPC server to run as `python -m MODULE`."""
+
+    name: str
+    module: str
+    port: int
+    arguments: Sequence[str] = ()
+    ready: str = ""
+    """Full name of the service that must be ready; "" is content with liveness."""
+
+    @property
+    def target(self) -> str:
+        """Where it listens."""
+        return f"{HOST}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A process that is ready."""
+
+    name: str
+    pid: int
+    target: str
+
+    @property
+    def endpoint(self) -> ClientSettings:
+        """How it is called."""
+        return ClientSettings(target=self.target)
+
+
+def free_ports(number: int) -> list[int]:
+    """Return ports that are free now, all different."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
+        for each in sockets:
+            each.bind((HOST, 0))
+        return [each.getsockname()[1] for each in sockets]
+
+
+@contextmanager
+def running(program: Program, logs: Path) -> Iterator[Running]:
+    """Run a program; it is ready inside, and stopped by SIGTERM on leaving.
+
+    Args:
+        program: What to run.
+        logs: Folder for what it prints.
+
+    Raises:
+        LaunchError: It ended or took too long.
+    """
+    command = [sys.executable, "-m", program.module, "--host", HOST, "--port", str(program.port)]
+    log = logs / f"{program.name}.log"
+    with _process([*command, *program.arguments], log) as process:
+        try:
+            _wait_until(
+                lambda: _is_ready(program.target, program.ready), process, program.name, log
+            )
+            yield Running(program.name, process.pid, program.target)
+        finally:
+            process.terminate()
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+
+
+def wait_for(target: str, service: str) -> None:
+    """Wait until a service says that it is ready.
+
+    Raises:
+        LaunchError: It takes too long.
+    """
+    deadline = time.monotonic() + START_SECONDS
+    while not _is_ready(target, service):
+        if time.monotonic() > deadline:
+            raise LaunchError(f"{service} at {target} is not ready after {START_SECONDS:.0f} s")
+        time.sleep(0.1)
+
+
+def accepts(module: str, arguments: Sequence[str]) -> bool:
+    """Tell whether a service has these settings."""
+    command = [sys.executable, "-m", module, *arguments, "--print-config"]
+    return subprocess.run(command, env=_environment(), capture_output=True).returncode == 0
+
+
+@contextmanager
+def milvus(server: Path, folder: Path) -> Iterator[Running]:
+    """Run a Milvus standalone with its data in a folder and everything else as it comes.
+
+    Args:
+        server: The `milvus-server` program.
+        folder: Where its data go; may exist.
+
+    Raises:
+        LaunchError: It ended or took too long.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    parts = ("root-coord", "query-coord", "query-node", "index-coord", "index-node", "data-coord")
+    names = ("proxy", "proxy-internal", *parts, "data-node")
+    *ports, peer, client = free_ports(len(names) + 2)
+    etcd = folder / "etcd.yaml"
+    etcd.write_text(_etcd(peer, client))
+    flags = [f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)]
+    log = folder / "server.log"
+    more = {"ETCD_CONFIG_PATH": str(etcd)}
+    with _process([str(server), "--data", str(folder), *flags], log, more) as process:
+        try:
+            # The server's own words, once it has asked its health endpoint
+            _wait_until(lambda: "Ctrl+C to exit" in log.read_text(), process, "Milvus server", log)
+            yield Running("milvus", process.pid, f"http://{HOST}:{ports[0]}")
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)  # nobody needs what it would still write
+
+
+@contextmanager
+def _process(
+    command: Sequence[str], log: Path, more: Mapping[str, str] | None = None
+) -> Iterator[subprocess.Popen[bytes]]:
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            env=_environment() | dict(more or {}),
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            start_new_session=True,  # Ctrl-C is for this program, which stops them in order
+            preexec_fn=_end_with_parent(),
+        )
+    try:
+        yield process
+    finally:
+        if process.poll() is None:
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _wait_until(
+    done: Callable[[], bool], process: subprocess.Popen[bytes], name: str, log: Path
+) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not done():
+        if process.poll() is not None:
+            lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+            raise LaunchError(f"the {name} ended: {lines[-1] if lines else 'it said nothing'}")
+        if time.monotonic() > deadline:
+            raise LaunchError(f"the {name} is not ready after {START_SECONDS:.0f} s; see {log}")
+        time.sleep(0.1)
+
+
+def _is_ready(target: str, service: str) -> bool:
+    with grpc.insecure_channel(target) as channel:
+        return check(channel, service, timeout=1.0) == "SERVING"
+
+
+def _environment() -> dict[str, str]:
+    """Return this process's environment without settings, so that services are as shipped."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
+
+
+def _end_with_parent() -> Callable[[], None] | None:
+    """Return what makes a new process end when this one is killed, where the system can."""
+    if not sys.platform.startswith("linux"):
+        return None
+    prctl = ctypes.CDLL(None).prctl
+
+    def arrange() -> None:
+        prctl(1, int(signal.SIGTERM))
+
+    return arrange
+
+
+def _etcd(peer: int, client: int) -> str:
+    return f"""\
+name: default
+listen-peer-urls: http://{HOST}:{peer}
+listen-client-urls: http://{HOST}:{client}
+initial-advertise-peer-urls: http://{HOST}:{peer}
+advertise-client-urls: http://{HOST}:{client}
+initial-cluster: default=http://{HOST}:{peer}
+"""

@@ -1,0 +1,177 @@
+"""What `marquee bench run` does: some loads of one workload, one after the other."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import grpc
+
+from loadtest import h2load, resources
+from loadtest.clients import LoadError, measure
+from loadtest.job import Job
+from loadtest.measurement import Measurement
+from loadtest.pacing import Closed, Pacing
+from loadtest.sampling import sample
+from loadtest.workload import METHODS, VectorSpace, Workload
+from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
+from marquee.search.v1 import search_pb2, search_pb2_grpc
+from rpckit.channel import connect
+from rpckit.settings import ClientSettings
+
+Client = Literal["wire", "grpcio", "h2load"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """Loads of one workload."""
+
+    name: str
+    endpoints: Mapping[str, ClientSettings]
+    """Where each method of the workload is."""
+    workload: Workload
+    loads: Sequence[Pacing]
+    duration: float = 10.0
+    """Measured seconds of each load."""
+    warm_up: float = 2.0
+    processes: int = 1
+    connections: int = 1
+    client: Client = "wire"
+    servers: Mapping[str, int] | None = None
+    """Processes whose CPU is measured; None looks for those that listen on this machine."""
+
+    def run(self, done: Callable[[Measurement], None]) -> list[Measurement]:
+        """Drive the loads in order.
+
+        Args:
+            done: Told each measurement when it is made.
+
+        Raises:
+            LoadError: A server cannot be reached, its replies are no good, or the client cannot
+                drive this.
+        """
+        servers = local_servers(self.endpoints) if self.servers is None else self.servers
+        for method, endpoint in self.endpoints.items():
+            sample(endpoint, method, self.workload.messages(method)[:1])
+        measured = []
+        for load in self.loads:
+            measured.append(self._measure(load, servers))
+            done(measured[-1])
+        return measured
+
+    def _measure(self, load: Pacing, servers: Mapping[str, int]) -> Measurement:
+        if self.client == "h2load":
+            return self._h2load(load, servers)
+        job = Job(
+            self.endpoints,
+            self.workload,
+            load,
+            duration=self.duration,
+            warm_up=self.warm_up,
+            connections=self.connections,
+            client=self.client,
+        )
+        return measure(job, name=self.name, processes=self.processes, servers=servers)
+
+    def _h2load(self, load: Pacing, servers: Mapping[str, int]) -> Measurement:
+        if not isinstance(load, Closed) or len(self.endpoints) > 1:
+            raise LoadError("h2load drives a closed loop of one method; use the wire client")
+        ((method, endpoint),) = self.endpoints.items()
+        connections = min(self.connections if self.connections > 1 else 8, load.concurrency)
+        return h2load.measure(
+            endpoint,
+            method,
+            self.workload,
+            name=self.name,
+            connections=connections,
+            streams=max(1, load.concurrency // connections),
+            duration=self.duration,
+            warm_up=self.warm_up,
+            servers=servers,
+        )
+
+
+def complete(
+    workload: Workload, endpoints: Mapping[str, ClientSettings], embedder: ClientSettings | None
+) -> Workload:
+    """Ask the services for what the requests of a workload depend on.
+
+    Args:
+        workload: What is known.
+        endpoints: Where its methods are.
+        embedder: Where SearchMovies gets real users' vectors from. None: random ones.
+
+    Raises:
+        LoadError: A service does not answer.
+    """
+    if "EmbedMovies" in workload.mix:
+        workload = replace(workload, genres=genres(endpoints["EmbedMovies"]))
+    if "SearchMovies" in workload.mix:
+        workload = replace(workload, space=search_space(endpoints["SearchMovies"]))
+        if embedder is not None:
+            workload = replace(workload, vectors=user_vectors(embedder, workload))
+    return workload
+
+
+def search_space(search: ClientSettings) -> VectorSpace:
+    """Return which vectors the active index takes.
+
+    Raises:
+        LoadError: The search service does not answer, or no index is active.
+    """
+
+    async def ask() -> VectorSpace:
+        async with connect(search) as channel:
+            stub = search_pb2_grpc.SearchServiceStub(channel.grpc)
+            try:
+                index = (await stub.GetIndex(search_pb2.GetIndexRequest())).index
+            except grpc.aio.AioRpcError as error:
+                raise LoadError(f"the index of {search.target}: {error.details()}") from error
+            return VectorSpace(index.dimension, index.model_version)
+
+    return asyncio.run(ask())
+
+
+def genres(embedder: ClientSettings) -> tuple[str, ...]:
+    """Return the genres that the embedder's model knows.
+
+    Raises:
+        LoadError: The embedder does not answer.
+    """
+
+    async def ask() -> tuple[str, ...]:
+        async with connect(embedder) as channel:
+            stub = embedder_pb2_grpc.EmbedderServiceStub(channel.grpc)
+            try:
+                return tuple((await stub.GetModel(embedder_pb2.GetModelRequest())).genres)
+            except grpc.aio.AioRpcError as error:
+                raise LoadError(f"the model of {embedder.target}: {error.details()}") from error
+
+    return asyncio.run(ask())
+
+
+def user_vectors(embedder: ClientSettings, workload: Workload) -> bytes:
+    """Return the vectors of some users of the workload, as the embedder makes them.
+
+    Raises:
+        LoadError: The embedder does not answer.
+    """
+    requests = replace(workload, mix={"EmbedUsers": 1.0}, batch=1).messages("EmbedUsers")[:512]
+    replies = sample(embedder, "EmbedUsers", requests)
+    return b"".join(
+        embedder_pb2.EmbedUsersResponse.FromString(each).vectors.data for each in replies
+    )
+
+
+def local_servers(endpoints: Mapping[str, ClientSettings]) -> dict[str, int]:
+    """Return the processes on this machine that listen where the endpoints are, by service."""
+    found = {}
+    for method, endpoint in endpoints.items():
+        host, _, port = endpoint.target.rpartition(":")
+        if host in {"127.0.0.1", "localhost", "[::1]"} and port.isdigit():
+            pid = resources.listener(int(port))
+            if pid is not None:
+                found[METHODS[method].rpartition(".")[2].partition("/")[0]] = pid
+    return found
