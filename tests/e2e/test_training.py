@@ -3,9 +3,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -80,25 +83,57 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
     assert len(versions) == 1
 
 
-def test_two_processes_train_the_model_of_one(data: Path, trained: Path, tmp_path: Path) -> None:
-    launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo")
-    logs = ("--log_dir", str(tmp_path / "logs"))
-    script = str(Path(sys.executable).with_name("marquee-training"))
-    arguments = ("train", data, "--preset=small", "--out", tmp_path, "--bundle", tmp_path / "b")
-    done = subprocess.run(
-        [sys.executable, *launcher, *logs, script, *map(str, arguments)],
-        capture_output=True,
+def launched(data: Path, out: Path, logs: Path, *options: str) -> subprocess.Popen[str]:
+    script = Path(sys.executable).with_name("marquee-training")
+    launcher = ("-m", "paddle.distributed.launch", f"--log_dir={logs}", *options)
+    arguments = ("train", data, "--preset=small", "--out", out, "--bundle", out / "bundle")
+    return subprocess.Popen(
+        [sys.executable, *launcher, *map(str, (script, *arguments))],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=PATIENCE,
-        check=False,
-        env={**os.environ, "PYTHONWARNINGS": "ignore"},
+        env={**os.environ, "PADDLE_DISTRI_BACKEND": "gloo"},
+        start_new_session=True,
     )
-    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
-    alone, together = report(trained), report(tmp_path)
+
+
+def finish(launchers: Sequence[subprocess.Popen[str]]) -> None:
+    try:
+        for launcher in launchers:
+            output, _ = launcher.communicate(timeout=PATIENCE)
+            assert launcher.returncode == 0, output[-3000:]
+    finally:
+        for launcher in launchers:
+            with launcher, suppress(ProcessLookupError):
+                os.killpg(launcher.pid, signal.SIGKILL)
+
+
+def agrees(trained: Path, out: Path) -> None:
+    alone, together = report(trained), report(out)
     for name, figure in alone["evaluation"].items():
         assert together["evaluation"][name] == pytest.approx(figure, abs=0.005), name
     assert len(together["history"]) == len(alone["history"])
-    Bundle.load(tmp_path / "b")
+    Bundle.load(out / "bundle")
+
+
+def test_two_processes_train_the_model_of_one(data: Path, trained: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    finish([launched(data, out, tmp_path / "logs", "--nproc_per_node=2", "--backend=gloo")])
+    agrees(trained, out)
+
+
+def test_two_machines_train_the_model_of_one(data: Path, trained: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        master = f"127.0.0.1:{probe.getsockname()[1]}"
+    out = tmp_path / "out"
+    options = (f"--master={master}", "--nnodes=2", "--nproc_per_node=1")
+    finish(
+        [
+            launched(data, out, tmp_path / f"logs{rank}", *options, f"--rank={rank}")
+            for rank in range(2)
+        ]
+    )
+    agrees(trained, out)
 
 
 def test_a_bundle_is_evaluated_on_the_test_ratings_of_its_run(data: Path, trained: Path) -> None:

@@ -13,9 +13,12 @@ def prepare(threads: int | None = None) -> None:
     """Sets up what Paddle reads when it is first imported; variables that are set already stay.
 
     Args:
-        threads: Of the math library; by default all CPUs, shared by the processes of a run.
+        threads: Of the math library; by default all CPUs, shared by the processes of a run here.
     """
-    processes = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+    # The launcher tells it in one of two ways, see docs/training.md.
+    processes = int(
+        os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or "1"
+    )
     os.environ.setdefault("FLAGS_paddle_num_threads", str(threads or max(1, CPUS // processes)))
     # Paddle's MKL takes its slowest path on processors that are not Intel's, unless it is told
     # that AVX2 is there: twice the speed of a matrix product on an AMD EPYC.
