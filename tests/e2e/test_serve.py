@@ -73,24 +73,37 @@ def test_without_an_index_the_gateway_is_there_and_says_that_it_is_not_ready(
 def test_milvus_lite_serves_one_process_at_a_time(
     running: Running, built: Built, tmp_path: Path
 ) -> None:
-    step = marquee("serve", "search", "--port", "0", "--milvus-uri", tmp_path / "milvus.db")
+    step = marquee(
+        "serve",
+        "search",
+        "--port",
+        "0",
+        "--metrics-port",
+        "0",
+        "--milvus-uri",
+        tmp_path / "milvus.db",
+    )
     assert_one_line(step.returncode, step.stderr, "milvus.db")
 
 
 def test_a_port_that_is_taken_is_said_to_be(built: Built, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
-        step = marquee("serve", "embedder", "--port", port, "--bundle", built.bundle)
+        step = marquee(
+            "serve", "embedder", "--port", port, "--metrics-port", "0", "--bundle", built.bundle
+        )
         assert_one_line(step.returncode, step.stderr, port)
 
 
 def test_a_bundle_that_is_missing_or_damaged_is_said_to_be(built: Built, tmp_path: Path) -> None:
-    missing = marquee("serve", "embedder", "--port", "0", "--bundle", tmp_path / "none")
+    missing = marquee(
+        "serve", "embedder", "--port", "0", "--metrics-port", "0", "--bundle", tmp_path / "none"
+    )
     assert_one_line(missing.returncode, missing.stderr, "none")
     damaged = tmp_path / "bundle"
     shutil.copytree(built.bundle, damaged)
     (damaged / "user.pdiparams").write_bytes(b"something else")
-    step = marquee("serve", "embedder", "--port", "0", "--bundle", damaged)
+    step = marquee("serve", "embedder", "--port", "0", "--metrics-port", "0", "--bundle", damaged)
     assert_one_line(step.returncode, step.stderr, "user.pdiparams")
 
 
