@@ -10,6 +10,7 @@ from typing import Annotated, cast
 import typer
 
 from fusion.records import Gender
+from marquee_cli.bench import bench
 from marquee_cli.errors import CommandError
 from marquee_cli.options import (
     AGE_HELP,
@@ -55,6 +56,7 @@ serve = typer.Typer(
     rich_markup_mode=None,
 )
 app.add_typer(serve, name="serve")
+app.add_typer(bench, name="bench")
 
 
 @app.callback()

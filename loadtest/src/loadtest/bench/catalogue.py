@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import grpc
 import numpy as np
+from numpy.typing import NDArray
 
 from loadtest.clients import LoadError
 from loadtest.workload import movie, unit_vectors
@@ -63,15 +64,19 @@ def build_made(
 
 
 def made_vectors(movies: int, dimension: int) -> Iterator[bytes]:
-    """Yield float32 rows of unit length, 1000 at a time: around 256 centres, as tastes are."""
-    centres = unit_vectors(256, dimension, seed=1)
+    """Yield float32 rows of unit length, 1000 at a time."""
     for first in range(0, movies, _UPSERT_ROWS):
         rows = min(_UPSERT_ROWS, movies - first)
-        noise = unit_vectors(rows, dimension, seed=first + 2)
-        chosen = (first + np.arange(rows)) * 2654435761 % len(centres)
-        vectors = centres[chosen] + noise
-        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
-        yield vectors.astype("<f4").tobytes()
+        yield clustered(rows, dimension, seed=first + 1).astype("<f4").tobytes()
+
+
+def clustered(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
+    """Return directions around 256 centres, as tastes are: float32 [rows, dimension]."""
+    centres = unit_vectors(256, dimension, seed=2**31)
+    chosen = np.random.default_rng(seed).integers(len(centres), size=rows)
+    vectors = centres[chosen] + unit_vectors(rows, dimension, seed)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors
 
 
 async def _build(embedder: ClientSettings, search: ClientSettings, movies: int) -> str:

@@ -1,0 +1,193 @@
+"""How the search service grows with the catalogue: made vectors, built through the index RPCs."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from loadtest import clients, h2load, resources
+from loadtest.bench.catalogue import build_made, clustered, made_vectors
+from loadtest.bench.configurations import INDEX, SEARCH
+from loadtest.bench.launch import Program, Running, free_ports, milvus, running, wait_for
+from loadtest.job import Job
+from loadtest.pacing import Closed
+from loadtest.results import Results
+from loadtest.sampling import sample
+from loadtest.workload import VectorSpace, Workload
+from marquee.search.v1 import search_pb2
+
+DIMENSION = 128
+"""As the published model has."""
+TOP_K = 10
+_QUERIES = 200
+_ROWS_PER_CALL = 20
+_MIB = 2**20
+
+
+class Growth:
+    """One run over several sizes of the catalogue."""
+
+    def __init__(
+        self,
+        *,
+        sizes: Sequence[int],
+        lite_sizes: Sequence[int],
+        work: Path,
+        milvus_server: Path,
+        seconds: float,
+        say: Callable[[str], None],
+    ) -> None:
+        """Prepare a run.
+
+        Args:
+            sizes: Movies of each index on the Milvus server, ascending.
+            lite_sizes: Likewise in Milvus Lite.
+            work: Folder for stores and logs.
+            milvus_server: The `milvus-server` program.
+            seconds: Of each load.
+            say: Told what goes on, a line at a time.
+        """
+        self.results = Results("Marquee: growth of the catalogue")
+        self._sizes = sizes
+        self._lite_sizes = lite_sizes
+        self._work = work
+        self._server = milvus_server
+        self._seconds = seconds
+        self._say = say
+
+    def run(self) -> Results:
+        """Build and measure every size.
+
+        Raises:
+            LaunchError: A process did not start.
+            LoadError: An index was not built, or a load could not be driven.
+        """
+        h2load.find()
+        stamp = f"{int(time.time())}"
+        for size in self._lite_sizes:
+            folder = self._work / f"lite-{stamp}-{size}"
+            with running(self._search(str(folder)), self._work / "logs") as search:
+                self._measure("lite", size, search, None)
+        if self._sizes and self._server.exists():
+            with milvus(self._server, self._work / f"milvus-{stamp}") as store:
+                for size in self._sizes:
+                    with running(self._search(store.target), self._work / "logs") as search:
+                        self._measure("milvus", size, search, store.pid)
+        elif self._sizes:
+            self.results.notes.append(f"no Milvus server at {self._server}")
+        self._compare()
+        return self.results
+
+    def _search(self, uri: str) -> Program:
+        return Program(
+            "search",
+            "search_service",
+            free_ports(1)[0],
+            [f"--milvus-uri={uri}", "--metrics-port=0", "--shutdown-delay-s=0",
+             "--milvus-timeout-s=600", "--default-deadline-s=3600"],
+            INDEX,
+        )  # fmt: skip
+
+    def _measure(self, store: str, size: int, search: Running, milvus_pid: int | None) -> None:
+        name = f"{store} {size:,}"
+        self._say(f"building: {name}")
+        before = resources.resident_bytes(milvus_pid) if milvus_pid else 0
+        written, activated = build_made(
+            search.endpoint, f"made_{size}", movies=size, dimension=DIMENSION
+        )
+        wait_for(search.target, SEARCH)
+        figures = self.results.figures
+        figures[f"{name}: write s"] = round(written, 2)
+        figures[f"{name}: activate s"] = round(activated, 2)
+        figures[f"{name}: search MiB"] = round(resources.resident_bytes(search.pid) / _MIB, 1)
+        if milvus_pid:
+            figures[f"{name}: Milvus MiB"] = round(resources.resident_bytes(milvus_pid) / _MIB, 1)
+            figures[f"{name}: Milvus MiB more than before"] = round(
+                (resources.resident_bytes(milvus_pid) - before) / _MIB, 1
+            )
+        figures[f"{name}: recall@{TOP_K}"] = round(recall(search, size), 4)
+        workload = Workload(
+            {"SearchMovies": 1.0},
+            top_k=TOP_K,
+            space=VectorSpace(DIMENSION, "made"),
+            vectors=queries().tobytes(),
+        )
+        pids = {"search": search.pid} | ({"milvus": milvus_pid} if milvus_pid else {})
+        job = Job({"SearchMovies": search.endpoint}, workload, Closed(1), self._seconds, 1.0)
+        for measured in (
+            clients.measure(job, name=f"search: {name}", servers=pids),
+            h2load.measure(
+                search.endpoint, "SearchMovies", workload,
+                name=f"search: {name}", duration=self._seconds, servers=pids,
+            ),
+        ):  # fmt: skip
+            self.results.measurements.append(measured)
+            self._say(
+                f"{name}: {measured.load}: {measured.per_second:,.0f}/s, "
+                f"p50 {measured.percentile_ms(50):.2f} ms, p99 {measured.percentile_ms(99):.2f} ms"
+            )
+
+    def _compare(self) -> None:
+        """Say how much more a query costs when the catalogue is so much larger."""
+        for store, sizes in (("milvus", self._sizes), ("lite", self._lite_sizes)):
+            for small, large in itertools.pairwise(sizes):
+                rates = [
+                    each.per_second
+                    for size in (small, large)
+                    for each in self.results.measurements
+                    if each.name == f"search: {store} {size:,}" and each.client == "h2load"
+                ]
+                if len(rates) == 2 and all(rates):
+                    growth = f"{store}: cost per query, {large / small:.0f} × the movies"
+                    self.results.ratios[growth] = round(rates[0] / rates[1], 3)
+
+
+def queries() -> NDArray[np.float32]:
+    """Return users' vectors, which lie about the same centres as the movies'."""
+    return clustered(_QUERIES, DIMENSION, seed=0)
+
+
+def recall(search: Running, movies: int) -> float:
+    """Return the share of the exact nearest movies that the service finds.
+
+    Raises:
+        LoadError: A search failed.
+    """
+    wanted = nearest(queries(), movies)
+    workload = Workload(
+        {"SearchMovies": 1.0},
+        top_k=TOP_K,
+        batch=_ROWS_PER_CALL,
+        space=VectorSpace(DIMENSION, "made"),
+        vectors=queries().tobytes(),
+    )
+    messages = workload.messages("SearchMovies")[: _QUERIES // _ROWS_PER_CALL]
+    found = [
+        {hit.movie.movie_id for hit in row.hits}
+        for reply in sample(search.endpoint, "SearchMovies", messages)
+        for row in search_pb2.SearchMoviesResponse.FromString(reply).results
+    ]
+    hits = sum(len(have & set(want)) for have, want in zip(found, wanted.tolist(), strict=True))
+    return hits / wanted.size
+
+
+def nearest(vectors: NDArray[np.float32], movies: int) -> NDArray[np.int64]:
+    """Return the ids of the made movies with the largest inner products, by exact search."""
+    best_ids = np.zeros((len(vectors), 0), dtype=np.int64)
+    best = np.zeros((len(vectors), 0), dtype=np.float32)
+    first = 1
+    for data in made_vectors(movies, DIMENSION):
+        rows = np.frombuffer(data, dtype="<f4").reshape(-1, DIMENSION)
+        ids = np.broadcast_to(np.arange(first, first + len(rows)), (len(vectors), len(rows)))
+        best = np.concatenate([best, vectors @ rows.T], axis=1)
+        best_ids = np.concatenate([best_ids, ids], axis=1)
+        keep = np.argsort(-best, axis=1, kind="stable")[:, :TOP_K]
+        best = np.take_along_axis(best, keep, axis=1)
+        best_ids = np.take_along_axis(best_ids, keep, axis=1)
+        first += len(rows)
+    return best_ids
