@@ -99,7 +99,7 @@ def make_stand_in(name: str) -> None:
     print(f"{name} cannot be pulled; making a stand-in of Debian bookworm")
     with tempfile.TemporaryDirectory(prefix="marquee-base-") as folder:
         root = Path(folder) / "root"
-        packages = "--include=ca-certificates,python3,python3-venv"
+        packages = "--include=ca-certificates,libpython3.11,python3,python3-venv"
         run("debootstrap", "--variant=minbase", packages, "bookworm", str(root))
         shutil.rmtree(root / "var/cache/apt")
         for link in ("python", "python3", "python3.11"):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import base64
 import functools
 import shutil
 import subprocess
@@ -10,6 +11,9 @@ from typing import TYPE_CHECKING, Any
 import kubernetes_validate
 import pytest
 import yaml
+
+from rpckit.errors import PermissionDeniedError, UnauthenticatedError
+from rpckit.security import TokenFile
 
 if TYPE_CHECKING:
     from tests.unit.deploy.conftest import LoadSettings
@@ -63,7 +67,7 @@ def variables(resources: list[Resource], service: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for source in container["envFrom"]:
         found |= find(resources, "ConfigMap", source["configMapRef"]["name"])["data"]
-    return found | {each["name"]: each["value"] for each in container.get("env", [])}
+    return found | {each["name"]: each.get("value", "") for each in container.get("env", [])}
 
 
 def check_schema(resource: Resource) -> None:
@@ -187,7 +191,7 @@ def test_probes_run_in_the_container_where_there_is_tls(service: str) -> None:
         assert "grpc" not in probe  # Kubernetes' own cannot do TLS
         assert probe["exec"]["command"][:3] == ["python", "-m", "rpckit.probe"]
     certificate = find(render("secure"), "Certificate", service)
-    names = {each["name"]: each["value"] for each in container["env"]}
+    names = {each["name"]: each.get("value") for each in container["env"]}
     assert names["MARQUEE_PROBE_TLS_SERVER_NAME"] in certificate["spec"]["dnsNames"]
 
 
@@ -276,6 +280,36 @@ def test_the_search_service_looks_for_milvus_where_its_operator_puts_it(
     assert milvus["spec"]["mode"] == mode
     uri = variables(resources, "search")["MARQUEE_SEARCH_MILVUS_URI"]
     assert uri == f"http://{milvus['metadata']['name']}-milvus:19530"
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_the_tokens_that_are_made_open_what_they_should(tmp_path: Path) -> None:
+    script = ROOT / "components/tokens/create-secret"
+    done = subprocess.run(
+        [script, "--dry-run=client", "-o", "yaml"], capture_output=True, text=True, check=True
+    )
+    files = {}
+    for key, value in yaml.safe_load(done.stderr)["data"].items():
+        files[key] = tmp_path / key
+        files[key].write_bytes(base64.b64decode(value))
+        files[key].chmod(0o440)
+    tokens = {name: files[f"of-{name}"].read_text() for name in ("gateway", "index")}
+    tokens["caller"] = done.stdout.strip()
+
+    def may(who: str, permission: str, *, at: str) -> bool:
+        try:
+            header = {"authorization": f"Bearer {tokens[who]}"}
+            return TokenFile(files[at]).authorize(header, permission) == who
+        except (UnauthenticatedError, PermissionDeniedError):
+            return False
+
+    assert may("caller", "read", at="gateway")
+    assert may("gateway", "read", at="embedder")
+    assert may("gateway", "read", at="search")
+    assert may("index", "read", at="embedder")
+    assert may("index", "index", at="search")
+    assert not may("gateway", "index", at="search")
+    assert not may("caller", "read", at="search")
 
 
 def test_no_secret_is_in_the_manifests() -> None:
