@@ -29,7 +29,7 @@ class SearchSettings(ServerSettings):
     index_type: IndexType = "auto"
     """How an index is searched: flat is exact, hnsw approximate and faster for large catalogues,
     auto chooses by the number of movies when the index is activated."""
-    hnsw_from: int = Field(50_000, ge=1)
+    hnsw_from: int = Field(20_000, ge=1)
     """Movies from which auto means hnsw."""
     movie_cache_size: int = Field(200_000, ge=0)
     """Most movies of an index whose title, year and genres are kept in memory."""
