@@ -51,7 +51,7 @@ PINS = {
     "search_service": "search.in",
     "embedder_service": "embedder.in",
     "training": "training.in",
-    "marquee_cli": "dev.in",
+    "marquee_cli": "jobs.in",
     "loadtest": "dev.in",
 }
 """What a member's environment is compiled from. The libraries have none of their own."""
