@@ -8,6 +8,12 @@ from pathlib import Path
 
 CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
+PROCESSES = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
+"""Processes of this run, as `paddle.distributed.launch` tells each of them."""
+
+# Those on this machine; a launcher that knows of no other machines does not tell.
+_LOCAL_PROCESSES = int(os.environ.get("PADDLE_LOCAL_SIZE", PROCESSES))
+
 
 def prepare(threads: int | None = None) -> None:
     """Sets up what Paddle reads when it is first imported; variables that are set already stay.
@@ -15,11 +21,9 @@ def prepare(threads: int | None = None) -> None:
     Args:
         threads: Of the math library; by default all CPUs, shared by the processes of a run here.
     """
-    # The launcher tells it in one of two ways, see docs/training.md.
-    processes = int(
-        os.environ.get("PADDLE_LOCAL_SIZE") or os.environ.get("PADDLE_TRAINERS_NUM") or "1"
+    os.environ.setdefault(
+        "FLAGS_paddle_num_threads", str(threads or max(1, CPUS // _LOCAL_PROCESSES))
     )
-    os.environ.setdefault("FLAGS_paddle_num_threads", str(threads or max(1, CPUS // processes)))
     # Paddle's MKL takes its slowest path on processors that are not Intel's, unless it is told
     # that AVX2 is there: twice the speed of a matrix product on an AMD EPYC.
     cpuinfo = Path("/proc/cpuinfo")

@@ -1,12 +1,10 @@
 """Several processes that train one model, each on its share of every batch.
 
-They are started by `python -m paddle.distributed.launch`, which tells each its place through the
-environment, and they talk through gloo.
+They are started by `python -m paddle.distributed.launch` and talk through gloo.
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -14,6 +12,8 @@ import numpy as np
 import paddle
 import paddle.distributed
 from numpy.typing import NDArray
+
+from training.machine import PROCESSES
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Workers:
     @classmethod
     def join(cls) -> Workers:
         """Meets the other processes, if this one was started by the launcher."""
-        if int(os.environ.get("PADDLE_TRAINERS_NUM", "1")) == 1:
+        if PROCESSES == 1:
             return cls()
         paddle.distributed.init_parallel_env()
         return cls(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
