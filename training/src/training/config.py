@@ -24,7 +24,7 @@ class Config(BaseModel):
     title_channels: int = Field(default=64, ge=1, le=4096)
     """Filters of the convolution over the words of a title, and width of a word's embedding."""
 
-    epochs: int = Field(default=14, ge=1)
+    epochs: int = Field(default=12, ge=1)
     """Most passes over the training ratings; the learning rate falls to 0 over them."""
 
     patience: int = Field(default=3, ge=1)
@@ -33,10 +33,10 @@ class Config(BaseModel):
     batch_size: int = Field(default=8192, ge=1)
     """Ratings per step, of all worker processes together."""
 
-    learning_rate: float = Field(default=2e-3, gt=0)
+    learning_rate: float = Field(default=3e-3, gt=0)
     """Of AdamW, at the start."""
 
-    weight_decay: float = Field(default=0.5, ge=0)
+    weight_decay: float = Field(default=2.0, ge=0)
     """Of AdamW: each step shrinks the parameters by the learning rate times this."""
 
     user_id_dropout: float = Field(default=0.1, ge=0, lt=1)
@@ -74,6 +74,7 @@ PRESETS = {
         epochs=10,
         batch_size=1024,
         learning_rate=6e-3,
+        weight_decay=0.5,
         checkpoint_steps=10,
     ),
 }
