@@ -83,6 +83,25 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
     assert len(versions) == 1
 
 
+def test_a_run_that_is_interrupted_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
+    arguments = ("train", data, "--preset=small", "--epochs=1000", "--patience=1000")
+    with subprocess.Popen(
+        [*TRAINING, *map(str, arguments), f"--out={tmp_path}", f"--bundle={tmp_path}/b"],
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = time.monotonic() + PATIENCE
+        while not (tmp_path / "checkpoint.npz").exists():
+            assert process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.005)
+        process.send_signal(signal.SIGINT)
+        _, errors = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    assert "Traceback" not in errors
+    assert errors.splitlines()[-1].startswith("training: stopped; train --resume goes on")
+
+
 def launched(data: Path, out: Path, logs: Path, *options: str) -> subprocess.Popen[str]:
     script = Path(sys.executable).with_name("marquee-training")
     launcher = ("-m", "paddle.distributed.launch", f"--log_dir={logs}", *options)
@@ -164,6 +183,7 @@ def test_a_raw_movies_file_becomes_the_catalogue(tmp_path: Path) -> None:
         (["train", "nowhere", "--epochs=0"], "--epochs 0: Input should be greater than or equal"),
         (["synthetic", "made", "--movies=3"], "people are needed"),
         (["evaluate", "nowhere", "--bundle=nothing"], "nothing is missing or not a folder"),
+        (["synthetic", "/dev/null/made"], "Not a directory"),
         (["download", "made", "--url=ftp://example.org"], "is neither an http nor an https"),
     ],
 )

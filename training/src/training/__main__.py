@@ -23,9 +23,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     try:
         code: int = arguments.run(arguments)
-    except (TrainingError, BundleError) as error:
+    except (TrainingError, BundleError, OSError) as error:
         print(f"training: {error}", file=sys.stderr)
         code = 1
+    except KeyboardInterrupt:
+        print("training: stopped; train --resume goes on from the last checkpoint", file=sys.stderr)
+        code = 130
     return code
 
 

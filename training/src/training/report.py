@@ -78,6 +78,7 @@ def _text(result: Result, dataset: Dataset, evaluation: Mapping[str, float]) -> 
             f"{number:5d}  {epoch.train_rmse:6.4f}   {epoch.validation_rmse:10.4f}   "
             f"{epoch.seconds:7.1f}   {epoch.loading_seconds / epoch.seconds:17.1%}{mark}"
         )
+    lines += ["", f"Making batches took {loading_share(result):.1%} of the time."]
     lines += ["", "RMSE on the test ratings, in stars"]
     lines += [f"  {evaluation[key]:6.4f}  {meaning}" for key, meaning in _LINES]
     return "\n".join(lines) + "\n"
