@@ -110,34 +110,42 @@ def test_a_service_does_not_listen_in_the_clear_by_itself(
     assert "Traceback" not in done.stderr
 
 
-def test_the_images_train_index_and_recommend(
-    images: dict[str, Image],
-    compose: dict[str, Any],
-    milvus_uri: str,
-    tmp_path_factory: pytest.TempPathFactory,
-) -> None:
-    """The way of docker-compose.yml, with its own commands, on a small synthetic data set."""
-    with ExitStack() as stack:
-        data = stack.enter_context(folder_of_nobody(tmp_path_factory))
-        jobs = images["jobs"]
-        make = {"entrypoint": compose["train"]["entrypoint"], "data": data, "timeout": 600}
-        script = with_values(
-            compose["train"]["command"][0],
-            MARQUEE_DATA_OPTIONS="--synthetic",
-            MARQUEE_TRAIN_OPTIONS="--epochs 1",
-        )
-        trained = jobs.run(script, **make)
-        assert trained.returncode == 0, trained.stderr
-        again = jobs.run(script, **make)
-        assert (again.returncode, again.stdout) == (0, "")  # it takes the bundle that is there
+@pytest.fixture(scope="module")
+def data(
+    images: dict[str, Image], compose: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> Path:
+    """A volume on which the training job of docker-compose.yml left its bundle."""
+    folder = tmp_path_factory.mktemp("data")
+    shutil.chown(folder, 65532, 65532)
+    script = with_values(
+        compose["train"]["command"][0],
+        MARQUEE_DATA_OPTIONS="--synthetic",
+        MARQUEE_TRAIN_OPTIONS="--epochs 1",
+    )
+    train = partial(images["jobs"].run, script, entrypoint=compose["train"]["entrypoint"])
+    trained = train(data=folder, timeout=600)
+    assert trained.returncode == 0, trained.stderr
+    again = train(data=folder, timeout=60)
+    assert (again.returncode, again.stdout) == (0, "")  # it takes the bundle that is there
+    return folder
 
-        ports = dict(zip(SERVICES, free_ports(3), strict=True))
-        at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
-        start = {name: partial(service, images[name], ports[name]) for name in SERVICES}
-        running = {
-            "embedder": stack.enter_context(start["embedder"](data=data)),
-            "search": stack.enter_context(start["search"](MILVUS_URI=milvus_uri)),
-        }
+
+@pytest.mark.parametrize("server", ["grpcio", "envoy"])
+def test_the_images_index_and_recommend(
+    server: str, images: dict[str, Image], compose: dict[str, Any], data: Path, milvus_uri: str
+) -> None:
+    """The way of docker-compose.yml, with its own commands and health checks."""
+    jobs = images["jobs"]
+    ports = dict(zip(SERVICES, free_ports(3), strict=True))
+    at = {name: f"127.0.0.1:{port}" for name, port in ports.items()}
+    with ExitStack() as stack:
+
+        def start(name: str, **settings: str) -> subprocess.Popen[str]:
+            volume = data if name == "embedder" else None
+            run = service(images[name], ports[name], volume, SERVER=server, **settings)
+            return stack.enter_context(run)
+
+        running = {"embedder": start("embedder"), "search": start("search", MILVUS_URI=milvus_uri)}
         wait_until_healthy(images["embedder"], at["embedder"])
         wait_until_healthy(images["search"], at["search"], compose["search"]["healthcheck"]["test"])
 
@@ -150,10 +158,8 @@ def test_the_images_train_index_and_recommend(
         indexed = jobs.run(*index, data=data, timeout=300)
         assert indexed.returncode == 0, indexed.stderr
 
-        targets = {
-            f"{name}_TARGET".upper(): f"dns:///{at[name]}" for name in ("embedder", "search")
-        }
-        running["gateway"] = stack.enter_context(start["gateway"](**targets))
+        targets = {f"{name.upper()}_TARGET": f"dns:///{at[name]}" for name in running}
+        running["gateway"] = start("gateway", **targets)
         for name in SERVICES:
             wait_until_healthy(images[name], at[name])
 
@@ -178,16 +184,8 @@ def with_values(script: str, **values: str) -> str:
 
 
 @contextmanager
-def folder_of_nobody(factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A folder that the images' user may write to, as a volume is."""
-    folder = factory.mktemp("data")
-    shutil.chown(folder, 65532, 65532)
-    yield folder
-
-
-@contextmanager
 def service(
-    image: Image, port: int, data: Path | None = None, **settings: str
+    image: Image, port: int, data: Path | None, **settings: str
 ) -> Iterator[subprocess.Popen[str]]:
     prefix = f"MARQUEE_{image.name.split('/')[-1].split(':')[0].upper()}_"
     values = {"HOST": "127.0.0.1", "PORT": str(port), "METRICS_PORT": "0"}

@@ -93,7 +93,6 @@ def test_misuse_is_one_line_and_status_2(arguments: tuple[str, ...], words: str)
         (("recommend", "-a", "-3"), "--age: -3 is out of any range"),
         (("recommend", "--exclude", "1,two"), "movie ids, not 'two'"),
         (("recommend", "--target", "127.0.0.1:1"), "nothing answers at 127.0.0.1:1"),
-        (("train", "--epochs", "-3"), "--epochs -3"),
         (("--tls-cert", "x.pem", "recommend"), "tls_cert and tls_key go together"),
     ],
 )
