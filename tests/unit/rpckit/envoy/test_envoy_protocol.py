@@ -18,8 +18,8 @@ from rpckit.envoy.protocol import (
     Event,
     GoneError,
     MessageReader,
+    Metadata,
     ProtocolError,
-    decode_metadata,
     frame,
     parse_timeout,
     trailers,
@@ -147,9 +147,14 @@ def test_metadata_is_text_or_bytes() -> None:
     value = b"\0\xff\1\2"
     padded, bare = base64.b64encode(value), base64.b64encode(value).rstrip(b"=")
     headers = [(b"x-a", b"1"), (b"x-b-bin", padded), (b"x-c-bin", bare), (b"x-a", b"2")]
-    assert decode_metadata(headers) == {"x-a": "2", "x-b-bin": value, "x-c-bin": value}
+    metadata = Metadata([*headers, (b"x-d-bin", b"!!!")])
+    assert metadata["x-a"] == "2"
+    assert metadata["x-b-bin"] == metadata.get("x-c-bin") == value
+    assert metadata.get("x-e") is None
+    assert metadata.get("x-e", "?") == "?"
+    assert list(metadata) == ["x-a", "x-b-bin", "x-c-bin", "x-d-bin"]
     with pytest.raises(ProtocolError):
-        decode_metadata([(b"x-d-bin", b"!!!")])
+        metadata.get("x-d-bin")
 
 
 @given(st.text())

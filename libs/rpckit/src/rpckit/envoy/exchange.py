@@ -19,7 +19,6 @@ from rpckit.envoy.protocol import (
     ProtocolError,
     Receive,
     Send,
-    decode_metadata,
     frame,
     trailers,
 )
@@ -32,33 +31,35 @@ class Exchange:
 
     __slots__ = ("_flight", "_has_begun", "_reader", "_send", "metadata")
 
-    def __init__(self, receive: Receive, send: Send, flight: Flight, max_bytes: int) -> None:
+    def __init__(
+        self, headers: Headers, receive: Receive, send: Send, flight: Flight, max_bytes: int
+    ) -> None:
         """Wrap an ASGI call; nothing is read or sent yet.
 
         Args:
+            headers: The ASGI call's.
             receive: The ASGI call's.
             send: The ASGI call's.
             flight: To be told when the request is complete.
             max_bytes: Size of the largest request message.
         """
-        self.metadata: Metadata = {}
+        self.metadata = Metadata(headers)
         self._reader = MessageReader(receive, max_bytes)
         self._send = send
         self._flight = flight
         self._has_begun = False
 
-    def open(self, headers: Headers) -> None:
-        """Take in what the request's headers say.
+    def open(self) -> None:
+        """Take in what the headers say.
 
         Raises:
-            ProtocolError: They make no sense, or this is no gRPC call.
+            ProtocolError: This is no gRPC call.
         """
-        self.metadata = metadata = decode_metadata(headers)
-        if not str(metadata.get("content-type")).startswith("application/grpc"):
+        if not str(self.metadata.get("content-type")).startswith("application/grpc"):
             raise ProtocolError(
                 grpc.StatusCode.UNKNOWN, "the content type is not application/grpc", http_status=415
             )
-        self._reader.encoding = str(metadata.get("grpc-encoding", "identity"))
+        self._reader.encoding = str(self.metadata.get("grpc-encoding", "identity"))
 
     async def body(self) -> bytes:
         """Return the serialized request of a call that has one.
@@ -129,7 +130,7 @@ class Exchange:
                 await self._send({"type": "http.response.body"})
                 await self._send({"type": "http.response.trailers", "headers": trailers(status)})
             else:  # what gRPC calls Trailers-Only: they take the place of the headers
-                headers = [*_HEADERS, *trailers(status)]
+                headers = [_CONTENT_TYPE, _ACCEPTED, *trailers(status)]
                 await self._send(
                     {"type": "http.response.start", "status": http_status, "headers": headers}
                 )
@@ -138,11 +139,14 @@ class Exchange:
             raise GoneError from None
 
 
-_HEADERS = [
-    (b"content-type", b"application/grpc"),
-    (b"grpc-accept-encoding", ENCODINGS.encode()),
-]
-_BEGIN = {"type": "http.response.start", "status": 200, "headers": _HEADERS, "trailers": True}
+_CONTENT_TYPE = (b"content-type", b"application/grpc")
+_ACCEPTED = (b"grpc-accept-encoding", ENCODINGS.encode())
+_BEGIN = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [_CONTENT_TYPE],
+    "trailers": True,
+}
 _END_OK = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
 
 

@@ -26,21 +26,29 @@ class Flight:
 
     __slots__ = ("_due", "_expires", "_receive", "_since", "ending", "is_stream", "task")
 
-    def __init__(self, receive: Receive, longest: float, *, is_stream: bool) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        receive: Receive,
+        longest: float,
+        *,
+        is_stream: bool,
+    ) -> None:
         """Begin in the current task.
 
         Args:
+            loop: The running one.
             receive: The ASGI call's.
             longest: Seconds that the request may take to arrive; of a stream, that it may last.
             is_stream: Whether the call has no foreseeable end.
         """
-        task = asyncio.current_task()
+        task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - ASGI calls are tasks
         self.task = task
         self.is_stream = is_stream
         self.ending: ProtocolError | None = None
         self._receive = receive
-        self._since = task.get_loop().time()
+        self._since = loop.time()
         self._expires = self._since + longest
         self._due = math.inf
 
@@ -94,11 +102,12 @@ class Flights:
 
     def enter(self, receive: Receive, *, is_stream: bool = False) -> Flight:
         """Count the current task's call in."""
+        loop = asyncio.get_running_loop()
         longest = self._longest_stream if is_stream else self._longest_request
-        flight = Flight(receive, longest, is_stream=is_stream)
+        flight = Flight(loop, receive, longest, is_stream=is_stream)
         self._flights.add(flight)
         if self._sweep is None:
-            self._look(flight.task.get_loop())
+            self._look(loop)
         return flight
 
     def leave(self, flight: Flight) -> None:

@@ -88,10 +88,10 @@ class EnvoyHost:
         """Answer one call. Never raises: pyvoy would make an empty success of it."""
         path = scope["path"]
         flight = self._flights.enter(receive, is_stream=path in self._builtin)
-        exchange = Exchange(receive, send, flight, self._max_receive_bytes)
+        exchange = Exchange(scope["headers"], receive, send, flight, self._max_receive_bytes)
         http_status = 200
         try:
-            exchange.open(scope["headers"])
+            exchange.open()
             await self._answer(path, exchange)
             return
         except ServiceError as error:

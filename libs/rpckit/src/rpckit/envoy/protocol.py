@@ -8,8 +8,8 @@ from __future__ import annotations
 import base64
 import re
 import zlib
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, overload
 from urllib.parse import quote
 
 import grpc
@@ -20,7 +20,8 @@ Receive = Callable[[], Awaitable[Event]]
 Send = Callable[[Event], Awaitable[None]]
 
 Headers = Iterable[tuple[bytes, bytes]]
-Metadata = Mapping[str, str | bytes]
+
+Default = TypeVar("Default")
 
 ENCODINGS = "identity, gzip, deflate"
 """Compressions that requests may use; responses use none."""
@@ -43,6 +44,37 @@ class ProtocolError(Exception):
 
 class GoneError(Exception):
     """The caller has closed the stream; nobody waits for an answer."""
+
+
+class Metadata(Mapping[str, str | bytes]):
+    """A call's headers as gRPC metadata; of a repeated key the last value stands.
+
+    Most are never looked at, so they are decoded when they are.
+    """
+
+    __slots__ = ("_raw",)
+
+    def __init__(self, headers: Headers) -> None:
+        """Wrap the headers of an ASGI call, whose names are in lower case."""
+        self._raw = dict(headers)
+
+    def __getitem__(self, key: str) -> str | bytes:
+        return _decode(key, self._raw[key.encode()])
+
+    @overload
+    def get(self, key: str, default: None = None) -> str | bytes | None: ...
+    @overload
+    def get(self, key: str, default: Default) -> str | bytes | Default: ...
+    def get(self, key: str, default: object = None) -> object:
+        """Return a value, or the default. As Mapping has it, without its exception."""
+        value = self._raw.get(key.encode())
+        return default if value is None else _decode(key, value)
+
+    def __iter__(self) -> Iterator[str]:
+        return (key.decode("latin-1") for key in self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
 
 
 class MessageReader:
@@ -88,6 +120,10 @@ class MessageReader:
             ProtocolError: As for `read`, or there is none, or more than one.
             GoneError: The caller went away.
         """
+        event = await self._receive()
+        if whole := self._whole(event):
+            return whole
+        self._take_in(event)
         message = await self.read()
         if message is None or await self.read() is not None:
             raise ProtocolError(
@@ -97,19 +133,34 @@ class MessageReader:
 
     async def _take(self, size: int) -> bytes:
         while self._size < size and self._more:
-            event = await self._receive()
-            if event["type"] == "http.disconnect":
-                raise GoneError
-            if chunk := event["body"]:
-                self._chunks.append(chunk)
-                self._size += len(chunk)
-            self._more = event["more_body"]
+            self._take_in(await self._receive())
         # Joined once, when complete: adding chunk to chunk is quadratic in the message's size.
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         rest = data[size:]
         self._chunks = [rest] if rest else []
         self._size = len(rest)
         return data[:size]
+
+    def _take_in(self, event: Event) -> None:
+        if event["type"] == "http.disconnect":
+            raise GoneError
+        if chunk := event["body"]:
+            self._chunks.append(chunk)
+            self._size += len(chunk)
+        self._more = event["more_body"]
+
+    def _whole(self, event: Event) -> bytes | None:
+        """Return the message of an event that holds it all, as small ones do: the fast path."""
+        body: bytes = event.get("body", b"")
+        size = len(body) - 5
+        if (
+            0 < size <= self._max_bytes
+            and body[0] == 0
+            and int.from_bytes(body[1:5], "big") == size
+            and not event["more_body"]
+        ):
+            return body[5:]
+        return None
 
     def _decompress(self, body: bytes) -> bytes:
         if self.encoding == "identity":
@@ -138,20 +189,6 @@ class MessageReader:
 def frame(message: bytes) -> bytes:
     """Return a message as it stands in a body, not compressed."""
     return b"\0" + len(message).to_bytes(4, "big") + message
-
-
-def decode_metadata(headers: Headers) -> dict[str, str | bytes]:
-    """Return a request's headers as gRPC metadata; of a repeated key the last value stands.
-
-    Raises:
-        ProtocolError: A binary value is not base64.
-    """
-    metadata: dict[str, str | bytes] = {}
-    for key, value in headers:
-        metadata[key.decode("latin-1")] = (
-            _decode_binary(value) if key.endswith(b"-bin") else value.decode("latin-1")
-        )
-    return metadata
 
 
 def parse_timeout(value: str | bytes | None) -> float | None:
@@ -186,13 +223,13 @@ _UNIT_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e
 _UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 
-def _decode_binary(value: bytes) -> bytes:
+def _decode(key: str, value: bytes) -> str | bytes:
+    if not key.endswith("-bin"):
+        return value.decode("latin-1")
     try:
         return base64.b64decode(value + b"=" * (-len(value) % 4), validate=True)
     except ValueError:
-        raise ProtocolError(
-            grpc.StatusCode.INTERNAL, "a binary metadata value is not base64"
-        ) from None
+        raise ProtocolError(grpc.StatusCode.INTERNAL, f"{key} is not base64") from None
 
 
 def _too_large(size: int, limit: int) -> ProtocolError:
