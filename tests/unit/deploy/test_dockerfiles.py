@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
+from deploy.images import build
 
 if TYPE_CHECKING:
     from tests.unit.deploy.conftest import LoadSettings
@@ -70,6 +72,17 @@ def dependency_closure(member: Path) -> set[Path]:
 def test_there_is_no_other_dockerfile() -> None:
     found = set(ROOT.glob("*/Dockerfile")) | set(ROOT.glob("*/*/Dockerfile"))
     assert found == set(FILES.values())
+
+
+def test_make_images_and_compose_build_the_same_images_from_the_same_files() -> None:
+    services = yaml.safe_load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    composed = {
+        service["image"].partition("/")[2].partition(":")[0]: service["build"]["dockerfile"]
+        for service in services.values()
+        if "build" in service
+    }
+    files = {image: str(path.relative_to(ROOT)) for image, path in FILES.items()}
+    assert composed == build.IMAGES == files
 
 
 def test_hadolint_has_no_complaint() -> None:
