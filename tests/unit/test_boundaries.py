@@ -9,7 +9,8 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -115,12 +116,17 @@ def normal(requirement: str) -> str:
     return re.sub(r"[-_.]+", "-", name[0]).lower()
 
 
+@cache
+def _distributions() -> Mapping[str, list[str]]:
+    return packages_distributions()  # reads the metadata of all that is installed, every time
+
+
 def distribution_of(module: str) -> str:
     """Return the distribution that a third-party module comes from."""
     for prefix, distribution in SHARED_NAMESPACES.items():
         if module.startswith(prefix):
             return distribution
-    owners = {normal(owner) for owner in packages_distributions().get(module.partition(".")[0], ())}
+    owners = {normal(owner) for owner in _distributions().get(module.partition(".")[0], ())}
     assert len(owners) == 1, f"{module} comes from {owners or 'nowhere'}"
     return owners.pop()
 
