@@ -111,7 +111,7 @@ def run(
     ] = 2.0,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Client processes.")] = 1,
     connections: Annotated[
-        int, typer.Option(min=1, max=1024, help="Connections to each address, of each process.")
+        int, typer.Option(min=1, max=256, help="Connections to each address, of each process.")
     ] = 1,
     client: Annotated[
         Client,

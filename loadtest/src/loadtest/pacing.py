@@ -25,7 +25,7 @@ class Closed:
         return Closed(len(range(part, self.concurrency, parts)))
 
     def __str__(self) -> str:
-        return f"{self.concurrency} callers"
+        return f"{self.concurrency} caller{'s' if self.concurrency != 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -35,7 +35,6 @@ def predictor(bundle: Path) -> dict[str, float]:
     config = inference.Config(*map(str, loaded.tower("user")))
     config.disable_gpu()
     config.disable_glog_info()
-    config.enable_memory_optim()
     config.set_cpu_math_library_num_threads(1)
     paddle = inference.create_predictor(config)
     inputs = {name: paddle.get_input_handle(name) for name in paddle.get_input_names()}

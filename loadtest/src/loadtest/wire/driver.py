@@ -144,6 +144,7 @@ class _Loop:
         for link in links:
             if link.connection.out:
                 link.write()
+        links = [link for link in links if link.is_open]
         writers = [link for link in links if link.connection.out]
         readable, writable, _ = select.select(links, writers, [], max(0.0, seconds))
         for link in writable:
@@ -190,8 +191,10 @@ class _Pool:
 
     def links(self) -> list[_Link]:
         """Return the connections that are in use."""
-        if self._old:
-            self._old = [link for link in self._old if link.connection.open_calls and link.is_open]
+        for link in self._old:
+            if not link.connection.open_calls:
+                link.close()
+        self._old = [link for link in self._old if link.is_open]
         return [link for link in (*self._links, *self._old) if link.is_open]
 
     def fail(self, status: int) -> None:

@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import pytest
+
+from loadtest.bench.ratios import BOUNDS, compute, failures
+from loadtest.measurement import Measurement, MethodResult
+from loadtest.results import Results
+from loadtest.tally import MethodTally
+
+PUBLISHED = {
+    "coalescing_gain", "recommend_vs_echo", "recommend_fastest_vs_echo",
+    "embedder_fastest_vs_echo", "gateway_cpu_vs_echo", "idle_p50_vs_floor",
+    "p99_at_70_vs_idle_p50", "embedder_vs_echo", "embed_batch_vs_predictor",
+    "embed_batch_vectors_per_s", "search_vs_single",
+}  # fmt: skip
+"""Names that readers of results.json rely on."""
+
+
+def load(
+    name: str,
+    *,
+    calls: int = 100,
+    ms: float = 1.0,
+    concurrency: int | None = 64,
+    rate: float | None = None,
+    client: str = "h2load",
+    cpu: dict[str, float] | None = None,
+    failures: int = 0,
+) -> Measurement:
+    tally = MethodTally()
+    for _ in range(calls):
+        tally.record(0, ms / 1000)
+    for _ in range(failures):
+        tally.record(14, 0.0)
+    return Measurement(
+        name=name,
+        load="",
+        client=client,
+        duration_s=1.0,
+        offered_per_s=rate,
+        concurrency=concurrency,
+        methods={"Recommend": MethodResult.of(tally)},
+        cpu_s=cpu or {},
+    )
+
+
+def alone(name: str, ms: float, client: str = "grpcio") -> Measurement:
+    return load(name, ms=ms, concurrency=1, client=client)
+
+
+def everything() -> Results:
+    return Results(
+        "made",
+        measurements=[
+            load("echo: recommend", calls=1000, cpu={"echo": 0.2}),
+            load("echo: embed user", calls=1200),
+            alone("echo: recommend", 0.5),
+            load("embed user: grpcio", calls=900),
+            load("embed user: Envoy", calls=3600),
+            load("embed batch: grpcio", calls=400),
+            load("search: milvus", calls=800),
+            load("recommend: milvus", calls=600, cpu={"gateway": 0.18}),
+            load("recommend: milvus, max batch 1", calls=100),
+            load("recommend: resident, all on Envoy", calls=1400),
+            alone("recommend: milvus", 5.0),
+            alone("recommend: milvus", 4.0, "wire"),
+            alone("recommend: milvus, max batch 1", 5.0),
+            load("recommend: milvus", ms=3.0, concurrency=None, rate=120.0),
+            load("recommend: milvus", ms=12.0, concurrency=None, rate=420.0),
+            load("recommend: milvus", ms=90.0, concurrency=None, rate=540.0),
+        ],
+        figures={
+            "predict_one_s": 0.0005,
+            "milvus_one_s": 0.0025,
+            "vectors_per_s_256": 128_000.0,
+            "searches_per_s": 80.0,
+        },
+    )
+
+
+def test_all_published_ratios_follow_from_a_full_run() -> None:
+    ratios = compute(everything())
+    assert ratios.keys() >= PUBLISHED
+    expected = {
+        "coalescing_gain": 6.0,
+        "recommend_vs_echo": 0.6,
+        "recommend_fastest_vs_echo": 1.4,
+        "embedder_vs_echo": 0.75,
+        "embedder_fastest_vs_echo": 3.0,
+        "gateway_cpu_vs_echo": 300 / 200,
+        "idle_p50_vs_floor": 5.0 / (0.5 + 2.5 + 3 * 0.5),
+        "coalescing_idle_cost": 1.0,
+        "p99_at_70_vs_idle_p50": 12.0 / 4.0,
+        "embed_batch_vs_predictor": 256 * 400 / 128_000,
+        "embed_batch_vectors_per_s": 256 * 400,
+        "search_vs_single": 10.0,
+    }
+    for name, value in expected.items():
+        assert ratios[name] == pytest.approx(value, rel=5e-3), name
+
+
+def test_what_was_not_measured_has_no_ratio() -> None:
+    results = everything()
+    results.measurements = [m for m in results.measurements if not m.name.startswith("echo")]
+    ratios = compute(results)
+    assert "recommend_vs_echo" not in ratios
+    assert "coalescing_gain" in ratios
+    assert compute(Results("nothing")) == {}
+
+
+def test_a_load_with_failures_is_no_throughput() -> None:
+    results = everything()
+    results.measurements.append(load("recommend: resident", calls=9000, failures=1))
+    assert compute(results)["recommend_fastest_vs_echo"] == pytest.approx(1.4)
+
+
+def test_the_echoes_before_and_after_count_alike() -> None:
+    results = everything()
+    results.measurements.append(load("echo: recommend", calls=500, cpu={"echo": 0.2}))
+    assert compute(results)["recommend_vs_echo"] == pytest.approx(0.8)
+
+
+def test_the_check_accepts_what_is_aimed_at_and_names_what_is_out_of_bounds() -> None:
+    assert not failures({name: bound.aim for name, bound in BOUNDS.items()})
+    (line,) = failures({"coalescing_gain": 1.0, "recommend_vs_echo": 0.5})
+    assert line.startswith("coalescing_gain is 1")
+    (line,) = failures({"gateway_cpu_vs_echo": 50.0})
+    assert "most" in line
+
+
+def test_bounds_are_more_generous_than_aims() -> None:
+    for name, bound in BOUNDS.items():
+        assert bound.accepts(bound.aim), name
+        assert not bound.reaches(bound.accepted), name
+
+
+def test_every_bound_is_of_a_ratio_that_can_be_computed() -> None:
+    results = everything()
+    results.measurements += [
+        load("recommend: milvus, two embedders"), load("recommend: milvus, two searches")
+    ]  # fmt: skip
+    assert BOUNDS.keys() <= compute(results).keys()

@@ -1,0 +1,215 @@
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from html.parser import HTMLParser
+from pathlib import Path
+
+import jsonschema
+import pytest
+from rich.console import Console
+
+from loadtest.measurement import Measurement, MethodResult
+from loadtest.report import compare, table
+from loadtest.report.page import page
+from loadtest.results import SCHEMA, Results, ResultsError
+from loadtest.tally import MethodTally
+
+NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
+COUNTS = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}}
+FILE = {
+    "type": "object",
+    "required": ["schema", "title", "measured_at", "machine", "measurements", "ratios", "figures"],
+    "properties": {
+        "schema": {"const": SCHEMA},
+        "measured_at": {"type": "string", "pattern": r"^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\+00:00$"},
+        "machine": {"type": "object", "required": ["processor", "cpus", "memory", "python"]},
+        "ratios": NUMBERS,
+        "figures": NUMBERS,
+        "notes": {"type": "array", "items": {"type": "string"}},
+        "measurements": {
+            "type": "array",
+            "items": {
+                "type": "object",
+                "required": ["name", "load", "client", "duration_s", "calls", "per_second"],
+                "properties": {
+                    "per_second": {"type": "number", "minimum": 0},
+                    "cpu_s": NUMBERS,
+                    "methods": {
+                        "type": "object",
+                        "minProperties": 1,
+                        "additionalProperties": {
+                            "type": "object",
+                            "required": ["calls", "failures", "percentiles_ms", "histogram"],
+                            "properties": {
+                                "failures": COUNTS,
+                                "percentiles_ms": {
+                                    **NUMBERS,
+                                    "required": ["50", "90", "95", "99", "99.9"],
+                                },
+                            },
+                        },
+                    },
+                },
+            },
+        },
+    },
+}
+"""What readers of the file may rely on."""
+
+
+def measured(
+    name: str = "recommend",
+    *,
+    milliseconds: float = 2.0,
+    calls: int = 1000,
+    rate: float | None = 100.0,
+    failures: int = 0,
+) -> Measurement:
+    tally = MethodTally()
+    for number in range(calls):
+        tally.record(0, milliseconds / 1000 * (1 + number / calls))
+    for _ in range(failures):
+        tally.record(8, 0.1)
+    return Measurement(
+        name=name,
+        load=f"{rate:,.0f}/s" if rate else "64 callers",
+        client="wire",
+        duration_s=10.0,
+        offered_per_s=rate,
+        concurrency=None if rate else 64,
+        methods={"Recommend": MethodResult.of(tally)},
+        cpu_s={"gateway": 0.5},
+    )
+
+
+def some() -> Results:
+    return Results(
+        "A <b>run</b>",
+        machine={"processor": "x", "cpus": "2", "memory": "1 GiB", "python": "3"},
+        measurements=[
+            measured(rate=100.0),
+            measured(rate=200.0, milliseconds=3.0, failures=5),
+            measured("echo", rate=None, milliseconds=1.0),
+        ],
+        ratios={"coalescing_gain": 6.5},
+        figures={"gateway_resident_mib": 61.2},
+        notes=["the machine was busy"],
+    )
+
+
+def test_a_file_has_the_promised_form(tmp_path: Path) -> None:
+    some().write(tmp_path / "new" / "results.json")
+    content = json.loads((tmp_path / "new" / "results.json").read_text())
+    jsonschema.validate(content, FILE)
+    assert content["measurements"][1]["methods"]["Recommend"]["failures"] == {
+        "RESOURCE_EXHAUSTED": 5
+    }
+
+
+def test_what_is_written_is_read_again(tmp_path: Path) -> None:
+    some().write(tmp_path / "results.json")
+    again = Results.read(tmp_path / "results.json")
+    assert again == replace(some(), measured_at=again.measured_at)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "{}", '{"schema": 99}', '{"schema": 1}', '{"schema": 1, "measurements": [{}]}'],
+)
+def test_a_foreign_file_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "foreign.json"
+    path.write_text(text)
+    with pytest.raises(ResultsError, match=r"foreign\.json"):
+        Results.read(path)
+    with pytest.raises(ResultsError, match="absent"):
+        Results.read(tmp_path / "absent.json")
+
+
+def test_throughput_and_cpu_count_successes_only() -> None:
+    measurement = measured(calls=1000, failures=500)
+    assert measurement.per_second == 100.0
+    assert measurement.cpu_us_per_call("gateway") == 500.0
+    assert measurement.failed == 500
+
+
+def test_the_page_needs_nothing_but_itself() -> None:
+    class Links(HTMLParser):
+        def __init__(self) -> None:
+            super().__init__()
+            self.found: list[str] = []
+
+        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
+            assert tag not in {"script", "link", "img", "iframe", "object", "embed", "base"}
+            self.found += [f"{name}={value}" for name, value in attributes
+                           if name in {"src", "href", "srcset", "data", "action"}]  # fmt: skip
+
+    text = page(some())
+    parser = Links()
+    parser.feed(text)
+    assert not parser.found
+    assert not re.search(r"url\(|@import|https?://", text)
+
+
+def test_the_page_shows_curves_percentiles_and_failures() -> None:
+    text = page(some())
+    assert "A &lt;b&gt;run&lt;/b&gt;" in text
+    assert text.count("<svg") == 1 + 2  # one curve, for it was measured at two loads; two tails
+    assert "RESOURCE_EXHAUSTED 5" in text
+    assert "coalescing_gain" in text
+    assert "the machine was busy" in text
+
+
+def test_a_page_without_any_call_is_still_a_page() -> None:
+    empty = Results("Nothing", measurements=[measured(calls=0, failures=3)])
+    assert "RESOURCE_EXHAUSTED 3" in page(empty)
+
+
+def test_the_table_shows_every_load_and_its_failures() -> None:
+    console = Console(width=200, record=True, file=None)
+    with console.capture() as capture:
+        table.show(some(), console)
+    text = capture.get()
+    assert "RESOURCE_EXHAUSTED 5" in text
+    assert text.count("recommend") == 2
+    assert "gateway 500" in text
+
+
+def test_a_comparison_finds_what_became_worse_and_what_better() -> None:
+    before, after = some(), some()
+    after.measurements[0] = measured(rate=100.0, milliseconds=4.0)
+    after.measurements[2] = measured("echo", rate=None, milliseconds=1.0, calls=1500)
+    after.ratios = {"coalescing_gain": 3.0}
+    changes = {(each.what, each.figure): each for each in compare.compare(before, after)}
+    assert changes["ratio", "coalescing_gain"].is_worse(0.1)
+    slower = changes["recommend at 100/s", "p50 ms"]
+    assert slower.change == pytest.approx(1.0, abs=0.01)
+    assert slower.is_worse(0.5)
+    faster = changes["echo at 64 callers", "calls/s"]
+    assert faster.change == pytest.approx(0.5)
+    assert not faster.is_worse(0.0)
+    assert not any(each.is_worse(0.0) for key, each in changes.items() if "200/s" in key[0])
+
+
+def test_the_rate_of_an_open_loop_is_neither_better_nor_worse() -> None:
+    changes = compare.compare(some(), some())
+    (rate,) = (c for c in changes if c.what == "recommend at 100/s" and c.figure == "calls/s")
+    assert rate.more_is_better is None
+
+
+def test_a_ratio_for_which_less_is_better_is_worse_when_it_grows() -> None:
+    before, after = Results("a"), Results("b")
+    before.ratios, after.ratios = {"idle_p50_vs_floor": 1.0}, {"idle_p50_vs_floor": 1.5}
+    (change,) = compare.compare(before, after)
+    assert change.is_worse(0.1)
+
+
+def test_the_comparison_prints_each_figure_and_what_only_one_run_has() -> None:
+    before, after = some(), some()
+    after.measurements.pop()
+    console = Console(width=160)
+    with console.capture() as capture:
+        console.print(compare.table(compare.compare(before, after), 0.1))
+    assert "recommend at 200/s" in capture.get()
+    assert compare.missing(before, after) == ["echo at 64 callers"]
