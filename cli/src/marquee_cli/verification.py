@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import grpc
 
 from fusion.bundle import Bundle, BundleError
 from fusion.records import User
@@ -26,6 +29,10 @@ if TYPE_CHECKING:  # it exists for type checkers only
 PAGE = 100
 IN_FLIGHT = 4
 """Users asked for at the same time."""
+PATIENCE_SECONDS = 20.0
+"""Time for which a page is asked for again where a service is not ready."""
+PAUSE_SECONDS = 0.5
+"""Between two attempts."""
 
 Served = list[tuple[int, float]]
 """Movie ids and scores, best first."""
@@ -121,7 +128,7 @@ async def _list_for(
     wish = pb.RecommendRequest(user=user_message(user), page_size=min(PAGE, depth))
     served: Served = []
     while True:
-        page = await stub.Recommend(wish, timeout=CALL_SECONDS)
+        page = await _patiently(stub, wish)
         if page.model_version != version:
             raise CommandError(
                 f"the services serve model {page.model_version}, the bundle is {version}"
@@ -130,3 +137,17 @@ async def _list_for(
         wish.page_token = page.next_page_token
         if len(served) >= depth or not wish.page_token:
             return served[:depth]
+
+
+async def _patiently(
+    stub: RecommenderServiceAsyncStub, wish: pb.RecommendRequest
+) -> pb.RecommendResponse:
+    """Return a page; hundreds of them are much for a Milvus Lite on a busy machine."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while True:
+        try:
+            return await stub.Recommend(wish, timeout=CALL_SECONDS)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                raise
+        await asyncio.sleep(PAUSE_SECONDS)
