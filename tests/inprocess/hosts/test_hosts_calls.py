@@ -70,7 +70,7 @@ async def test_what_is_no_message_is_an_invalid_request(target: str) -> None:
 
 async def test_a_deadline_reaches_the_handler(stub: EmbedderServiceStub) -> None:
     response = await stub.GetModel(pb.GetModelRequest(), timeout=2.0)
-    assert 1.0 < response.evaluation["time_remaining"] <= 2.0
+    assert 1.0 < response.evaluation["time_remaining"] < 2.1
 
 
 async def test_a_deadline_ends_the_handlers_work(stub: EmbedderServiceStub) -> None:

@@ -46,10 +46,6 @@ class Admin:
         )
         return all(line.endswith(": 0") for line in gauges.splitlines())
 
-    async def quit(self) -> None:
-        """Let Envoy end."""
-        await self._ask("POST", "/quitquitquit")
-
     async def _ask(self, verb: str, path: str) -> str:
         return await asyncio.to_thread(self._ask_and_wait, verb, path)
 

@@ -64,15 +64,16 @@ class Application:
                     log.error("Envoy ends, and nobody asked it to")
                     os._exit(1)
                 await stop
-            await admin.quit()
-            await envoy_ends
-            await send({"type": "lifespan.shutdown.complete"})
         except StartupError as error:
             await supervisor.send_error(str(error))
             os._exit(1)  # at once: Envoy would add what it thinks of it
         except Exception:
             log.exception("the service cannot run")
             os._exit(1)
+        # All is answered and freed. Envoy's own way out would run the exit handlers of every
+        # library in the process, and those of some (Paddle) abort there.
+        logging.shutdown()
+        os._exit(0)
 
     @asynccontextmanager
     async def _running(
