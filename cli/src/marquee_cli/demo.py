@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -48,6 +49,7 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
 
     Raises:
         CommandError: A step failed.
+        KeyboardInterrupt: It was interrupted; everything has been stopped.
     """
     started = time.monotonic()
     data, bundle, logs = build / "data", build / "bundle", build / "logs"
@@ -76,7 +78,8 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
                 wish = request(age=25, gender="M", occupation="4", page_size=5)
                 answer = asyncio.run(ask(NO_TLS, suite.gateway.target, wish))
     except Interrupted:
-        raise CommandError("interrupted; what is done is kept for the next time") from None
+        sys.stderr.write("marquee: interrupted; what is done is kept for the next time\n")
+        raise KeyboardInterrupt from None
     print()
     print("\n".join(table(answer)))
     print()
