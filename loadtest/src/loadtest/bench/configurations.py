@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from loadtest.bench.launch import HOST, Program, Running, accepts, free_ports, running
+from loadtest.bench.launch import Program, Running, accepts, free_ports, running
+from loadtest.bench.secured import Secured
 from rpckit.settings import ClientSettings
 
 EMBEDDER = "marquee.embedder.v1.EmbedderService"
@@ -33,6 +34,8 @@ class Configuration:
     search: Sequence[str] = ()
     embedders: int = 1
     searches: int = 1
+    secured: Secured | None = None
+    """TLS and tokens on every hop; None is neither."""
 
     def unsupported(self) -> str | None:
         """Return the first service that does not know a setting of this, or None."""
@@ -61,6 +64,7 @@ LITE_ONE_BY_ONE = Configuration(
     embedder=("--max-batch=1",),
     search=_ONE_BY_ONE_SEARCH,
 )
+SECURED = Configuration("milvus, TLS and tokens")
 TWO_EMBEDDERS = Configuration("milvus, two embedders", embedders=2)
 TWO_SEARCHES = Configuration("milvus, two searches", searches=2)
 RESIDENT = Configuration("resident", search=_RESIDENT)
@@ -108,19 +112,19 @@ def started(
     Raises:
         LaunchError: A service did not start.
     """
+    secured = configuration.secured
     embedders = _replicas(
         "embedder", "embedder_service", configuration.embedders, EMBEDDER,
-        [f"--bundle={bundle}", *configuration.embedder],
+        [f"--bundle={bundle}", *configuration.embedder], secured,
     )  # fmt: skip
     searches = _replicas(
         "search", "search_service", configuration.searches, INDEX,
-        [f"--milvus-uri={milvus_uri}", *configuration.search],
+        [f"--milvus-uri={milvus_uri}", *configuration.search], secured,
     )  # fmt: skip
-    (gateway,) = _replicas(
-        "gateway", "gateway", 1, "",
-        [f"--embedder-target={_target(embedders)}", f"--search-target={_target(searches)}",
-         *configuration.gateway],
-    )  # fmt: skip
+    behind = [f"--embedder-target={_target(embedders)}", f"--search-target={_target(searches)}"]
+    if secured:
+        behind += [*secured.client("embedder"), *secured.client("search")]
+    (gateway,) = _replicas("gateway", "gateway", 1, "", [*behind, *configuration.gateway], secured)
     with ExitStack() as stack:
         ready = [stack.enter_context(running(each, logs)) for each in (*embedders, *searches)]
         front = stack.enter_context(running(gateway, logs))
@@ -128,16 +132,23 @@ def started(
 
 
 def _replicas(
-    name: str, module: str, number: int, ready: str, arguments: Sequence[str]
+    name: str,
+    module: str,
+    number: int,
+    ready: str,
+    arguments: Sequence[str],
+    secured: Secured | None,
 ) -> list[Program]:
-    common = ["--metrics-port=0", "--shutdown-delay-s=0", *arguments]
+    flags = ["--metrics-port=0", "--shutdown-delay-s=0", *arguments]
+    if secured:
+        flags += secured.server
     return [
-        Program(f"{name} {each}" if number > 1 else name, module, port, common, ready)
+        Program(f"{name} {each}" if number > 1 else name, module, port, flags, ready, secured)
         for each, port in enumerate(free_ports(number), start=1)
     ]
 
 
 def _target(programs: Sequence[Program]) -> str:
     if len(programs) == 1:
-        return programs[0].target
-    return "ipv4:" + ",".join(f"{HOST}:{each.port}" for each in programs)
+        return programs[0].endpoint.target
+    return "ipv4:" + ",".join(each.endpoint.target for each in programs)

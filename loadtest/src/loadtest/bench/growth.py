@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-import time
+import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from loadtest import clients, h2load, resources
+from loadtest import h2load, resources
 from loadtest.bench.catalogue import build_made, clustered, made_vectors
 from loadtest.bench.configurations import INDEX, SEARCH
 from loadtest.bench.launch import Program, Running, free_ports, milvus, running, wait_for
-from loadtest.job import Job
+from loadtest.bench.recording import Recording, Subject
 from loadtest.pacing import Closed
 from loadtest.results import Results
 from loadtest.sampling import sample
@@ -47,7 +47,7 @@ class Growth:
         Args:
             sizes: Movies of each index on the Milvus server, ascending.
             lite_sizes: Likewise in Milvus Lite.
-            work: Folder for stores and logs.
+            work: Folder for stores and logs; made anew.
             milvus_server: The `milvus-server` program.
             seconds: Of each load.
             say: Told what goes on, a line at a time.
@@ -57,8 +57,7 @@ class Growth:
         self._lite_sizes = lite_sizes
         self._work = work
         self._server = milvus_server
-        self._seconds = seconds
-        self._say = say
+        self._record = Recording(self.results, seconds, say)
 
     def run(self) -> Results:
         """Build and measure every size.
@@ -68,15 +67,15 @@ class Growth:
             LoadError: An index was not built, or a load could not be driven.
         """
         h2load.find()
-        stamp = f"{int(time.time())}"
+        shutil.rmtree(self._work, ignore_errors=True)
         for size in self._lite_sizes:
-            folder = self._work / f"lite-{stamp}-{size}"
+            folder = self._work / f"lite-{size}"
             with running(self._search(str(folder)), self._work / "logs") as search:
                 self._measure("lite", size, search, None)
         if self._sizes and self._server.exists():
-            with milvus(self._server, self._work / f"milvus-{stamp}") as store:
+            with milvus(self._server, self._work / "milvus") as store:
                 for size in self._sizes:
-                    with running(self._search(store.target), self._work / "logs") as search:
+                    with running(self._search(store.uri), self._work / "logs") as search:
                         self._measure("milvus", size, search, store.pid)
         elif self._sizes:
             self.results.notes.append(f"no Milvus server at {self._server}")
@@ -95,12 +94,12 @@ class Growth:
 
     def _measure(self, store: str, size: int, search: Running, milvus_pid: int | None) -> None:
         name = f"{store} {size:,}"
-        self._say(f"building: {name}")
+        self._record.say(f"building: {name}")
         before = resources.resident_bytes(milvus_pid) if milvus_pid else 0
         written, activated = build_made(
             search.endpoint, f"made_{size}", movies=size, dimension=DIMENSION
         )
-        wait_for(search.target, SEARCH)
+        wait_for(search.endpoint, SEARCH)
         figures = self.results.figures
         figures[f"{name}: write s"] = round(written, 2)
         figures[f"{name}: activate s"] = round(activated, 2)
@@ -118,19 +117,9 @@ class Growth:
             vectors=queries().tobytes(),
         )
         pids = {"search": search.pid} | ({"milvus": milvus_pid} if milvus_pid else {})
-        job = Job({"SearchMovies": search.endpoint}, workload, Closed(1), self._seconds, 1.0)
-        for measured in (
-            clients.measure(job, name=f"search: {name}", servers=pids),
-            h2load.measure(
-                search.endpoint, "SearchMovies", workload,
-                name=f"search: {name}", duration=self._seconds, servers=pids,
-            ),
-        ):  # fmt: skip
-            self.results.measurements.append(measured)
-            self._say(
-                f"{name}: {measured.load}: {measured.per_second:,.0f}/s, "
-                f"p50 {measured.percentile_ms(50):.2f} ms, p99 {measured.percentile_ms(99):.2f} ms"
-            )
+        subject = Subject(f"search: {name}", search.endpoint, "SearchMovies", workload, pids)
+        self._record.drive(subject, Closed(1))
+        self._record.saturate(subject)
 
     def _compare(self) -> None:
         """Say how much more a query costs when the catalogue is so much larger."""

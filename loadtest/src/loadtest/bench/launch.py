@@ -16,6 +16,7 @@ from pathlib import Path
 
 import grpc
 
+from loadtest.bench.secured import Secured
 from rpckit.probe import check
 from rpckit.settings import ClientSettings
 
@@ -38,11 +39,13 @@ class Program:
     arguments: Sequence[str] = ()
     ready: str = ""
     """Full name of the service that must be ready; "" is content with liveness."""
+    secured: Secured | None = None
 
     @property
-    def target(self) -> str:
-        """Where it listens."""
-        return f"{HOST}:{self.port}"
+    def endpoint(self) -> ClientSettings:
+        """How it is called."""
+        target = f"{HOST}:{self.port}"
+        return self.secured.endpoint(target) if self.secured else ClientSettings(target=target)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +54,8 @@ class Running:
 
     name: str
     pid: int
-    target: str
-
-    @property
-    def endpoint(self) -> ClientSettings:
-        """How it is called."""
-        return ClientSettings(target=self.target)
+    endpoint: ClientSettings
+    """How it is called."""
 
 
 def free_ports(number: int) -> list[int]:
@@ -84,9 +83,9 @@ def running(program: Program, logs: Path) -> Iterator[Running]:
     with _process([*command, *program.arguments], log) as process:
         try:
             _wait_until(
-                lambda: _is_ready(program.target, program.ready), process, program.name, log
+                lambda: _is_ready(program.endpoint, program.ready), process, program.name, log
             )
-            yield Running(program.name, process.pid, program.target)
+            yield Running(program.name, process.pid, program.endpoint)
         finally:
             process.terminate()
             try:
@@ -95,16 +94,18 @@ def running(program: Program, logs: Path) -> Iterator[Running]:
                 process.kill()
 
 
-def wait_for(target: str, service: str) -> None:
+def wait_for(endpoint: ClientSettings, service: str) -> None:
     """Wait until a service says that it is ready.
 
     Raises:
         LaunchError: It takes too long.
     """
     deadline = time.monotonic() + START_SECONDS
-    while not _is_ready(target, service):
+    while not _is_ready(endpoint, service):
         if time.monotonic() > deadline:
-            raise LaunchError(f"{service} at {target} is not ready after {START_SECONDS:.0f} s")
+            raise LaunchError(
+                f"{service} at {endpoint.target} is not ready after {START_SECONDS:.0f} s"
+            )
         time.sleep(0.1)
 
 
@@ -114,8 +115,16 @@ def accepts(module: str, arguments: Sequence[str]) -> bool:
     return subprocess.run(command, env=_environment(), capture_output=True).returncode == 0
 
 
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A Milvus server that answers."""
+
+    pid: int
+    uri: str
+
+
 @contextmanager
-def milvus(server: Path, folder: Path) -> Iterator[Running]:
+def milvus(server: Path, folder: Path) -> Iterator[Store]:
     """Run a Milvus standalone with its data in a folder and everything else as it comes.
 
     Args:
@@ -138,7 +147,7 @@ def milvus(server: Path, folder: Path) -> Iterator[Running]:
         try:
             # The server's own words, once it has asked its health endpoint
             _wait_until(lambda: "Ctrl+C to exit" in log.read_text(), process, "Milvus server", log)
-            yield Running("milvus", process.pid, f"http://{HOST}:{ports[0]}")
+            yield Store(process.pid, f"http://{HOST}:{ports[0]}")
         finally:
             os.killpg(process.pid, signal.SIGKILL)  # nobody needs what it would still write
 
@@ -182,8 +191,13 @@ def _wait_until(
         time.sleep(0.1)
 
 
-def _is_ready(target: str, service: str) -> bool:
-    with grpc.insecure_channel(target) as channel:
+def _is_ready(endpoint: ClientSettings, service: str) -> bool:
+    if endpoint.tls_ca is None:
+        channel = grpc.insecure_channel(endpoint.target)
+    else:
+        credentials = grpc.ssl_channel_credentials(endpoint.tls_ca.read_bytes())
+        channel = grpc.secure_channel(endpoint.target, credentials)
+    with channel:
         return check(channel, service, timeout=1.0) == "SERVING"
 
 

@@ -166,6 +166,9 @@ _FORMULAS: dict[str, Callable[[Results], float]] = {
     "embed_batch_vs_predictor": lambda r: _batch_rate(r) / r.figures["vectors_per_s_256"],
     "embed_batch_vectors_per_s": _batch_rate,
     "search_vs_single": lambda r: _rate(r, "search: milvus") / r.figures["searches_per_s"],
+    "tls_and_tokens_vs_none": lambda r: (
+        _rate(r, "recommend: milvus, TLS and tokens") / _rate(r, "recommend: milvus")
+    ),
     "two_embedders_vs_one": lambda r: (
         _rate(r, "recommend: milvus, two embedders") / _rate(r, "recommend: milvus")
     ),

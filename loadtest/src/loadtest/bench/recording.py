@@ -1,0 +1,110 @@
+"""Measures for a run: says each figure when it is made, and keeps it."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from loadtest import clients, h2load
+from loadtest.clients import LoadError
+from loadtest.job import ClientKind, Job
+from loadtest.measurement import Measurement
+from loadtest.pacing import Pacing
+from loadtest.results import Results
+from loadtest.workload import Workload
+from rpckit.settings import ClientSettings
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What is measured under one name."""
+
+    name: str
+    endpoint: ClientSettings
+    method: str
+    workload: Workload
+    pids: Mapping[str, int]
+    """Processes whose CPU is measured, by name."""
+
+
+class Recording:
+    """A run that is under way."""
+
+    def __init__(self, results: Results, seconds: float, say: Callable[[str], None]) -> None:
+        """Record into `results`.
+
+        Args:
+            results: Takes what is measured.
+            seconds: Of each load.
+            say: Told each figure, a line at a time.
+        """
+        self._results = results
+        self._seconds = seconds
+        self.say = say
+
+    def saturate(self, subject: Subject, *, streams: int = 8) -> Measurement:
+        """Measure eight connections of `streams` callers each, by h2load.
+
+        Raises:
+            LoadError: See `loadtest.h2load.measure`.
+        """
+        return self._keep(
+            h2load.measure(
+                subject.endpoint,
+                subject.method,
+                subject.workload,
+                name=subject.name,
+                streams=streams,
+                duration=self._seconds,
+                servers=subject.pids,
+            )
+        )
+
+    def drive(self, subject: Subject, pacing: Pacing, client: ClientKind = "wire") -> Measurement:
+        """Measure a load of the kit's own clients.
+
+        Raises:
+            LoadError: See `loadtest.clients.measure`.
+        """
+        job = Job(
+            {subject.method: subject.endpoint},
+            replace(subject.workload, mix={subject.method: 1.0}),
+            pacing,
+            duration=self._seconds,
+            warm_up=1.0,
+            client=client,
+        )
+        return self._keep(clients.measure(job, name=subject.name, servers=subject.pids))
+
+    def bare(self, *arguments: str) -> None:
+        """Measure a floor in a process of its own; see `loadtest.bench.bare`.
+
+        Raises:
+            LoadError: It could not be measured.
+        """
+        self.say(f"bare {arguments[0]}")
+        command = [sys.executable, "-m", "loadtest.bench.bare", *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
+            raise LoadError(f"the bare {arguments[0]} could not be measured: {last}")
+        measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+        self._results.figures.update(measured)
+
+    def note(self, text: str) -> None:
+        """Keep a remark for the reader."""
+        self._results.notes.append(text)
+        self.say(f"note: {text}")
+
+    def _keep(self, measurement: Measurement) -> Measurement:
+        self._results.measurements.append(measurement)
+        failed = f", {measurement.failed} FAILED" if measurement.failed else ""
+        self.say(
+            f"{measurement.name:<36} {measurement.load:>15} {measurement.client:<7}"
+            f"{measurement.per_second:>9,.0f}/s  p50 {measurement.percentile_ms(50):7.2f} ms  "
+            f"p99 {measurement.percentile_ms(99):7.2f} ms{failed}"
+        )
+        return measurement

@@ -1,0 +1,177 @@
+"""`marquee bench`, the echo and the launcher as processes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import grpc
+import pytest
+
+from loadtest import aio, resources
+from loadtest.bench import secured
+from loadtest.bench.launch import LaunchError, Program, Running, accepts, free_ports, running
+from loadtest.bench.memory import slope
+from loadtest.histogram import Latencies
+from loadtest.job import Driver, Job, Requests
+from loadtest.pacing import Closed
+from loadtest.results import Results
+from loadtest.wire import driver as wire
+from loadtest.workload import METHODS, Workload
+
+
+def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "marquee_cli", "bench", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+@pytest.fixture
+def echo(tmp_path: Path) -> Iterator[Running]:
+    reply = tmp_path / "reply.bin"
+    reply.write_bytes(b"the same bytes")
+    program = Program(
+        "echo",
+        "loadtest.bench.echo",
+        free_ports(1)[0],
+        [f"--reply={METHODS['EmbedUsers']}={reply}"],
+    )
+    with running(program, tmp_path) as process:
+        yield process
+
+
+def test_a_curve_is_driven_printed_and_written(echo: Running, tmp_path: Path) -> None:
+    target = echo.endpoint.target
+    out = tmp_path / "new" / "run.json"
+    answer = bench(
+        "run", "Recommend:3,EmbedUsers:1", "--target", target, "--embedder-target", target,
+        "--rate", "50,100", "--duration", "0.5", "--warm-up", "0.1", "--zipf", "1.1", "--out", out,
+    )  # fmt: skip
+    assert answer.returncode == 0, answer.stderr
+    assert "EmbedUsers" in answer.stdout
+    results = Results.read(out)
+    assert [each.load for each in results.measurements] == ["50/s", "100/s"]
+    assert all(each.calls and not each.failed for each in results.measurements)
+    assert set(results.measurements[0].cpu_s) == {"RecommenderService", "EmbedderService"}
+    assert out.with_suffix(".html").read_text().count("<svg") >= 2
+
+
+def test_two_runs_are_compared(echo: Running, tmp_path: Path) -> None:
+    out = tmp_path / "run.json"
+    bench("run", "--target", echo.endpoint.target, "-c", "4", "--duration", "0.3", "--out", out)
+    answer = bench("compare", out, out, "--strict")
+    assert answer.returncode == 0, answer.stderr
+    assert "Recommend at 4 callers" in answer.stdout
+    slower = tmp_path / "slower.json"
+    content = json.loads(out.read_text())
+    content["measurements"][0]["duration_s"] *= 2
+    slower.write_text(json.dumps(content))
+    answer = bench("compare", out, slower, "--strict")
+    assert answer.returncode == 1
+    assert "became worse" in answer.stderr
+    assert "-50.0%" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("run", "Nothing"), "there are Recommend"),
+        (("run", "-c", "many"), "--concurrency takes numbers"),
+        (("run", "--rate", "-1"), "above 0"),
+        (("run", "--target", "127.0.0.1:1"), "127.0.0.1:1"),
+        (("run", "--rate", "5", "--client", "h2load", "--target", "ECHO"), "closed loop"),
+        (("compare", "absent.json", "absent.json"), "absent.json"),
+    ],
+)
+def test_what_cannot_be_done_is_one_line(
+    echo: Running, arguments: tuple[str, ...], words: str
+) -> None:
+    answer = bench(*(echo.endpoint.target if each == "ECHO" else each for each in arguments))
+    assert answer.returncode == 1
+    assert answer.stderr.startswith("marquee: ")
+    assert answer.stderr.count("\n") == 1
+    assert words in answer.stderr
+
+
+def test_the_echo_returns_the_bytes_that_it_was_given(echo: Running) -> None:
+    with grpc.insecure_channel(echo.endpoint.target) as channel:
+        call = channel.unary_unary(f"/{METHODS['EmbedUsers']}")
+        assert call(b"anything", timeout=5) == b"the same bytes"
+
+
+def test_a_process_is_ready_inside_and_gone_outside(tmp_path: Path) -> None:
+    program = Program("echo", "loadtest.bench.echo", free_ports(1)[0])
+    with running(program, tmp_path) as process:
+        assert resources.listener(program.port) == process.pid
+        assert resources.resident_bytes(process.pid) > 2**20
+    assert resources.resident_bytes(process.pid) == 0
+    assert resources.listener(program.port) is None
+
+
+def test_a_process_that_ends_at_once_is_named_with_its_last_words(tmp_path: Path) -> None:
+    program = Program("broken", "loadtest.bench.echo", free_ports(1)[0], ["--no-such-flag"])
+    begun = time.monotonic()
+    with (
+        pytest.raises(LaunchError, match=r"the broken ended: .*--no-such-flag"),
+        running(program, tmp_path),
+    ):
+        pass
+    assert time.monotonic() - begun < 60
+
+
+def test_settings_that_a_service_does_not_have_are_found_beforehand() -> None:
+    assert accepts("gateway", ["--max-batch=1"])
+    assert not accepts("gateway", ["--no-such-setting=1"])
+
+
+@pytest.mark.parametrize("drive", [wire.drive, aio.drive], ids=["wire", "grpcio"])
+def test_tls_and_tokens_are_as_the_settings_say(drive: Driver, tmp_path: Path) -> None:
+    files = secured.make(tmp_path)
+    if files is None:
+        pytest.skip("no openssl")
+    seen: set[str] = set()
+
+    class Reading(grpc.GenericRpcHandler):
+        def service(self, details: grpc.HandlerCallDetails):
+            seen.update(v for k, v in details.invocation_metadata if k == "authorization")
+            return grpc.unary_unary_rpc_method_handler(lambda request, context: b"x" * 50_000)
+
+    server = grpc.server(ThreadPoolExecutor(4), handlers=[Reading()])
+    pair = [(files.key.read_bytes(), files.cert.read_bytes())]
+    port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair))
+    server.start()
+    endpoint = files.endpoint(f"127.0.0.1:{port}")
+    job = Job({"Recommend": endpoint}, Workload(), Closed(4), duration=0.5, warm_up=0.1)
+    try:
+        outcome = drive(job, Requests.of(job), lambda: time.perf_counter() + 0.01)
+    finally:
+        server.stop(None).wait()
+    answered = outcome.methods["Recommend"]
+    assert not answered.failures
+    assert Latencies.decode(answered.latencies).count > 10
+    assert seen == {f"Bearer {files.token.read_text()}"}
+
+
+def test_secrets_of_a_secured_run_are_readable_by_its_owner_only(tmp_path: Path) -> None:
+    files = secured.make(tmp_path)
+    if files is None:
+        pytest.skip("no openssl")
+    for secret in (files.key, files.token, files.grants):
+        assert secret.stat().st_mode & 0o077 == 0
+
+
+def test_memory_that_grows_with_the_calls_has_a_slope_and_settling_has_none() -> None:
+    growing = [(calls, 100 + calls / 50_000) for calls in range(0, 200_001, 20_000)]
+    assert slope(growing, 50_000) == pytest.approx(2.0)
+    settling = [(calls, 100.0 if calls >= 40_000 else 60.0) for calls in range(0, 200_001, 20_000)]
+    assert slope(settling, 50_000) == pytest.approx(0.0)
+    assert slope(growing[:1], 0) == 0.0
