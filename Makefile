@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gatewa
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow images images-test check fmt gen docs pins contract-release clean
+.PHONY: help setup demo test test-slow images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -44,6 +44,21 @@ images: setup ## build all images without a Docker engine: buildah, and root the
 
 images-test: images .venv-milvus/.done ## run the built images as containers would, up to Recommend
 	$(BIN)/python -m pytest -m slow tests/e2e/test_images.py
+
+# What is measured: the model at hand, or one of the same size, trained for one epoch on made data.
+BENCH_BUNDLE := $(firstword $(wildcard build/bundle) build/bench/bundle)
+build/bench/bundle: | setup
+	$(BIN)/marquee data --synthetic --out build/bench/data
+	$(BIN)/marquee train --data build/bench/data --out build/bench/training --epochs 1 --bundle $@
+
+bench: setup .venv-milvus/.done $(BENCH_BUNDLE) ## measure the published set; needs h2load and an idle machine for 20 minutes
+	$(BIN)/marquee bench suite --bundle $(BENCH_BUNDLE)
+
+bench-check: setup .venv-milvus/.done $(BENCH_BUNDLE) ## measure shorter, and fail when a ratio is far out of its bounds
+	$(BIN)/marquee bench suite --bundle $(BENCH_BUNDLE) --quick --check --out build/bench/check.json
+
+bench-growth: setup .venv-milvus/.done ## measure search with 4,000, 100,000 and a million movies; an hour
+	$(BIN)/marquee bench growth
 
 check: setup ## lint, format, types, contract, generated code and pages
 	$(BIN)/ruff check .
