@@ -219,6 +219,25 @@ def compare(
             raise CommandError(f"{len(worse)} figures became worse by more than {threshold:.0%}")
 
 
+@bench.command("show")
+def show(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of a run.")] = RESULTS,
+    markdown: Annotated[
+        bool, typer.Option("--markdown", help="Print Markdown, as in docs/performance.md.")
+    ] = False,
+) -> None:
+    """Show a run again."""
+    with _kit():
+        from loadtest.report.markdown import tables
+        from loadtest.results import Results
+
+        results = Results.read(file)
+        if markdown:
+            typer.echo(tables(results))
+        else:
+            _show(results)
+
+
 @bench.command("suite")
 def suite(
     bundle: BundleFolder = BUNDLE,

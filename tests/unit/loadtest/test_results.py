@@ -12,6 +12,7 @@ from rich.console import Console
 
 from loadtest.measurement import Measurement, MethodResult
 from loadtest.report import compare, table
+from loadtest.report.markdown import tables
 from loadtest.report.page import page
 from loadtest.results import SCHEMA, Results, ResultsError
 from loadtest.tally import MethodTally
@@ -213,3 +214,13 @@ def test_the_comparison_prints_each_figure_and_what_only_one_run_has() -> None:
         console.print(compare.table(compare.compare(before, after), 0.1))
     assert "recommend at 200/s" in capture.get()
     assert compare.missing(before, after) == ["echo at 64 callers"]
+
+
+def test_markdown_tables_say_which_aims_were_missed() -> None:
+    results = some()
+    results.ratios["recommend_vs_echo"] = 0.2
+    text = tables(results)
+    assert "| `coalescing_gain` | 6.5 | ≥ 6 |" in text
+    assert "| `recommend_vs_echo` | 0.2 (missed) | ≥ 0.45 |" in text
+    widths = {line.count("|") for line in text.splitlines() if line.startswith("| recommend")}
+    assert widths == {9}

@@ -125,15 +125,16 @@ class Growth:
         """Say how much more a query costs when the catalogue is so much larger."""
         for store, sizes in (("milvus", self._sizes), ("lite", self._lite_sizes)):
             for small, large in itertools.pairwise(sizes):
-                rates = [
-                    each.per_second
-                    for size in (small, large)
-                    for each in self.results.measurements
-                    if each.name == f"search: {store} {size:,}" and each.client == "h2load"
-                ]
-                if len(rates) == 2 and all(rates):
-                    growth = f"{store}: cost per query, {large / small:.0f} × the movies"
-                    self.results.ratios[growth] = round(rates[0] / rates[1], 3)
+                times = f"{large / small:.0f} × the movies"
+                cost = self._cost(f"search: {store} {large:,}") / self._cost(
+                    f"search: {store} {small:,}"
+                )
+                self.results.ratios[f"{store}: CPU per query, {times}"] = round(cost, 3)
+
+    def _cost(self, name: str) -> float:
+        """Return the CPU of one query in microseconds, at full load, store included."""
+        measured = self.results.find(name)
+        return sum(measured.cpu_us_per_call(server) for server in measured.cpu_s)
 
 
 def queries() -> NDArray[np.float32]:
