@@ -20,6 +20,10 @@ DOMAIN = "marquee"
 class StartupError(Exception):
     """A process cannot start; its message is one line for the person who started it."""
 
+    def __init__(self, message: str) -> None:
+        """Say why, in one line whatever a library's own words look like."""
+        super().__init__(" ".join(message.split()))
+
 
 class NotReadyError(Exception):
     """A readiness check failed; its message says what is missing."""
