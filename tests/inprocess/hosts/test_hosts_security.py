@@ -183,10 +183,16 @@ async def test_tokens_decide_who_may_call(
 
 @pytest.mark.parametrize("name", ["tls_cert", "tls_key"])
 def test_a_missing_file_is_one_line_and_exit_code_1(
-    start: Callable[..., PuppetProcess], authority: Authority, name: str
+    start: Callable[..., PuppetProcess],
+    authority: Authority,
+    name: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
     cert, key = authority.issue("server")
     puppet = start(**{"tls_cert": cert, "tls_key": key, name: f"{cert}{os.extsep}missing"})
     assert puppet.process.wait(20) == 1
     [line] = puppet.log.splitlines()
     assert "missing" in line
+    assert list(tmp_path.glob("puppet-*")) == [], "nothing stays behind"

