@@ -57,7 +57,8 @@ def test_an_image_holds_no_package_that_it_has_no_use_for(
     name: str, images: dict[str, Image]
 ) -> None:
     (site,) = images[name].root.glob("opt/venv/lib/python3*/site-packages")
-    assert not FORBIDDEN[name] & {path.name for path in site.iterdir()}
+    members = images[name].root / "opt/members"
+    assert not FORBIDDEN[name] & {path.name for at in (site, members) for path in at.iterdir()}
     for module in FORBIDDEN[name]:
         done = images[name].run("-c", f"import {module}", entrypoint=["python"])
         assert f"No module named '{module}'" in done.stderr
@@ -65,7 +66,7 @@ def test_an_image_holds_no_package_that_it_has_no_use_for(
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_image_holds_no_compiler(name: str, images: dict[str, Image]) -> None:
-    folders = ("opt/venv/bin", "usr/local/bin", "usr/bin", "bin", "usr/sbin")
+    folders = ("opt/members/bin", "opt/venv/bin", "usr/local/bin", "usr/bin", "bin", "usr/sbin")
     root = images[name].root
     programs = {path.name for folder in folders for path in root.joinpath(folder).glob("*")}
     assert "python" in programs
@@ -82,7 +83,7 @@ print(os.getuid(), os.getgid())
 status = pathlib.Path("/proc/self/status").read_text()
 print(*sorted({line.split()[1] for line in status.splitlines() if line.startswith("Cap")}))
 print(next(line for line in status.splitlines() if line.startswith("NoNewPrivs")).split()[1])
-for place in ("/tmp", "/", "/opt/venv", "/var/tmp", "/root", "/home"):
+for place in ("/tmp", "/", "/opt/venv", "/opt/members", "/var/tmp", "/root", "/home"):
     try:
         (pathlib.Path(place) / "probe").write_text("x")
         print("wrote to", place)

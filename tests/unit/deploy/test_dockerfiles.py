@@ -110,11 +110,14 @@ def test_an_image_runs_as_a_numeric_user_that_is_not_root(image: str) -> None:
 
 
 @pytest.mark.parametrize("image", FILES)
-def test_an_image_is_built_in_two_stages_and_takes_only_the_environment_over(image: str) -> None:
+def test_an_image_takes_over_what_was_installed_and_nothing_else(image: str) -> None:
     stages = [rest for word, rest in instructions(image) if word == "FROM"]
-    assert stages == ["${PYTHON} AS builder", "${PYTHON}"]
+    assert stages == ["${PYTHON} AS packages", "packages AS members", "${PYTHON}"]
     copies = [rest for word, rest in final_stage(image) if word in {"COPY", "ADD"}]
-    assert copies == ["--from=builder /opt/venv /opt/venv"]
+    assert copies == [
+        "--from=packages /opt/venv /opt/venv",
+        "--from=members /opt/members /opt/members",
+    ]
 
 
 @pytest.mark.parametrize("image", FILES)
