@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from rpckit.settings import ClientSettings
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
+_PORTS = 20_000, 30_000
 
 
 class LaunchError(Exception):
@@ -59,12 +61,19 @@ class Running:
 
 
 def free_ports(number: int) -> list[int]:
-    """Return ports that are free now, all different."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(number)]
-        for each in sockets:
-            each.bind((HOST, 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Return ports that are free now, all different.
+
+    They are below those that the system gives to outgoing connections: a load makes many of these,
+    and one could take the port before the server listens on it.
+    """
+    found: list[int] = []
+    while len(found) < number:
+        port = random.randrange(*_PORTS)
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind((HOST, port))
+            if port not in found:
+                found.append(port)
+    return found
 
 
 @contextmanager
