@@ -31,7 +31,8 @@ from rpckit.telemetry import RpcRecorder, Telemetry, TraceContext
 
 log = logging.getLogger(__name__)
 
-Handler = Callable[[Any, Call], Awaitable[Message]]
+Handler = Callable[[Any, Call], Awaitable[Message | bytes]]
+"""Answers a parsed request with a response, or with one that it has serialized already."""
 
 
 @dataclass(frozen=True)
@@ -163,7 +164,7 @@ class Dispatcher:
             call = Call(method.path, caller, started + budget, self._margin, span.context)
             async with asyncio.timeout_at(call.deadline):
                 response = await method.handler(_parse(method, body), call)
-            return response.SerializeToString()
+            return response if isinstance(response, bytes) else response.SerializeToString()
         except ServiceError as error:
             code = error.code.name
             raise
