@@ -1,4 +1,5 @@
-"""What every VectorIndex does: exact numpy search, Milvus Lite and a Milvus server."""
+"""What every VectorIndex does: exact numpy search, Milvus Lite and a Milvus server, and the replica
+in memory over each of these two."""
 
 from __future__ import annotations
 
@@ -27,27 +28,30 @@ from search_service.errors import (
 )
 from search_service.exact import ExactIndex
 from search_service.index import Filter, Hits, IndexSpec, Movie, Query, VectorIndex, Vectors
+from search_service.resident import ResidentIndex
 from search_service.settings import SearchSettings
 from search_service.store import open_store
 
 
-@pytest.fixture(params=["exact", "lite", "server"])
-def uri(request: pytest.FixtureRequest) -> str | None:
-    """Where the index is stored; None for memory."""
-    fixture = {"lite": "lite_uri", "server": "milvus_uri"}.get(request.param)
-    return request.getfixturevalue(fixture) if fixture else None
+@pytest.fixture(params=["exact", "lite", "server", "resident-lite", "resident-server"])
+def store(request: pytest.FixtureRequest) -> SearchSettings | None:
+    """Where the index is stored, and what answers; None for memory alone."""
+    if request.param == "exact":
+        return None
+    uri = request.getfixturevalue("milvus_uri" if "server" in request.param else "lite_uri")
+    engine = "resident" if "resident" in request.param else "milvus"
+    return SearchSettings(milvus_uri=uri, engine=engine)
 
 
 @pytest.fixture
-async def index(uri: str | None) -> AsyncIterator[VectorIndex]:
+async def index(store: SearchSettings | None) -> AsyncIterator[VectorIndex]:
     """A VectorIndex without indexes."""
     async with AsyncExitStack() as stack:
-        if uri is None:
+        if store is None:
             yield ExactIndex()
         else:
-            await wipe(uri)
-            settings = SearchSettings(milvus_uri=uri)
-            yield await stack.enter_async_context(open_store(settings, Telemetry("test")))
+            await wipe(store.milvus_uri)
+            yield await stack.enter_async_context(open_store(store, Telemetry("test")))
 
 
 async def build(index: VectorIndex, size: int = 200, name: str = "movies") -> IndexSpec:
@@ -59,6 +63,13 @@ async def build(index: VectorIndex, size: int = 200, name: str = "movies") -> In
     await index.upsert(made, movies[:half], Vectors(vectors.values[:half], MODEL))
     await index.upsert(made, movies[half:], Vectors(vectors.values[half:], MODEL))
     return made
+
+
+async def put_in_memory(index: VectorIndex, made: IndexSpec) -> None:
+    """Have a replica answer, where there is one: it does for the active index."""
+    if isinstance(index, ResidentIndex):
+        await index.activate(made, None)
+        assert (await index.describe(made)).engine == "resident exact"
 
 
 YEARS = st.none() | st.integers(1949, 2001)
@@ -74,18 +85,19 @@ Searcher = Callable[[Vectors, list[Query]], tuple[list[Hits], list[Hits]]]
 
 
 @pytest.fixture
-def searcher(uri: str | None) -> Iterator[Searcher]:
+def searcher(store: SearchSettings | None) -> Iterator[Searcher]:
     """Search a catalogue in an index and in the oracle, from outside of their loop."""
     oracle = ExactIndex()
     with asyncio.Runner() as runner, contextlib.ExitStack() as stack:
-        if uri is None:
+        if store is None:
             index: VectorIndex = ExactIndex()
         else:
-            runner.run(wipe(uri))
-            store = open_store(SearchSettings(milvus_uri=uri), Telemetry("test"))
-            index = runner.run(store.__aenter__())
-            stack.callback(lambda: runner.run(store.__aexit__(None, None, None)))
+            runner.run(wipe(store.milvus_uri))
+            opened = open_store(store, Telemetry("test"))
+            index = runner.run(opened.__aenter__())
+            stack.callback(lambda: runner.run(opened.__aexit__(None, None, None)))
         made = runner.run(build(index))
+        runner.run(put_in_memory(index, made))
         runner.run(build(oracle))
 
         def search(vectors: Vectors, queries: list[Query]) -> tuple[list[Hits], list[Hits]]:
@@ -118,6 +130,7 @@ def assert_same(found: list[Hits], expected: list[Hits]) -> None:
 async def test_finds_what_exact_search_finds(index: VectorIndex) -> None:
     oracle = ExactIndex()
     made = await build(index)
+    await put_in_memory(index, made)
     await build(oracle)
     vectors = unit_vectors(7, seed=5)
     queries = [
@@ -142,6 +155,7 @@ async def test_hits_descend_and_ties_ascend_by_id(index: VectorIndex) -> None:
     same = np.zeros((5, DIMENSION), np.float32)
     same[:, 0] = [0.5, 0.5, 1.0, 0.5, 0.25]
     await index.upsert(made, movies, Vectors(same, MODEL))
+    await put_in_memory(index, made)
     (hits,) = await index.search(made, one([1.0]), [Query(5)])
     assert [hit.movie.movie_id for hit in hits] == [7, 2, 4, 9, 1]
     assert [hit.similarity for hit in hits] == pytest.approx([1.0, 0.5, 0.5, 0.5, 0.25])
@@ -156,6 +170,7 @@ async def test_ancestor_2_the_score_is_the_inner_product_and_larger_is_nearer(
     vectors[:, 0] = [1.0, -1.0, 0.6]
     vectors[2, 1] = 0.8
     await index.upsert(made, [Movie(i, "", 0, ()) for i in (1, 2, 3)], Vectors(vectors, MODEL))
+    await put_in_memory(index, made)
     (hits,) = await index.search(made, one([1.0]), [Query(3)])
     assert [(h.movie.movie_id, round(h.similarity, 5)) for h in hits] == [
         (1, 1.0),
@@ -175,6 +190,7 @@ async def test_filters(index: VectorIndex) -> None:
         Movie(4, "of unknown year", 0, ("Film-Noir",)),
     ]
     await index.upsert(made, movies, unit_vectors(4, seed=3))
+    await put_in_memory(index, made)
     expected = {
         Filter(): {1, 2, 3, 4},
         Filter(("Drama",)): {1, 2},
@@ -198,6 +214,7 @@ async def test_filters(index: VectorIndex) -> None:
 
 async def test_exclusions_are_exact_and_each_rows_own(index: VectorIndex) -> None:
     made = await build(index)
+    await put_in_memory(index, made)
     vectors = Vectors(np.repeat(unit_vectors(1, seed=8).values, 3, axis=0), MODEL)
     (ranked,) = await index.search(made, unit_vectors(1, seed=8), [Query(200)])
     ids = [hit.movie.movie_id for hit in ranked]
@@ -219,6 +236,7 @@ async def test_an_upsert_replaces_vector_and_metadata_and_is_read_at_once(
     index: VectorIndex,
 ) -> None:
     made = await build(index, size=20)
+    await put_in_memory(index, made)
     movie = (await index.list_movies(made, after=0, limit=1))[0]
     await index.search(made, unit_vectors(1, seed=1), [Query(20)])  # warms what may be cached
     new = replace(movie, title="Another title", year=2001, genres=("Sci-Fi",))
@@ -231,6 +249,7 @@ async def test_an_upsert_replaces_vector_and_metadata_and_is_read_at_once(
 
 async def test_a_deleted_movie_is_gone_at_once(index: VectorIndex) -> None:
     made = await build(index, size=20)
+    await put_in_memory(index, made)
     (hits,) = await index.search(made, unit_vectors(1, seed=1), [Query(20)])
     best = hits[0].movie.movie_id
     await index.delete_movies(made, [best, 10**9])
@@ -249,6 +268,7 @@ async def test_metadata_survives_as_it_was_written(index: VectorIndex) -> None:
         Movie(7, "千と千尋の神隠し", 2200, ("Children's",)),
     ]
     await index.upsert(made, movies, unit_vectors(3, seed=0))
+    await put_in_memory(index, made)
     assert await index.get(made, [1, 2**62, 7, 8]) == {m.movie_id: m for m in movies}
 
 
@@ -382,6 +402,7 @@ async def test_what_is_not_there_is_not_found(index: VectorIndex) -> None:
 
 async def test_vectors_of_another_model_are_refused(index: VectorIndex) -> None:
     made = await build(index, size=20)
+    await put_in_memory(index, made)
     with pytest.raises(ModelMismatchError) as failure:
         await index.search(made, unit_vectors(1, seed=1, model_version="model-2"), [Query(1)])
     assert failure.value.metadata == {
@@ -395,6 +416,7 @@ async def test_vectors_of_another_model_are_refused(index: VectorIndex) -> None:
 
 async def test_vectors_of_another_length_are_refused(index: VectorIndex) -> None:
     made = await build(index, size=20)
+    await put_in_memory(index, made)
     short = Vectors(np.zeros((1, DIMENSION - 1), np.float32), MODEL)
     with pytest.raises(InvalidRequestError, match=r"vectors\.dimension: is 15"):
         await index.search(made, short, [Query(1)])
@@ -406,6 +428,7 @@ async def test_a_genre_that_the_index_does_not_know_never_reaches_an_expression(
     index: VectorIndex,
 ) -> None:
     made = await build(index, size=20)
+    await put_in_memory(index, made)
     for genre in (
         "Western",
         "",

@@ -15,8 +15,7 @@ from tests.fixtures.movies import catalogue, spec, unit_vectors
 from rpckit.errors import NotReadyError
 from rpckit.telemetry import Telemetry
 from search_service.errors import IndexNotFoundError, ModelMismatchError
-from search_service.index import IndexSpec, Query
-from search_service.milvus_index import MilvusIndex
+from search_service.index import IndexSpec, Query, VectorIndex
 from search_service.settings import SearchSettings
 from search_service.store import open_store
 
@@ -25,10 +24,14 @@ VISIBLE_SECONDS = 5.0
 """Milvus's own bound for reads of another client (common.gracefulTime)."""
 
 
-@pytest.fixture
-async def replicas(milvus_uri: str) -> AsyncIterator[tuple[MilvusIndex, MilvusIndex]]:
+@pytest.fixture(params=["milvus", "resident"])
+async def replicas(
+    request: pytest.FixtureRequest, milvus_uri: str
+) -> AsyncIterator[tuple[VectorIndex, VectorIndex]]:
     await wipe(milvus_uri)
-    settings = SearchSettings(milvus_uri=milvus_uri, movie_cache_max_age_s=CACHE_SECONDS)
+    settings = SearchSettings(
+        milvus_uri=milvus_uri, movie_cache_max_age_s=CACHE_SECONDS, engine=request.param
+    )
     async with AsyncExitStack() as stack:
         one, two = [
             await stack.enter_async_context(open_store(settings, Telemetry("test")))
@@ -37,7 +40,7 @@ async def replicas(milvus_uri: str) -> AsyncIterator[tuple[MilvusIndex, MilvusIn
         yield one, two
 
 
-async def build(index: MilvusIndex, made: IndexSpec, size: int) -> None:
+async def build(index: VectorIndex, made: IndexSpec, size: int) -> None:
     await index.create(made)
     movies, vectors = catalogue(size)
     await index.upsert(made, movies, replace(vectors, model_version=made.model_version))
@@ -52,7 +55,7 @@ async def seconds_until(holds: Callable[[], Awaitable[bool]]) -> float:
 
 
 async def test_the_other_replica_follows_the_active_index(
-    replicas: tuple[MilvusIndex, MilvusIndex],
+    replicas: tuple[VectorIndex, VectorIndex],
 ) -> None:
     one, two = replicas
     first, second = spec("first"), spec("second")
@@ -75,7 +78,7 @@ async def test_the_other_replica_follows_the_active_index(
 
 
 async def test_the_other_replica_sees_writes_and_new_titles(
-    replicas: tuple[MilvusIndex, MilvusIndex],
+    replicas: tuple[VectorIndex, VectorIndex],
 ) -> None:
     one, two = replicas
     await build(one, spec(), 20)
@@ -98,7 +101,7 @@ async def test_the_other_replica_sees_writes_and_new_titles(
 
 
 async def test_an_index_that_was_made_anew_elsewhere_is_not_mixed_up(
-    replicas: tuple[MilvusIndex, MilvusIndex],
+    replicas: tuple[VectorIndex, VectorIndex],
 ) -> None:
     one, two = replicas
     old, new = spec(), spec(model_version="model-2")

@@ -99,11 +99,11 @@ def test_one_trace_and_the_metrics_of_three_processes_tell_where_a_recommendatio
         ("embedder_service", "EmbedUsers"),
         ("embedder_service", "paddle_predict"),
     ]
-    assert paths["milvus_search"] == [
+    assert paths["resident_search"] == [
         gateway,
         ("gateway", "SearchMovies"),
         ("search_service", "SearchMovies"),
-        ("search_service", "milvus_search"),
+        ("search_service", "resident_search"),
     ]
     assert {span.program for span in spans} == PROGRAMS
 
@@ -116,7 +116,7 @@ def test_one_trace_and_the_metrics_of_three_processes_tell_where_a_recommendatio
     assert has("search", rpc % "marquee.search.v1.SearchService/SearchMovies")
     assert has("gateway", r"marquee_rpc_client_duration_seconds_count\{.*SearchMovies\"\}")
     assert has("embedder", r"marquee_stage_duration_seconds_count\{stage=\"paddle_predict\"\}")
-    assert has("search", r"marquee_stage_duration_seconds_count\{stage=\"milvus_search\"\}")
+    assert has("search", r"marquee_stage_duration_seconds_count\{stage=\"resident_search\"\}")
     assert has("embedder", r"marquee_model_info\{.*\}")
     assert has("search", r"marquee_index_info\{.*\}")
     assert has("search", "marquee_index_movies")

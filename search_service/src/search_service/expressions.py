@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from search_service.index import Filter, IndexSpec
-from search_service.layout import ID, YEAR, genre_field
+from search_service.layout import ID, REVISION, YEAR, genre_field
 
 
 def matching(wanted: Filter, index: IndexSpec) -> str:
@@ -37,3 +37,8 @@ def one_of(movie_ids: Iterable[int]) -> str:
 def above(movie_id: int) -> str:
     """Return the expression for movies with a larger id."""
     return f"{ID} > {movie_id:d}"
+
+
+def written(since: int) -> str:
+    """Return the expression for movies of this revision or a later one."""
+    return f"{REVISION} >= {since:d}"

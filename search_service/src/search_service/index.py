@@ -1,14 +1,15 @@
 """The seam between what is asked of a vector index and what answers it.
 
-`MilvusIndex` (search_service.milvus) is what runs, `ExactIndex` (search_service.exact) is the
-oracle; tests/contract/test_vector_index.py holds both to the words of this module.
+`ResidentIndex` (search_service.resident) over `MilvusIndex` is what runs, `ExactIndex`
+(search_service.exact) is the oracle; tests/contract/test_vector_index.py holds them to the words of
+this module.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,6 +33,8 @@ class Movie:
     """Year of release. 0: unknown."""
     genres: tuple[str, ...]
     """Names of the index's genres, in the index's order."""
+    encoded: bytes = field(default=b"", init=False, repr=False, compare=False)
+    """Kept by search_service.messages: how a hit of this movie begins on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,7 @@ class Query:
     """Movies that must not be found; ids that are not in the index are ignored."""
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A movie that was found."""
 
     movie: Movie
@@ -139,7 +141,7 @@ class IndexInfo:
     movie_count: int
     active: bool
     engine: str
-    """What answers a search, for example `milvus FLAT`."""
+    """What answers a search, for example `milvus FLAT` or `resident exact`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,15 +1,16 @@
 """How an index and its movies are laid out in a Milvus collection.
 
-A field each for id, vector, title, year and the set of genres as bits, and one boolean per genre,
-because that is what both Milvus and Milvus Lite filter fastest by (README.md has the measurement).
-The collection's properties say what the index is; Milvus Lite keeps no description.
+A field each for id, vector, title, year, the set of genres as bits and the revision, and one
+boolean per genre, because that is what both Milvus and Milvus Lite filter fastest by (README.md has
+the measurement). The collection's properties say what the index is; Milvus Lite keeps no
+description.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,16 +22,32 @@ VECTOR = "vector"
 TITLE = "title"
 YEAR = "year"
 GENRES = "genres"
+REVISION = "revision"
+"""When a movie was last written, by the writer's clock, in ns; never twice the same. By it other
+replicas find what changed (search_service.replica)."""
 MOVIE_FIELDS = [ID, TITLE, YEAR, GENRES]
 """Fields that `movie` reads."""
+RECORD_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]
+"""Fields that `record` reads."""
 
 MAX_GENRES = 56
 """A collection has at most 64 fields; some are kept for what comes."""
 MAX_TITLE_BYTES = 512
 
+Row = dict[str, Any]
+"""Values of a movie by field."""
+
 _MODEL = "marquee.model_version"
 _GENRE_NAMES = "marquee.genres"
 _METRIC = "marquee.metric"
+
+
+class Record(NamedTuple):
+    """A movie with all that is stored of it."""
+
+    movie: Movie
+    vector: NDArray[np.float32]
+    revision: int
 
 
 def genre_field(position: int) -> str:
@@ -63,8 +80,8 @@ def spec(description: Mapping[str, Any]) -> IndexSpec | None:
 
 
 def rows(
-    index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32]
-) -> Iterator[dict[str, Any]]:
+    index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32], revision: int
+) -> Iterator[Row]:
     """Yield a collection's rows for movies with their vectors."""
     fields = [genre_field(position) for position in range(len(index.genres))]
     for movie, vector in zip(movies, vectors, strict=True):
@@ -75,6 +92,7 @@ def rows(
             TITLE: movie.title,
             YEAR: movie.year,
             GENRES: sum(1 << position for position in positions),
+            REVISION: revision,
             **{field: position in positions for position, field in enumerate(fields)},
         }
 
@@ -84,3 +102,8 @@ def movie(index: IndexSpec, row: Mapping[str, Any]) -> Movie:
     bits = row[GENRES]
     genres = (genre for position, genre in enumerate(index.genres) if bits >> position & 1)
     return Movie(row[ID], row[TITLE], row[YEAR], tuple(genres))
+
+
+def record(index: IndexSpec, row: Mapping[str, Any]) -> Record:
+    """Return the record of a row with `RECORD_FIELDS`."""
+    return Record(movie(index, row), np.array(row[VECTOR], np.float32), row[REVISION])

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Sequence
+
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
 from search_service.index import Hits, IndexInfo, Movie
+
+_DELIMITED, _FIXED32 = 2, 5  # wire types of the protobuf encoding
+_RESULTS = bytes([search_pb2.SearchMoviesResponse.RESULTS_FIELD_NUMBER << 3 | _DELIMITED])
+_HITS = bytes([search_pb2.MovieHits.HITS_FIELD_NUMBER << 3 | _DELIMITED])
+_MOVIE = bytes([search_pb2.MovieHit.MOVIE_FIELD_NUMBER << 3 | _DELIMITED])
+_SIMILARITY = bytes([search_pb2.MovieHit.SIMILARITY_FIELD_NUMBER << 3 | _FIXED32])
+_float = struct.Struct("<f")
 
 
 def movie_message(movie: Movie) -> types_pb2.Movie:
@@ -14,14 +24,27 @@ def movie_message(movie: Movie) -> types_pb2.Movie:
     )
 
 
-def hits_message(hits: Hits) -> search_pb2.MovieHits:
-    """Return the hits of one query."""
-    return search_pb2.MovieHits(
-        hits=[
-            search_pb2.MovieHit(movie=movie_message(hit.movie), similarity=hit.similarity)
-            for hit in hits
+def search_response(results: Sequence[Hits], rest: search_pb2.SearchMoviesResponse) -> bytes:
+    """Return a SearchMoviesResponse, serialized.
+
+    Movies are encoded once and copied from then on: built as messages, ten hits cost ten times as
+    much (README.md has the measurement).
+
+    Args:
+        results: The hits of each query.
+        rest: All other fields.
+    """
+    pack = _float.pack
+    parts: list[bytes] = []
+    for hits in results:
+        encoded = [
+            (movie.encoded or _encode(movie)) + pack(similarity) for movie, similarity in hits
         ]
-    )
+        body = b"".join(encoded)
+        parts += (_RESULTS, _varint(len(body)), body)
+    # Fields may come in any order, so serialized messages can be put one behind the other.
+    parts.append(rest.SerializeToString())
+    return b"".join(parts)
 
 
 def index_message(info: IndexInfo) -> index_pb2.Index:
@@ -36,3 +59,21 @@ def index_message(info: IndexInfo) -> index_pb2.Index:
         active=info.active,
         engine=info.engine,
     )
+
+
+def _encode(movie: Movie) -> bytes:
+    """Return and keep a MovieHits.hits of the movie as far as the value of its similarity."""
+    message = movie_message(movie).SerializeToString()
+    field = _MOVIE + _varint(len(message)) + message + _SIMILARITY
+    encoded = _HITS + _varint(len(field) + _float.size) + field
+    object.__setattr__(movie, "encoded", encoded)
+    return encoded
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
+from operator import itemgetter
 from typing import Any, Literal, Self, cast
 
 import grpc
@@ -16,7 +18,7 @@ from pymilvus import AsyncMilvusClient, DataType, MilvusException
 from rpckit.errors import ServiceError
 from search_service import layout
 from search_service.errors import IndexNotFoundError, StoreUnavailableError
-from search_service.expressions import above, one_of
+from search_service.expressions import above, one_of, written
 from search_service.index import METRIC, IndexSpec, Movie
 
 Kind = Literal["FLAT", "HNSW"]
@@ -46,6 +48,7 @@ class Milvus:
         """Use a client of the running loop; see `connect`."""
         self._client = client
         self._timeout = timeout
+        self._revision = 0
 
     @classmethod
     @asynccontextmanager
@@ -106,6 +109,7 @@ class Milvus:
         schema.add_field(layout.TITLE, DataType.VARCHAR, max_length=layout.MAX_TITLE_BYTES)
         schema.add_field(layout.YEAR, DataType.INT16)
         schema.add_field(layout.GENRES, DataType.INT64)
+        schema.add_field(layout.REVISION, DataType.INT64)
         for position in range(len(spec.genres)):
             schema.add_field(layout.genre_field(position), DataType.BOOL)
         async with self._asking(spec.name):
@@ -177,11 +181,13 @@ class Milvus:
 
     async def upsert(
         self, index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32]
-    ) -> None:
-        """Write movies with their vectors."""
-        rows = list(layout.rows(index, movies, vectors))
+    ) -> int:
+        """Write movies with their vectors; return their revision."""
+        self._revision = revision = max(self._revision + 1, time.time_ns())
         async with self._asking(index.name):
+            rows = list(layout.rows(index, movies, vectors, revision))
             await self._client.upsert(index.name, rows, **_ONCE)
+        return revision
 
     async def delete(self, index: str, movie_ids: Sequence[int]) -> None:
         """Delete movies."""
@@ -202,13 +208,24 @@ class Milvus:
 
     async def movies(self, index: IndexSpec, movie_ids: Collection[int]) -> list[Movie]:
         """Return those of the movies that a loaded index has, in no order."""
-        return await self._query(index, one_of(movie_ids), {"consistency_level": "Bounded"})
+        rows = await self._query(index.name, one_of(movie_ids), layout.MOVIE_FIELDS)
+        return [layout.movie(index, row) for row in rows]
 
     async def page(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
         """Return the first movies of a loaded index with an id above `after`, ascending by id."""
-        # Milvus Lite takes any that many, unless the query says that it is an iterator's.
-        page = await self._query(index, above(after), {"limit": limit, "iterator": "True"})
-        return sorted(page, key=lambda movie: movie.movie_id)
+        rows = await self._page(index.name, above(after), layout.MOVIE_FIELDS, limit)
+        return [layout.movie(index, row) for row in rows]
+
+    async def records(self, index: IndexSpec, movie_ids: Collection[int]) -> list[layout.Record]:
+        """Return those of the movies that a loaded index has with all that it has of them."""
+        rows = await self._query(index.name, one_of(movie_ids), layout.RECORD_FIELDS)
+        return [layout.record(index, row) for row in rows]
+
+    async def revisions(self, index: str, since: int, after: int, limit: int) -> dict[int, int]:
+        """Return the first revisions from `since` on, by movie id, of the ids above `after`."""
+        expression = f"{above(after)} and {written(since)}"
+        rows = await self._page(index, expression, [layout.ID, layout.REVISION], limit)
+        return {row[layout.ID]: row[layout.REVISION] for row in rows}
 
     async def search(
         self, index: str, kind: Kind, vectors: NDArray[np.float32], expression: str, limit: int
@@ -228,18 +245,26 @@ class Milvus:
             )
         return [(hits.ids, hits.distances) for hits in answer]
 
+    async def _page(
+        self, index: str, expression: str, fields: list[str], limit: int
+    ) -> list[layout.Row]:
+        # Milvus Lite takes any that many, unless the query says that it is an iterator's.
+        page = await self._query(index, expression, fields, limit=limit, iterator="True")
+        return sorted(page, key=itemgetter(layout.ID))
+
     async def _query(
-        self, index: IndexSpec, expression: str, options: dict[str, Any]
-    ) -> list[Movie]:
-        async with self._asking(index.name):
+        self, index: str, expression: str, fields: list[str], **options: Any
+    ) -> list[layout.Row]:
+        async with self._asking(index):
             rows = await self._client.query(
-                index.name,
+                index,
                 filter=expression,
-                output_fields=list(layout.MOVIE_FIELDS),
+                output_fields=list(fields),
+                consistency_level="Bounded",
                 **options,
                 **_ONCE,
             )
-        return [layout.movie(index, row) for row in rows]
+        return list(rows)
 
     @asynccontextmanager
     async def _asking(self, index: str = "", *, patient: bool = False) -> AsyncIterator[None]:
@@ -254,7 +279,7 @@ class Milvus:
         except MilvusException as error:
             raise _meaning(error, index) from error
         except asyncio.CancelledError:
-            # pymilvus closes a broken channel under those who wait on it; nobody cancelled us.
+            # pymilvus closes a broken channel under those who wait on it: nobody cancelled.
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise

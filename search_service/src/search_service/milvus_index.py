@@ -1,4 +1,4 @@
-"""The VectorIndex that runs: indexes are Milvus collections, the active one has an alias.
+"""The VectorIndex over Milvus: indexes are collections, the active one has an alias.
 
 Consistency. A write returns when every later read of this process sees it. Another process on the
 same Milvus sees it within Milvus's bounded staleness (5 s, usually 0.2 s), what changed in a hit's
@@ -128,11 +128,15 @@ class MilvusIndex:
 
     async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
         """See VectorIndex."""
+        await self.write(index, movies, vectors)
+
+    async def write(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> int:
+        """Upsert; return the revision that the movies have now."""
         index.accept(vectors)
         for number, movie in enumerate(movies):
             index.refuse_unknown_genres(movie.genres, f"movies[{number}].genres")
         async with self._changing(index, [movie.movie_id for movie in movies]):
-            await self._milvus.upsert(index, movies, vectors.values)
+            return await self._milvus.upsert(index, movies, vectors.values)
 
     async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
         """See VectorIndex."""
@@ -180,6 +184,10 @@ class MilvusIndex:
             await self._milvus.spec(index.name)  # Milvus deletes what is not there without a word
             await self._milvus.drop(index.name)
             self._forget(index.name)
+
+    def refuse_without_store(self) -> None:
+        """See Follower."""
+        self._follower.refuse_without_store()
 
     async def check_store(self) -> None:
         """See VectorIndex."""

@@ -8,7 +8,7 @@ from search_service import page_token, validation
 from search_service.batching import Answer, BatchedSearch
 from search_service.errors import IndexNotFoundError
 from search_service.index import IndexSpec, VectorIndex
-from search_service.messages import hits_message, index_message, movie_message
+from search_service.messages import index_message, movie_message, search_response
 
 
 class SearchServicer:
@@ -19,18 +19,18 @@ class SearchServicer:
         self._index = index
         self._batched = batched
 
-    async def SearchMovies(
-        self, request: pb.SearchMoviesRequest, call: Call
-    ) -> pb.SearchMoviesResponse:
-        """Find movies by vector."""
+    async def SearchMovies(self, request: pb.SearchMoviesRequest, call: Call) -> bytes:
+        """Find movies by vector; return the SearchMoviesResponse serialized."""
         index, answer = await self._search(request, call)
-        return pb.SearchMoviesResponse(
-            results=[hits_message(hits) for hits in answer.hits],
-            index=index.name,
-            model_version=index.model_version,
-            timings=pb.SearchTimings(
-                queue_us=round(answer.queue_seconds * 1e6),
-                search_us=round(answer.search_seconds * 1e6),
+        return search_response(
+            answer.hits,
+            pb.SearchMoviesResponse(
+                index=index.name,
+                model_version=index.model_version,
+                timings=pb.SearchTimings(
+                    queue_us=round(answer.queue_seconds * 1e6),
+                    search_us=round(answer.search_seconds * 1e6),
+                ),
             ),
         )
 

@@ -7,6 +7,7 @@ from pydantic_settings import SettingsConfigDict
 
 from rpckit.settings import Port, ServerSettings
 from search_service.opening import IndexType
+from search_service.resident import Engine
 
 
 class SearchSettings(ServerSettings):
@@ -26,9 +27,14 @@ class SearchSettings(ServerSettings):
     """Token of the Milvus server, `user:password` or an API key; empty sends none."""
     milvus_timeout_s: float = Field(5.0, gt=0, allow_inf_nan=False)
     """Longest that one read or write may take in Milvus, in seconds."""
+    engine: Engine = "auto"
+    """What answers searches of the active index: milvus, or a replica in memory (resident), which
+    is exact and faster; auto takes the replica up to resident_limit and Milvus beyond."""
+    resident_limit: int = Field(200_000, ge=1)
+    """Most movies of an index that is replicated in memory."""
     index_type: IndexType = "auto"
-    """How an index is searched: flat is exact, hnsw approximate and faster for large catalogues,
-    auto chooses by the number of movies when the index is activated."""
+    """How Milvus searches an index: flat is exact, hnsw approximate and faster for large
+    catalogues, auto chooses by the number of movies when the index is activated."""
     hnsw_from: int = Field(20_000, ge=1)
     """Movies from which auto means hnsw."""
     movie_cache_size: int = Field(200_000, ge=0)

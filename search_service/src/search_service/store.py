@@ -8,16 +8,18 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from rpckit.telemetry import Telemetry
+from search_service.index import VectorIndex
 from search_service.lite import milvus_lite
 from search_service.metadata import MovieCache
 from search_service.milvus import Milvus
 from search_service.milvus_index import MilvusIndex
 from search_service.opening import Opener
+from search_service.resident import ResidentIndex
 from search_service.settings import SearchSettings
 
 
 @asynccontextmanager
-async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[MilvusIndex]:
+async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[VectorIndex]:
     """Yield the indexes of a Milvus server, whether it is there or not, or of a Milvus Lite.
 
     Raises:
@@ -25,16 +27,29 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
     """
     with ExitStack() as stack:
         uri, max_age = settings.milvus_uri, settings.movie_cache_max_age_s
-        if "://" not in uri:
+        shared = "://" in uri
+        if not shared:
             uri = stack.enter_context(milvus_lite(Path(uri)))
             max_age = math.inf  # no other process can write to it
         token = settings.milvus_token.get_secret_value()
         async with Milvus.connect(uri, token, settings.milvus_timeout_s) as milvus:
-            index = MilvusIndex(
+            store = MilvusIndex(
                 milvus,
                 Opener(milvus, settings.index_type, settings.hnsw_from),
                 MovieCache(settings.movie_cache_size, max_age),
                 telemetry,
             )
-            async with index.running():
-                yield index
+            if settings.engine == "milvus":
+                async with store.running():
+                    yield store
+                return
+            resident = ResidentIndex(
+                store,
+                milvus,
+                limit=settings.resident_limit,
+                required=settings.engine == "resident",
+                shared=shared,
+                telemetry=telemetry,
+            )
+            async with resident.running():
+                yield resident

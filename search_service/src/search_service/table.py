@@ -1,25 +1,27 @@
 """Exact inner-product search over movies held in memory: one matrix product for a batch.
 
 Synchronous and without I/O, so that it can serve as the oracle of the contract tests
-(search_service.exact) and as an engine of its own. Belongs to one thread.
+(search_service.exact) and as an engine of its own (search_service.replica). Belongs to one thread.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import repeat
 
 import numpy as np
 from numpy.typing import NDArray
 
 from search_service.grouping import by_filter
-from search_service.index import Filter, Hit, Hits, IndexSpec, Movie, Query, Vectors
+from search_service.index import EVERYTHING, Filter, Hit, Hits, IndexSpec, Movie, Query, Vectors
 
 
 class MovieTable:
     """Movies and their vectors in parallel arrays, in no order, without holes."""
 
-    def __init__(self, spec: IndexSpec) -> None:
-        """Start empty."""
+    def __init__(self, spec: IndexSpec, capacity: int = 0) -> None:
+        """Start empty, with room for as many movies as `capacity`."""
         self.spec = spec
         self._size = 0
         self._row: dict[int, int] = {}
@@ -28,6 +30,7 @@ class MovieTable:
         self._years = np.empty(0, np.int16)
         self._genres = np.empty((len(spec.genres), 0), np.bool_)
         self._vectors = np.empty((0, spec.dimension), np.float32)
+        self._reserve(capacity)
 
     def __len__(self) -> int:
         """Return how many movies it holds."""
@@ -72,6 +75,10 @@ class MovieTable:
                 self._genres[:, hole] = self._genres[:, last]
                 self._vectors[hole] = self._vectors[last]
 
+    def ids(self) -> NDArray[np.int64]:
+        """Return the ids of all movies, ascending."""
+        return np.sort(self._ids[: self._size])
+
     def get(self, movie_ids: Iterable[int]) -> dict[int, Movie]:
         """Return those of the movies that it has, by id."""
         return {i: self._movies[self._row[i]] for i in movie_ids if i in self._row}
@@ -91,13 +98,22 @@ class MovieTable:
         results: list[Hits] = [[] for _ in queries]
         scores = vectors.values @ self._vectors[: self._size].T
         for wanted, rows in by_filter(queries).items():
+            asked = [queries[row] for row in rows]
             matching = self._matching(wanted)
-            for row in rows:
-                results[row] = self._best(scores[row], matching, queries[row])
+            # Whole matrices: what numpy does for a row costs less than asking it to.
+            of_group = scores if len(rows) == len(queries) else scores[rows]
+            self._exclude(of_group, asked)
+            candidates = of_group if matching is None else of_group[:, matching]
+            places = _best(candidates, max(query.top_k for query in asked))
+            for row, query, values, place in zip(rows, asked, candidates, places, strict=True):
+                found = place if matching is None else matching[place]
+                results[row] = self._hits(found, values[place], query)
         return results
 
     def _matching(self, wanted: Filter) -> NDArray[np.int64] | None:
         """Return the rows that a filter lets through; None for all."""
+        if wanted == EVERYTHING:
+            return None
         self.spec.refuse_unknown_genres(wanted.genres, "filter.genres")
         mask = np.ones(self._size, np.bool_)
         years = self._years[: self._size]
@@ -108,29 +124,22 @@ class MovieTable:
             mask &= years >= wanted.min_year
         if wanted.max_year is not None:
             mask &= (years <= wanted.max_year) & (years > 0)
-        return None if mask.all() else np.flatnonzero(mask)
+        return np.flatnonzero(mask)
 
-    def _best(
-        self, scores: NDArray[np.float32], matching: NDArray[np.int64] | None, query: Query
-    ) -> Hits:
-        excluded = [self._row[i] for i in query.excluded if i in self._row]
-        if excluded:
-            scores[excluded] = -np.inf  # the row of scores is this query's own
-        candidates = scores if matching is None else scores[matching]
-        if query.top_k < len(candidates):
-            cut = len(candidates) - query.top_k
-            # All that reach the last place are kept, so that ids decide ties there, too.
-            top = np.flatnonzero(candidates >= np.partition(candidates, cut)[cut])
-        else:
-            top = np.arange(len(candidates))
-        rows = top if matching is None else matching[top]
-        rows = rows[scores[rows] > -np.inf]
-        rows = rows[np.lexsort((self._ids[rows], -scores[rows]))][: query.top_k]
+    def _exclude(self, scores: NDArray[np.float32], queries: Sequence[Query]) -> None:
+        """Lower the scores of what each query excludes, so that it comes last."""
+        for row, query in zip(scores, queries, strict=True):
+            if query.excluded:
+                row[[self._row[i] for i in query.excluded if i in self._row]] = -np.inf
+
+    def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: Query) -> Hits:
+        """Order what was found, and cut it to what was asked for."""
+        order = np.lexsort((self._ids[rows], -scores))[: query.top_k]
         movies = self._movies
-        return [
-            Hit(movies[row], score)
-            for row, score in zip(rows.tolist(), scores[rows].tolist(), strict=True)
-        ]
+        hits = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
+        if query.excluded:
+            return [Hit(movies[row], score) for row, score in hits if score > -math.inf]
+        return [Hit(movies[row], score) for row, score in hits]
 
     def _reserve(self, capacity: int) -> None:
         """Make room for as many rows, at least doubling, so that a row costs O(1) to add."""
@@ -142,3 +151,15 @@ class MovieTable:
         self._years = np.concatenate((self._years, np.zeros(more, np.int16)))
         self._genres = np.pad(self._genres, ((0, 0), (0, more)))
         self._vectors = np.pad(self._vectors, ((0, more), (0, 0)))
+
+
+def _best(scores: NDArray[np.float32], most: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of the highest scores of each row, in no order.
+
+    All that reach the last place are among them, so that ids can decide ties there, too.
+    """
+    cut = scores.shape[1] - most
+    if cut <= 0:
+        return repeat(np.arange(scores.shape[1]), len(scores))
+    least = np.partition(scores, cut, axis=1)[:, cut]
+    return map(np.flatnonzero, scores >= least[:, np.newaxis])

@@ -31,12 +31,17 @@ async def forwarder(milvus_uri: str) -> AsyncIterator[Forwarder]:
         yield forwarder
 
 
+@pytest.fixture(params=["milvus", "resident"])
+def engine(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
 @pytest.fixture
-async def service(forwarder: Forwarder) -> AsyncIterator[Service]:
+async def service(forwarder: Forwarder, engine: str) -> AsyncIterator[Service]:
     """A service that was started while its Milvus could not be reached."""
     uri = f"http://127.0.0.1:{forwarder.port}"
     async with (
-        serving(settings(uri), wire, Telemetry("search_service")) as server,
+        serving(settings(uri, engine=engine), wire, Telemetry("search_service")) as server,
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield Service(SearchServiceStub(channel), IndexServiceStub(channel), channel)
@@ -95,6 +100,7 @@ async def test_a_milvus_that_falls_silent_makes_the_service_not_ready(
     assert await search(service) == grpc.StatusCode.OK
 
 
+@pytest.mark.parametrize("engine", ["milvus"])
 async def test_searches_under_way_when_milvus_goes_fail_as_unavailable(
     service: Service, forwarder: Forwarder
 ) -> None:

@@ -175,7 +175,7 @@ async def test_an_index_tells_what_it_is(service: Service) -> None:
         genres=GENRES,
         movie_count=20,
         active=True,
-        engine="milvus FLAT",
+        engine="resident exact",
     )
     listed = await service.index.ListIndexes(index_pb2.ListIndexesRequest())
     assert list(listed.indexes) == [index]

@@ -63,6 +63,8 @@ def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None
         (["--index-type", "ivf"], ["index-type"]),
         (["--milvus-timeout-s", "0"], ["milvus-timeout-s"]),
         (["--hnsw-from", "0"], ["hnsw-from"]),
+        (["--engine", "numpy"], ["engine"]),
+        (["--resident-limit", "0"], ["resident-limit"]),
         (["--max-batch-rows", "0"], ["max-batch-rows"]),
         (["--no-such-flag"], ["no-such-flag"]),
     ],
@@ -109,7 +111,9 @@ async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(
         monkeypatch.setattr(Milvus, name, spy)
     monkeypatch.setattr("search_service.following.PAUSE_SECONDS", 3600)
     uri = str(tmp_path / "milvus.db")
-    async with open_store(SearchSettings(milvus_uri=uri), Telemetry("test")) as index:
+    async with open_store(
+        SearchSettings(milvus_uri=uri, engine="milvus"), Telemetry("test")
+    ) as index:
         await index.create(spec())
         await index.upsert(spec(), *catalogue(20))
         await index.activate(spec(), None)
@@ -126,7 +130,7 @@ async def test_an_index_becomes_a_graph_at_its_activation_when_it_is_large(
 ) -> None:
     await wipe(milvus_uri)
     for uri in (milvus_uri, str(tmp_path / "milvus.db")):
-        chosen = SearchSettings(milvus_uri=uri, hnsw_from=100)
+        chosen = SearchSettings(milvus_uri=uri, hnsw_from=100, engine="milvus")
         async with open_store(chosen, Telemetry("test")) as index:
             for name, size, engine in (("small", 99, "milvus FLAT"), ("large", 100, "milvus HNSW")):
                 made = spec(name)
@@ -138,9 +142,12 @@ async def test_an_index_becomes_a_graph_at_its_activation_when_it_is_large(
                 assert len(hits) == 10
 
 
-async def test_metrics_tell_about_the_active_index_and_its_searches(tmp_path: Path) -> None:
+@pytest.mark.parametrize("engine", ["milvus", "resident"])
+async def test_metrics_tell_about_the_active_index_and_its_searches(
+    tmp_path: Path, engine: str
+) -> None:
     telemetry = Telemetry("search_service")
-    chosen = settings(tmp_path / "milvus.db")
+    chosen = settings(tmp_path / "milvus.db", engine=engine)
     async with open_store(chosen, telemetry) as index:
         await index.create(spec())
         await index.upsert(spec(), *catalogue(20))
@@ -149,7 +156,7 @@ async def test_metrics_tell_about_the_active_index_and_its_searches(tmp_path: Pa
         value = telemetry.registry.get_sample_value
         assert value("marquee_index_movies") == 20
         assert value("marquee_index_info", {"index": "movies", "model_version": "model-1"}) == 1
-        stage = {"stage": "milvus_search"}
+        stage = {"stage": f"{engine}_search"}
         assert value("marquee_stage_duration_seconds_count", stage) == 1
         await index.delete_movies(spec(), [catalogue(20)[0][0].movie_id])
         assert value("marquee_index_movies") == 19
