@@ -265,7 +265,7 @@ def suite(
         results = run.run()
         _show(results)
         _write(results, out)
-        if check and (failures := ratios.failures(results.ratios)):
+        if check and (failures := ratios.failures(results)):
             raise CommandError("; ".join(failures))
 
 

@@ -120,12 +120,21 @@ def test_the_echoes_before_and_after_count_alike() -> None:
     assert compute(results)["recommend_vs_echo"] == pytest.approx(0.8)
 
 
+def with_ratios(**ratios: float) -> Results:
+    return Results("made", ratios=ratios)
+
+
 def test_the_check_accepts_what_is_aimed_at_and_names_what_is_out_of_bounds() -> None:
-    assert not failures({name: bound.aim for name, bound in BOUNDS.items()})
-    (line,) = failures({"coalescing_gain": 1.0, "recommend_vs_echo": 0.5})
+    assert not failures(with_ratios(**{name: bound.aim for name, bound in BOUNDS.items()}))
+    (line,) = failures(with_ratios(coalescing_gain=1.0, recommend_vs_echo=0.5, unbounded=0.0))
     assert line.startswith("coalescing_gain is 1")
-    (line,) = failures({"gateway_cpu_vs_echo": 50.0})
+    (line,) = failures(with_ratios(gateway_cpu_vs_echo=50.0))
     assert "most" in line
+
+
+def test_the_check_names_loads_whose_calls_failed() -> None:
+    results = Results("made", measurements=[load("recommend: milvus", failures=3)])
+    assert failures(results) == ["recommend: milvus at : 3 calls failed"]
 
 
 def test_bounds_are_more_generous_than_aims() -> None:

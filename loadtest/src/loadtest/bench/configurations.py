@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
 
 from loadtest.bench.launch import Program, Running, accepts, free_ports, running
 from loadtest.bench.secured import Secured
@@ -18,7 +17,9 @@ INDEX = "marquee.search.v1.IndexService"
 RECOMMENDER = "marquee.recommender.v1.RecommenderService"
 
 _ONE_BY_ONE_GATEWAY = ("--max-batch=1", "--max-in-flight=64")
-_ONE_BY_ONE_SEARCH = ("--max-batch-rows=1", "--max-batches-in-flight=64")
+_EACH_TIME = ("--engine=milvus",)
+"""Milvus answers each batch, not a replica in memory."""
+_ONE_BY_ONE_SEARCH = (*_EACH_TIME, "--max-batch-rows=1", "--max-batches-in-flight=64")
 _ENVOY = ("--server=envoy",)
 _RESIDENT = ("--engine=resident",)
 
@@ -28,7 +29,6 @@ class Configuration:
     """One way to run the suite; all that is not named is as shipped."""
 
     name: str
-    store: Literal["server", "lite"] = "server"
     gateway: Sequence[str] = ()
     embedder: Sequence[str] = ()
     search: Sequence[str] = ()
@@ -49,24 +49,23 @@ class Configuration:
         return None
 
 
-MILVUS = Configuration("milvus")
+MILVUS = Configuration("milvus", search=_EACH_TIME)
 ONE_BY_ONE = Configuration(
     "milvus, max batch 1",
     gateway=_ONE_BY_ONE_GATEWAY,
     embedder=("--max-batch=1",),
     search=_ONE_BY_ONE_SEARCH,
 )
-LITE = Configuration("lite", store="lite")
+LITE = Configuration("lite", search=_EACH_TIME)
 LITE_ONE_BY_ONE = Configuration(
     "lite, max batch 1",
-    store="lite",
     gateway=_ONE_BY_ONE_GATEWAY,
     embedder=("--max-batch=1",),
     search=_ONE_BY_ONE_SEARCH,
 )
-SECURED = Configuration("milvus, TLS and tokens")
-TWO_EMBEDDERS = Configuration("milvus, two embedders", embedders=2)
-TWO_SEARCHES = Configuration("milvus, two searches", searches=2)
+SECURED = replace(MILVUS, name="milvus, TLS and tokens")
+TWO_EMBEDDERS = replace(MILVUS, name="milvus, two embedders", embedders=2)
+TWO_SEARCHES = replace(MILVUS, name="milvus, two searches", searches=2)
 RESIDENT = Configuration("resident", search=_RESIDENT)
 ENVOY_GATEWAY = Configuration("resident, gateway on Envoy", gateway=_ENVOY, search=_RESIDENT)
 ENVOY = Configuration(

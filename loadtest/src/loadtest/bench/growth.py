@@ -87,7 +87,7 @@ class Growth:
             "search",
             "search_service",
             free_ports(1)[0],
-            [f"--milvus-uri={uri}", "--metrics-port=0", "--shutdown-delay-s=0",
+            [f"--milvus-uri={uri}", "--engine=milvus", "--metrics-port=0", "--shutdown-delay-s=0",
              "--milvus-timeout-s=600", "--default-deadline-s=3600"],
             INDEX,
         )  # fmt: skip

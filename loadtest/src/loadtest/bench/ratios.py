@@ -67,13 +67,18 @@ def compute(results: Results) -> dict[str, float]:
     return ratios
 
 
-def failures(ratios: Mapping[str, float], names: Mapping[str, Bound] = BOUNDS) -> list[str]:
-    """Return a line for each ratio out of its bounds."""
-    return [
-        f"{name} is {ratios[name]:.3g}, not at {bound.at} {bound.accepted:g}"
-        for name, bound in names.items()
-        if name in ratios and not bound.accepts(ratios[name])
+def failures(results: Results) -> list[str]:
+    """Return a line for each ratio out of its bounds, and for each load with failed calls."""
+    lines = [
+        f"{each.name} at {each.load}: {each.failed} calls failed"
+        for each in results.measurements
+        if each.failed
     ]
+    for name, value in results.ratios.items():
+        bound = BOUNDS.get(name)
+        if bound and not bound.accepts(value):
+            lines.append(f"{name} is {value:.3g}, not at {bound.at} {bound.accepted:g}")
+    return lines
 
 
 def _full(results: Results, name: str) -> list[Measurement]:
