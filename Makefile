@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gatewa
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
+.PHONY: help setup demo test test-slow e2e-lite e2e-milvus images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -33,17 +33,23 @@ demo: setup ## train, index, start the three services, recommend, stop
 
 test: setup .venv-milvus/.done ## all tests but the slow ones, with coverage
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest -m "not slow"
+	$(BIN)/coverage run -m pytest -m "not slow and not images"
 	$(BIN)/coverage combine -q && $(BIN)/coverage report
 
 test-slow: setup .venv-milvus/.done ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
 
+e2e-lite: setup ## the processes that a user starts, on Milvus Lite
+	$(BIN)/python -m pytest tests/e2e -m "not slow and not images" -k "not server"
+
+e2e-milvus: setup .venv-milvus/.done ## the same on a real Milvus server
+	$(BIN)/python -m pytest tests/e2e -m "not slow and not images" -k server
+
 images: setup ## build all images without a Docker engine: buildah, and root the first time
 	$(BIN)/python deploy/images/build.py
 
 images-test: images .venv-milvus/.done ## run the built images as containers would, up to Recommend
-	$(BIN)/python -m pytest -m slow tests/e2e/test_images.py
+	$(BIN)/python -m pytest -m images
 
 # What is measured: the model at hand, or one of the same size, trained for one epoch on made data.
 BENCH_BUNDLE := $(firstword $(wildcard build/bundle) build/bench/bundle)

@@ -22,7 +22,7 @@ from tests.fixtures.images import Image, mounted, why_not
 from marquee.recommender.v1 import recommender_pb2, recommender_pb2_grpc
 from marquee.type.v1 import types_pb2
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(1200)]
+pytestmark = [pytest.mark.images, pytest.mark.timeout(1200)]
 
 ROOT = Path(__file__).parents[2]
 SERVICES = ["embedder", "search", "gateway"]
