@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from pymilvus import AsyncMilvusClient
 from tests.fixtures.milvus import wipe
-from tests.fixtures.movies import catalogue, spec, unit_vectors
+from tests.fixtures.movies import DIMENSION, catalogue, spec, unit_vectors
 
 from rpckit.errors import NotReadyError
 from rpckit.telemetry import Telemetry
 from search_service import layout, replica
 from search_service.errors import ModelMismatchError
-from search_service.index import IndexSpec, Movie, Query, VectorIndex, Vectors
+from search_service.index import Hit, IndexSpec, Movie, Query, VectorIndex, Vectors
 from search_service.milvus import Milvus
 from search_service.settings import SearchSettings
 from search_service.store import open_store
@@ -301,3 +301,39 @@ async def test_a_replica_that_cannot_look_at_the_store_is_not_asked(
     spent = await seconds_until(lambda: engine_is(index, "milvus FLAT"))
     assert spent < BOUND_SECONDS + 0.5
     assert len(await found(index)) == 20
+
+
+@pytest.mark.parametrize(
+    ("bound", "value"),
+    [("_INLINE_VALUES", 0), ("_BATCH_VALUES", 60 * DIMENSION * 2)],
+    ids=["in a thread", "a few rows at a time"],
+)
+async def test_what_would_hold_up_the_loop_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
+) -> None:
+    settings = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
+    async with open_store(settings, Telemetry("test")) as index:
+        movies = await activate(index, spec(), 60)
+        queries = [Query(5 + n, excluded=frozenset({movies[n].movie_id})) for n in range(7)]
+        expected = await index.search(spec(), unit_vectors(7, 1), queries)
+        monkeypatch.setattr(replica, bound, value)
+        assert await index.search(spec(), unit_vectors(7, 1), queries) == [
+            [Hit(hit.movie, pytest.approx(hit.similarity, abs=1e-6)) for hit in hits]
+            for hits in expected
+        ]
+        turns = 0
+
+        async def others() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        counting = asyncio.create_task(others())
+        await index.search(spec(), unit_vectors(7, 1), queries)
+        counting.cancel()
+        assert turns >= 2
+        await index.upsert(spec(), movies[:3], unit_vectors(3, 2))
+        await index.delete_movies(spec(), [movies[5].movie_id])
+        assert await engine(index) == RESIDENT
+        assert len(await found(index)) == 59

@@ -96,7 +96,7 @@ class MovieTable:
         """
         self.spec.accept(vectors)
         results: list[Hits] = [[] for _ in queries]
-        scores = vectors.values @ self._vectors[: self._size].T
+        scores = _products(vectors.values, self._vectors[: self._size])
         for wanted, rows in by_filter(queries).items():
             asked = [queries[row] for row in rows]
             matching = self._matching(wanted)
@@ -151,6 +151,14 @@ class MovieTable:
         self._years = np.concatenate((self._years, np.zeros(more, np.int16)))
         self._genres = np.pad(self._genres, ((0, 0), (0, more)))
         self._vectors = np.pad(self._vectors, ((0, more), (0, 0)))
+
+
+def _products(rows: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the inner products of all rows with all vectors."""
+    if len(rows) < 4:
+        # For a product of matrices OpenBLAS copies the vectors first, which pays from four rows on.
+        return np.stack([vectors @ row for row in rows])
+    return rows @ vectors.T
 
 
 def _best(scores: NDArray[np.float32], most: int) -> Iterator[NDArray[np.int64]]:

@@ -86,7 +86,7 @@ STAGE_DURATION = Definition(
     "marquee_stage_duration_seconds",
     "histogram",
     "Time spent in what the service is there for, a batch at a time: paddle_predict, "
-    "milvus_search and so on.",
+    "resident_search, milvus_search and so on.",
     ("stage",),
     SECONDS,
 )
