@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import signal
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.fixtures.milvus import wipe
 
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
@@ -111,6 +113,7 @@ def milvus(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     """Each kind of Milvus in turn."""
     if request.param == "server":
         uri: str = request.getfixturevalue("milvus_uri")
+        asyncio.run(wipe(uri))  # other tests have used it before
         return uri
     return str(tmp_path_factory.mktemp("lite") / "milvus.db")
 

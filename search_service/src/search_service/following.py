@@ -22,8 +22,8 @@ log = logging.getLogger(__name__)
 PAUSE_SECONDS = 0.3
 """Pause between two looks at the store."""
 SILENCE_SECONDS = 1.4
-"""Time without an answer after which the store counts as gone; the pause of the health service
-(rpckit.health) still fits into 2 s."""
+"""Time without an answer after which a store elsewhere counts as gone; the pause of the health
+service (rpckit.health) still fits into 2 s."""
 
 _ALIAS = "_marquee_active"  # the name of an index starts with a letter, so none can be called that
 
@@ -35,6 +35,7 @@ class Follower:
         self,
         milvus: Milvus,
         *,
+        silence: float,
         looked: Callable[[], None],
         changed: Callable[[IndexSpec, int], None],
     ) -> None:
@@ -42,10 +43,12 @@ class Follower:
 
         Args:
             milvus: Connection to it.
+            silence: Seconds without an answer after which it counts as gone.
             looked: Called before every look.
             changed: Told when another index is active, and how many movies it holds.
         """
         self._milvus = milvus
+        self._silence = silence
         self._looked = looked
         self._changed = changed
         self._active: IndexSpec | None = None
@@ -72,8 +75,8 @@ class Follower:
         """
         if self._trouble:
             raise NotReadyError(self._trouble)
-        if time.monotonic() - self._answered > SILENCE_SECONDS:
-            raise NotReadyError(f"Milvus has not answered for {SILENCE_SECONDS} s")
+        if time.monotonic() - self._answered > self._silence:
+            raise NotReadyError(f"Milvus has not answered for {self._silence} s")
 
     def check_active(self) -> None:
         """Return if the store answers and the active index can be searched.

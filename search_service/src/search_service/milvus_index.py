@@ -44,7 +44,13 @@ class MilvusIndex:
     """Implements search_service.index.VectorIndex."""
 
     def __init__(
-        self, milvus: Milvus, opener: Opener, cache: MovieCache, telemetry: Telemetry
+        self,
+        milvus: Milvus,
+        opener: Opener,
+        cache: MovieCache,
+        telemetry: Telemetry,
+        *,
+        silence: float,
     ) -> None:
         """Use a Milvus; `running` must be entered before anything is asked.
 
@@ -53,6 +59,7 @@ class MilvusIndex:
             opener: Makes collections searchable.
             cache: Metadata of movies.
             telemetry: Where searches are timed and the active index is published.
+            silence: Seconds without an answer after which the Milvus counts as gone.
         """
         self._milvus = milvus
         self._opener = opener
@@ -61,7 +68,12 @@ class MilvusIndex:
         self._stage = telemetry.stage("milvus_search")
         self._specs: dict[str, IndexSpec] = {}
         self._fresh: set[str] = set()  # names whose spec was read since the follower last looked
-        self._follower = Follower(milvus, looked=self._fresh.clear, changed=self._active_changed)
+        self._follower = Follower(
+            milvus,
+            silence=silence,
+            looked=self._fresh.clear,
+            changed=self._active_changed,
+        )
         self._unflushed: set[str] = set()
         # Milvus Lite does not bear two writes at once.
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)

@@ -8,6 +8,7 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from rpckit.telemetry import Telemetry
+from search_service.following import SILENCE_SECONDS
 from search_service.index import VectorIndex
 from search_service.lite import milvus_lite
 from search_service.metadata import MovieCache
@@ -27,10 +28,12 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
     """
     with ExitStack() as stack:
         uri, max_age = settings.milvus_uri, settings.movie_cache_max_age_s
+        silence = SILENCE_SECONDS
         shared = "://" in uri
         if not shared:
             uri = stack.enter_context(milvus_lite(Path(uri)))
             max_age = math.inf  # no other process can write to it
+            silence = math.inf  # nor can it go away; on a busy machine it may be slow
         token = settings.milvus_token.get_secret_value()
         async with Milvus.connect(uri, token, settings.milvus_timeout_s) as milvus:
             store = MilvusIndex(
@@ -38,6 +41,7 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
                 Opener(milvus, settings.index_type, settings.hnsw_from),
                 MovieCache(settings.movie_cache_size, max_age),
                 telemetry,
+                silence=silence,
             )
             if settings.engine == "milvus":
                 async with store.running():
