@@ -83,7 +83,8 @@ def test_a_signal_before_it_listens_ends_it_at_once(tmp_path: Path) -> None:
     try:
         assert within(20, lambda: "envoy" in _command_line_of_the_child(puppet.process.pid))
         puppet.process.terminate()
-        assert puppet.process.wait(20) != 0
+        # 0, or by the signal itself where it came before anything could take it
+        assert puppet.process.wait(20) in (0, -signal.SIGTERM)
     finally:
         puppet.end()
 

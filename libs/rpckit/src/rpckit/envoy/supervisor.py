@@ -44,6 +44,8 @@ class EnvoyProcess:
         self._control = control.Supervisor()
         self._asked_to_stop = False
         self._is_listening = False
+        self.was_killed = False
+        """Whether it was stopped before it listened, when nothing has to be finished."""
         config = EnvoyServer(settings, address, run_dir).get_envoy_config()
         with self._control.child as child:
             self._process = subprocess.Popen(  # noqa: S603
@@ -79,6 +81,7 @@ class EnvoyProcess:
         if self._is_listening:
             self._control.ask_to_stop()
         else:
+            self.was_killed = True
             self._process.kill()
 
     def wait(self) -> int:
@@ -114,7 +117,7 @@ def supervise(name: str, settings: ServerSettings, wire: Callable[..., Any]) -> 
         signal.signal(signum, stop)
     process.wait_until_listening()
     code = process.wait()
-    if code == 0 and signals:
+    if signals and (code == 0 or process.was_killed):
         return 0
     log.error("Envoy ended with status %d", code)
     return 1
