@@ -75,7 +75,9 @@ class Supervisor:
         Raises:
             StartupError: The application cannot start.
         """
-        with self._socket.makefile("rb") as lines:
+        line = b""
+        # A reset is an end too: Envoy died before the errand was read.
+        with contextlib.suppress(ConnectionResetError), self._socket.makefile("rb") as lines:
             line = lines.readline()
         if not line:
             return None
