@@ -262,9 +262,11 @@ def suite(
             effort=published.QUICK if quick else published.FULL,
             say=lambda line: typer.echo(line, err=True),
         )
-        results = run.run()
-        _show(results)
-        _write(results, out)
+        try:
+            results = run.run()
+        finally:
+            _show(run.results)
+            _write(run.results, out)
         if check and (failures := ratios.failures(results)):
             raise CommandError("; ".join(failures))
 

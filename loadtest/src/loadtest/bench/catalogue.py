@@ -100,7 +100,7 @@ async def _build(embedder: ClientSettings, search: ClientSettings, movies: int) 
                     )
                 )
             made = [movie(each, tuple(model.genres)) for each in range(1, movies + 1)]
-            for batch in _chunks(made, _EMBED_ROWS):
+            for batch in _chunks(made, min(_EMBED_ROWS, model.max_batch)):
                 embedded = await tower.EmbedMovies(embedder_pb2.EmbedMoviesRequest(movies=batch))
                 await index.UpsertMovies(
                     index_pb2.UpsertMoviesRequest(

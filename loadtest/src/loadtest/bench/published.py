@@ -104,20 +104,22 @@ class Published:
             shutil.rmtree(self._work / store, ignore_errors=True)
         if (load := machine.load_average()) > 0.5:
             self._record.note(f"the machine was not idle at the start: load average {load:.1f}")
+        try:
+            self._measure()
+        finally:  # what was measured before a failure is worth keeping
+            self.results.ratios = ratios.compute(self.results)
+            self.results.figures["bench_seconds"] = round(time.monotonic() - begun, 1)
+        return self.results
+
+    def _measure(self) -> None:
         self._record.bare("predictor", str(self._bundle))
         if self._server.exists():
             self._on_milvus()
         else:
-            self._record.note(
-                f"no Milvus server at {self._server}: all that needs one was left out"
-            )
-        if self._effort.everything:
-            for configuration in (LITE_ONE_BY_ONE, LITE):
-                with self._suite(configuration, str(self._work / "lite")) as suite:
-                    self._recommend(configuration, suite)
-        self.results.ratios = ratios.compute(self.results)
-        self.results.figures["bench_seconds"] = round(time.monotonic() - begun, 1)
-        return self.results
+            self._record.note(f"no Milvus server at {self._server}: what needs one was left out")
+        for configuration in (LITE, LITE_ONE_BY_ONE) if self._effort.everything else ():
+            with self._suite(configuration, str(self._work / "lite")) as suite:
+                self._recommend(configuration, suite)
 
     def _on_milvus(self) -> None:
         with milvus(self._server, self._work / "milvus") as store:
