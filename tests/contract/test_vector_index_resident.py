@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from pymilvus import AsyncMilvusClient
@@ -141,7 +142,7 @@ async def test_the_writers_clock_may_be_behind(
     movies = await activate(one, spec(), 20)
     await seconds_until(lambda: ready(two))
     late = time.time_ns() - round(0.8 * replica.OVERLAP_SECONDS * 1e9)
-    monkeypatch.setattr(time, "time_ns", lambda: late)
+    monkeypatch.setattr("search_service.milvus.time", SimpleNamespace(time_ns=lambda: late))
     async with AsyncExitStack() as stack:
         settings = SearchSettings(milvus_uri=uri, engine="milvus")
         behind = await stack.enter_async_context(open_store(settings, Telemetry("test")))

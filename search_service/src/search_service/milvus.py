@@ -218,7 +218,8 @@ class Milvus:
 
     async def records(self, index: IndexSpec, movie_ids: Collection[int]) -> list[layout.Record]:
         """Return those of the movies that a loaded index has with all that it has of them."""
-        rows = await self._query(index.name, one_of(movie_ids), layout.RECORD_FIELDS)
+        fields, arrays = layout.RECORD_FIELDS, {"strict_float32": True}  # cheaper than lists
+        rows = await self._query(index.name, one_of(movie_ids), fields, **arrays)
         return [layout.record(index, row) for row in rows]
 
     async def revisions(self, index: str, since: int, after: int, limit: int) -> dict[int, int]:
@@ -256,7 +257,7 @@ class Milvus:
         self, index: str, expression: str, fields: list[str], **options: Any
     ) -> list[layout.Row]:
         async with self._asking(index):
-            rows = await self._client.query(
+            answer = self._client.query(
                 index,
                 filter=expression,
                 output_fields=list(fields),
@@ -264,7 +265,7 @@ class Milvus:
                 **options,
                 **_ONCE,
             )
-        return list(rows)
+            return list(await answer)
 
     @asynccontextmanager
     async def _asking(self, index: str = "", *, patient: bool = False) -> AsyncIterator[None]:

@@ -1,10 +1,9 @@
 """An index of the store, held in memory and kept as it is in the store.
 
-Every write has a revision, the writer's clock in nanoseconds. A look at the store counts its
-movies, lists those whose revision is newer than the newest that is known, less `OVERLAP_SECONDS`
-for clocks that differ and writes that overtake each other, and reads those whose revision is not
-the known one. Deletions leave no revision: they are seen by the count, and found by comparing all
-ids.
+Every write has a revision, the writer's clock in nanoseconds when it began. A look at the store
+counts its movies, lists those written since the look before, less `OVERLAP_SECONDS` for writes that
+took their time and clocks that differ, and reads those whose revision is not the known one.
+Deletions leave no revision: they are seen by the count, and found by comparing all ids.
 """
 
 from __future__ import annotations
@@ -24,14 +23,14 @@ from search_service.table import MovieTable
 
 log = logging.getLogger(__name__)
 
-OVERLAP_SECONDS = 10.0
-"""How far the clocks of those who write to one index may differ."""
+OVERLAP_SECONDS = 15.0
+"""How long a write may take, plus how far the writer's clock may be behind this one's."""
 FRESH_SECONDS = 2.0
 """Age of the last complete look at the store from which on the replica is not asked."""
 
 _PAGE_IDS = 1000
 _PAGE_VALUES = 1 << 15
-"""Numbers of vectors in a page: unpacking one takes pymilvus about a millisecond."""
+"""Numbers of vectors in a page: unpacking one takes pymilvus about 3 ms."""
 _INLINE_VALUES = 1 << 22
 """Numbers of vectors in a table beyond which one product takes longer than the loop may wait."""
 _BATCH_VALUES = 1 << 25
@@ -73,8 +72,7 @@ class Replica:
         self._clock = clock
         self._table = MovieTable(spec)
         self._revisions: dict[int, int] = {}
-        self._newest = 0  # of the revisions
-        self._loaded = False
+        self._since = 0  # what was written before this is known; 0 before all has been read
         self._looked = -math.inf  # when the look began after which the replica was as the store
         self._doubts = 0
         self._touched: set[int] = set()  # movies written or deleted here since a look began
@@ -140,6 +138,7 @@ class Replica:
         if self.usable and not self._shared:
             return
         began, doubts = self._clock(), self._doubts
+        since = time.time_ns() - round(OVERLAP_SECONDS * 1e9)
         self._touched.clear()
         # Sees every write up to now, and so do all reads after it.
         count = await self._milvus.count(self.spec.name)
@@ -149,15 +148,15 @@ class Replica:
         self.over_limit = None
         if not self._revisions:
             self._table = MovieTable(self.spec, capacity=count + count // 8)
-        if self._loaded:
-            await self._compare(max(1, self._newest - round(OVERLAP_SECONDS * 1e9)))
-        if not self._loaded or len(self._revisions) != count:
+        if self._since:
+            await self._compare(self._since)
+        if not self._since or len(self._revisions) != count:
             await self._compare(0)
             if await self._differs_from(count):
                 self._be_in_trouble(count)
                 return
         self.trouble = None
-        self._loaded = True
+        self._since = since
         if doubts == self._doubts:
             self._looked = began
 
@@ -187,6 +186,7 @@ class Replica:
         step = max(1, _PAGE_VALUES // self.spec.dimension)
         for start in range(0, len(movie_ids), step):
             records = await self._milvus.records(self.spec, movie_ids[start : start + step])
+            await asyncio.sleep(0)  # unpacking them took its time, and so does keeping them
             current = [one for one in records if one.movie.movie_id not in self._touched]
             if current:
                 await self._keep(
@@ -206,7 +206,6 @@ class Replica:
                 self._table.upsert(movies, vectors)
             for movie, revision in zip(movies, revisions, strict=True):
                 self._revisions[movie.movie_id] = revision
-            self._newest = max(self._newest, *revisions)
 
     async def _drop(self, movie_ids: Sequence[int]) -> None:
         async with self._using:
@@ -224,7 +223,7 @@ class Replica:
         )
         self._table = MovieTable(self.spec)
         self._revisions.clear()
-        self._loaded = False
+        self._since = 0
 
     def _be_in_trouble(self, count: int) -> None:
         trouble = (
