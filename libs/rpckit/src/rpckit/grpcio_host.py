@@ -83,6 +83,9 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # two processes on one port is a mistake, not a way to scale
         ("grpc.max_receive_message_length", settings.max_receive_message_bytes),
         ("grpc.max_send_message_length", settings.max_send_message_bytes),
+        # Calls that have not been taken up yet wait in C-core, where nothing refuses them: this
+        # bounds what one connection can have there, and leaves room for calls to be refused.
+        ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_rpcs),
         # C-core spreads the age by ±10 %, so that connections do not all end at once
         ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),
