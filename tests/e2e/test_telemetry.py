@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -71,6 +72,17 @@ def scrape(port: int) -> str:
         return text
 
 
+def scrape_when_ready(port: int) -> str:
+    """Scrape a service once it has noticed that it is ready, which an answer may come before."""
+    deadline = time.monotonic() + 5
+    while True:
+        text = scrape(port)
+        if re.search(r"^marquee_ready\{.*\} 1", text, re.MULTILINE):
+            return text
+        assert time.monotonic() < deadline, text
+        time.sleep(0.05)
+
+
 def path_to(span: CollectedSpan, spans: list[CollectedSpan]) -> list[tuple[str, str]]:
     """Return (program, name) from the outermost span down to this one."""
     by_id = {each.span_id: each for each in spans}
@@ -86,7 +98,7 @@ def test_one_trace_and_the_metrics_of_three_processes_tell_where_a_recommendatio
     observed: Running, collector: Collector, metrics_ports: dict[str, int]
 ) -> None:
     recommend(observed)
-    scraped = {service: scrape(port) for service, port in metrics_ports.items()}
+    scraped = {service: scrape_when_ready(port) for service, port in metrics_ports.items()}
     observed.process.terminate()  # spans are sent when the processes end, at the latest
     observed.process.wait(60)
 
