@@ -56,11 +56,18 @@ def test_latencies_come_from_the_log(tmp_path: Path) -> None:
 
 def test_errors_that_h2load_takes_for_answers_are_found_by_their_size(tmp_path: Path) -> None:
     tally = MethodTally()
-    summary = Summary(requests=4, succeeded=4, failed=0, not_2xx=0, data_bytes=300)
-    h2load._count(summary, logged(tmp_path, [1, 200, 300, 400]), 100, tally)
+    summary = Summary(requests=4, succeeded=4, failed=0, not_2xx=0, data_bytes=3000)
+    h2load._count(summary, logged(tmp_path, [1, 200, 300, 400]), 1000, tally)
     assert tally.failures == {NOT_OK: 1}
     assert tally.latencies.count == 3
     assert tally.latencies.percentile(0) > 100e-6  # what is refused is refused soon
+
+
+def test_replies_whose_timings_take_fewer_digits_are_no_errors(tmp_path: Path) -> None:
+    tally = MethodTally()
+    summary = Summary(requests=2, succeeded=2, failed=0, not_2xx=0, data_bytes=2 * 70)
+    h2load._count(summary, logged(tmp_path, [100, 200]), 76, tally)
+    assert not tally.failures
 
 
 def test_its_absence_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
