@@ -114,6 +114,14 @@ def test_a_load_with_failures_is_no_throughput() -> None:
     assert compute(results)["recommend_fastest_vs_echo"] == pytest.approx(1.4)
 
 
+def test_a_tail_of_which_a_hundredth_was_refused_has_no_p99() -> None:
+    results = everything()
+    results.measurements = [m for m in results.measurements if m.offered_per_s != 420.0]
+    refusing = load("recommend: milvus", calls=98, failures=2, concurrency=None, rate=420.0)
+    results.measurements.append(refusing)
+    assert "p99_at_70_vs_idle_p50" not in compute(results)
+
+
 def test_the_echoes_before_and_after_count_alike() -> None:
     results = everything()
     results.measurements.append(load("echo: recommend", calls=500, cpu={"echo": 0.2}))

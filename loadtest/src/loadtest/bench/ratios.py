@@ -136,6 +136,8 @@ def _tail(results: Results, name: str) -> float:
     if not opened:
         raise KeyError(name)
     nearest = min(opened, key=lambda each: abs((each.offered_per_s or 0) - wanted))
+    if nearest.failed > 0.01 * (nearest.calls + nearest.failed):
+        raise KeyError(name)  # one in a hundred was refused, so there is no time for p99
     return nearest.percentile_ms(99) / _idle(results, name, "wire")
 
 

@@ -101,10 +101,16 @@ class Recording:
 
     def _keep(self, measurement: Measurement) -> Measurement:
         self._results.measurements.append(measurement)
-        failed = f", {measurement.failed} FAILED" if measurement.failed else ""
         self.say(
             f"{measurement.name:<36} {measurement.load:>15} {measurement.client:<7}"
             f"{measurement.per_second:>9,.0f}/s  p50 {measurement.percentile_ms(50):7.2f} ms  "
-            f"p99 {measurement.percentile_ms(99):7.2f} ms{failed}"
+            f"p99 {measurement.percentile_ms(99):7.2f} ms"
         )
+        if measurement.failed:
+            codes = ", ".join(
+                f"{number} {code}"
+                for each in measurement.methods.values()
+                for code, number in each.failures.items()
+            )
+            self.note(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
         return measurement
