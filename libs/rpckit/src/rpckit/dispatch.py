@@ -116,6 +116,7 @@ class Dispatcher:
         self._default_deadline = default_deadline
         self._margin = margin
         self._in_flight = 0
+        self._overloaded = OverloadedError(f"{max_concurrent} calls are under way", retry_after=0.1)
         telemetry.admission(lambda: self._in_flight, max_concurrent)
         self.methods = {m.path: m for mount in mounts for m in self._resolve(mount)}
 
@@ -147,6 +148,11 @@ class Dispatcher:
                 CancelledError when the caller has gone.
         """
         started = time.monotonic()
+        if self._in_flight >= self._max_concurrent:
+            # Before anything is spent on the call, and counted without its caller for that reason.
+            method.recorder.record("RESOURCE_EXHAUSTED", 0.0, "anonymous")
+            self._access_log.write(method.path, "RESOURCE_EXHAUSTED", 0.0, "anonymous", None)
+            raise self._overloaded.with_traceback(None)
         caller = "anonymous"
         code = "OK"
         trace = TraceContext.from_metadata(metadata)
@@ -154,10 +160,6 @@ class Dispatcher:
         span = self._telemetry.server_span(method.path, trace)
         try:
             caller = self._authorizer.authorize(metadata, method.permission)
-            if self._in_flight > self._max_concurrent:
-                raise OverloadedError(
-                    f"{self._max_concurrent} calls are under way", retry_after=0.1
-                )
             budget = self._default_deadline if timeout is None else timeout
             if budget <= 0:
                 raise DeadlineError("the deadline had passed when the call arrived")

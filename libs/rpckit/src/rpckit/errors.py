@@ -72,6 +72,7 @@ class ServiceError(Exception):
         self.message = message
         self.metadata = dict(metadata or {})
         self.retry_after = retry_after
+        self._status: status_pb2.Status | None = None
 
     def details(self) -> list[any_pb2.Any]:
         """Return the google.rpc details, packed."""
@@ -86,9 +87,13 @@ class ServiceError(Exception):
         return details
 
     def status(self) -> status_pb2.Status:
-        """Return the google.rpc.Status that crosses the wire."""
-        code = code_pb2.Code.Value(self.code.name)
-        return status_pb2.Status(code=code, message=self.message, details=self.details())
+        """Return the google.rpc.Status that crosses the wire; made once."""
+        if self._status is None:
+            code = code_pb2.Code.Value(self.code.name)
+            self._status = status_pb2.Status(
+                code=code, message=self.message, details=self.details()
+            )
+        return self._status
 
 
 class InvalidRequestError(ServiceError):

@@ -89,7 +89,7 @@ class AccessLog:
         self._throttles: dict[tuple[str, str], _Throttle] = {}
 
     def write(
-        self, method: str, code: str, seconds: float, caller: str, trace: TraceContext
+        self, method: str, code: str, seconds: float, caller: str, trace: TraceContext | None
     ) -> None:
         """Log a call that was answered.
 
@@ -98,7 +98,7 @@ class AccessLog:
             code: Name of its status.
             seconds: What it took.
             caller: Name of the caller's token, or `anonymous`.
-            trace: The trace that it belongs to.
+            trace: The trace that it belongs to. None: it was refused unread.
         """
         if self._mode == "off" or (code == "OK" and self._mode == "errors"):
             return
@@ -110,8 +110,9 @@ class AccessLog:
             "code": code,
             "duration_ms": round(seconds * 1000, 3),
             "caller": caller,
-            "trace_id": trace.trace_id,
         }
+        if trace is not None:
+            fields["trace_id"] = trace.trace_id
         if code != "OK":
             throttle = self._throttles.setdefault((method, code), _Throttle())
             if not throttle.admits(time.monotonic()):

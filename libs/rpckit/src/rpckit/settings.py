@@ -119,7 +119,7 @@ class ServerSettings(BaseSettings):
     reflection: bool = True
     """Serve grpc.reflection, so that grpcurl needs no .proto files."""
 
-    max_concurrent_rpcs: int = Field(96, ge=1)
+    max_concurrent_rpcs: int = Field(64, ge=1)
     """Calls under way at once; more are refused with RESOURCE_EXHAUSTED. What is admitted has to
     be answered in time: more than it takes to keep the service busy only makes callers wait."""
     max_receive_message_bytes: ByteSize = Field(ByteSize(8 * _MIB), ge=1)
