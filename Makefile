@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gatewa
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow e2e-lite e2e-milvus images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
+.PHONY: help setup demo test test-slow accept e2e-lite e2e-milvus images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -38,6 +38,9 @@ test: setup .venv-milvus/.done ## all tests but the slow ones, with coverage
 
 test-slow: setup .venv-milvus/.done ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
+
+accept: setup .venv-milvus/.done ## what was promised, in minutes: RMSE on MovieLens-1M, restarts that fail no call
+	$(BIN)/python -m pytest -m slow tests/e2e/test_training_movielens.py tests/e2e/test_rolling_restart.py
 
 e2e-lite: setup ## the processes that a user starts, on Milvus Lite
 	$(BIN)/python -m pytest tests/e2e -m "not slow and not images" -k "not server"
