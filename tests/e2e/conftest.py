@@ -21,6 +21,7 @@ from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.search.v1.search_pb2_grpc import SearchServiceStub
+from marquee_cli.processes import RECOMMENDER
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "MOVIELENS_DIR"}
 """Without real data: these tests are about the small synthetic set."""
@@ -91,6 +92,12 @@ def serving(bundle: Path, milvus_uri: str | Path, log: Path, **variables: str) -
             process.stdout.close()
 
 
+def wait_until_ready(gateway: str) -> None:
+    """Wait until the gateway has heard that an index is active: a second, at most two."""
+    command = [sys.executable, "-m", "rpckit.probe", gateway, "--service", RECOMMENDER]
+    subprocess.run([*command, "--wait", "20"], check=True, capture_output=True, timeout=60)
+
+
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     """A small bundle, trained once a session from a synthetic set."""
@@ -129,6 +136,7 @@ def suite(built: Built, milvus: str, tmp_path_factory: pytest.TempPathFactory) -
             *("--search-target", running.search),
         )
         assert step.returncode == 0, step.stderr
+        wait_until_ready(running.gateway)
         yield running
 
 
