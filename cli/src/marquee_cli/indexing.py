@@ -15,7 +15,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import grpc
 from google.protobuf.json_format import MessageToDict
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from fusion.records import Movie
 from marquee.embedder.v1 import embedder_pb2
@@ -27,6 +29,7 @@ from marquee_cli.calls import connected
 from marquee_cli.dataset import read_catalogue
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
+from marquee_cli.processes import SEARCH
 from marquee_cli.terminal import bar
 
 if TYPE_CHECKING:  # they exist for type checkers only
@@ -83,9 +86,11 @@ def rebuild(
             connected(connection, embedder_target) as embedder,
             connected(connection, search_target) as search,
         ):
-            return await build(
+            built = await build(
                 EmbedderServiceStub(embedder), IndexServiceStub(search), catalogue, progress
             )
+            await _until_searchable(search)
+            return built
 
     with bar("indexing", len(catalogue)) as progress:
         built = asyncio.run(run())
@@ -185,6 +190,16 @@ def message_of(movie: Movie) -> types_pb2.Movie:
         year=movie.year or 0,
         genres=movie.genres,
     )
+
+
+async def _until_searchable(search: grpc.aio.Channel) -> None:
+    """Return when the search service says that it answers; gateways hear of it the same way."""
+    request = health_pb2.HealthCheckRequest(service=SEARCH)
+    watch = health_pb2_grpc.HealthStub(search).Watch(request, timeout=CALL_SECONDS)
+    async for response in watch:
+        if response.status == health_pb2.HealthCheckResponse.SERVING:
+            watch.cancel()
+            return
 
 
 def _free_name(model: embedder_pb2.GetModelResponse, there: Sequence[index_pb2.Index]) -> str:
