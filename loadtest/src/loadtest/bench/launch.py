@@ -147,6 +147,7 @@ def milvus(server: Path, folder: Path) -> Iterator[Store]:
     parts = ("root-coord", "query-coord", "query-node", "index-coord", "index-node", "data-coord")
     names = ("proxy", "proxy-internal", *parts, "data-node")
     *ports, peer, client = free_ports(len(names) + 2)
+    folder = folder.resolve()  # the server changes into a folder of its own
     etcd = folder / "etcd.yaml"
     etcd.write_text(_etcd(peer, client))
     flags = [f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)]
