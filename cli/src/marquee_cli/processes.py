@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import signal
 import socket
@@ -10,7 +9,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ import grpc
 from marquee_cli.environment import with_defaults
 from marquee_cli.errors import CommandError
 from rpckit.probe import check
+from rpckit.tethered import tethered
 
 EMBEDDER = "marquee.embedder.v1.EmbedderService"
 SEARCH = "marquee.search.v1.SearchService"
@@ -120,12 +120,11 @@ class Service:
             self._log = log
         try:
             self._process = subprocess.Popen(
-                self._command,
+                tethered(self._command),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output or sys.stderr,  # stdout is for what this command has to say
                 stderr=output,
-                preexec_fn=_end_with_parent(),
             )
         finally:
             if output is not None:
@@ -311,24 +310,3 @@ def replace_with(module: str, arguments: Sequence[str]) -> None:
     """Become `python -m MODULE`; signals, output and exit code are then the service's own."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what makes a new process stop when this one dies, however it dies.
-
-    Linux tells a process by a signal when the *thread* that started it ends, so this must be the
-    main thread. Elsewhere a parent that is killed leaves its children running.
-    """
-    if not sys.platform.startswith("linux"):
-        return None
-    if threading.current_thread() is not threading.main_thread():
-        raise RuntimeError("services are started from the main thread")
-    set_death_signal, parent, death_signal = 1, os.getpid(), int(signal.SIGTERM)
-    prctl = ctypes.CDLL(None).prctl
-
-    def arrange() -> None:
-        prctl(set_death_signal, death_signal)
-        if os.getppid() != parent:  # it died before it could be watched
-            os._exit(1)
-
-    return arrange

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import random
 import signal
@@ -20,6 +19,7 @@ import grpc
 from loadtest.bench.secured import Secured
 from rpckit.probe import check
 from rpckit.settings import ClientSettings
+from rpckit.tethered import tethered
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -169,13 +169,12 @@ def _process(
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            tethered(command),
             env=_environment() | dict(more or {}),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
             start_new_session=True,  # Ctrl-C is for this program, which stops them in order
-            preexec_fn=_end_with_parent(),
         )
     try:
         yield process
@@ -214,18 +213,6 @@ def _is_ready(endpoint: ClientSettings, service: str) -> bool:
 def _environment() -> dict[str, str]:
     """Return this process's environment without settings, so that services are as shipped."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
-
-
-def _end_with_parent() -> Callable[[], None] | None:
-    """Return what makes a new process end when this one is killed, where the system can."""
-    if not sys.platform.startswith("linux"):
-        return None
-    prctl = ctypes.CDLL(None).prctl
-
-    def arrange() -> None:
-        prctl(1, int(signal.SIGTERM))
-
-    return arrange
 
 
 def _etcd(peer: int, client: int) -> str:
