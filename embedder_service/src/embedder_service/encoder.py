@@ -107,6 +107,9 @@ class _Tower:
         config.disable_gpu()
         config.disable_glog_info()
         config.set_cpu_math_library_num_threads(1)
+        # oneDNN prepares every operation anew in each run, which costs towers of this size more
+        # than the work: 0.25 ms for one user where 0.07 do, and as much again for batches.
+        config.disable_mkldnn()
         self._predictor = inference.create_predictor(config)
         self._inputs = {
             name: self._predictor.get_input_handle(name)
