@@ -25,6 +25,8 @@ class Answer(NamedTuple):
     hits: list[Hits]
     queue_seconds: float
     search_seconds: float
+    edition: str
+    """Of the index; the hits are at least as new."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -38,6 +40,7 @@ class _Ask:
 class _Found(NamedTuple):
     hits: list[Hits]
     seconds: float
+    edition: str
 
 
 class BatchedSearch:
@@ -91,7 +94,7 @@ class BatchedSearch:
         found, queued = await self._coalescer.submit(
             _Ask(index, vectors, queries, call.trace), deadline=call.deadline
         )
-        return Answer(found.hits, queued, found.seconds)
+        return Answer(found.hits, queued, found.seconds, found.edition)
 
     async def _search_all(self, asks: Sequence[_Ask]) -> list[_Found | Exception]:
         by_index: dict[IndexSpec, list[int]] = {}
@@ -100,7 +103,7 @@ class BatchedSearch:
         answers: dict[int, _Found | Exception] = {}
         for index, positions in by_index.items():
             together = [asks[position] for position in positions]
-            started = time.monotonic()
+            started, edition = time.monotonic(), self._index.edition(index)
             try:
                 with on_behalf_of(ask.trace for ask in together):
                     hits = await self._search_together(index, together)
@@ -111,7 +114,7 @@ class BatchedSearch:
             start = 0
             for position, ask in zip(positions, together, strict=True):
                 end = start + len(ask.queries)
-                answers[position] = _Found(hits[start:end], seconds)
+                answers[position] = _Found(hits[start:end], seconds, edition)
                 start = end
         return [answers[position] for position in range(len(asks))]
 

@@ -1,6 +1,10 @@
 """Which index is active and whether the store is there, found out in the background.
 
 Requests never ask Milvus either; what they need is known when they come.
+
+Every write leaves a new edition in the properties of the collection, after the movies are written
+and before its caller hears of it. An edition that is seen there becomes known here after a read
+that sees all earlier writes: what is answered while an edition is known is at least as new.
 """
 
 from __future__ import annotations
@@ -38,6 +42,7 @@ class Follower:
         silence: float,
         looked: Callable[[], None],
         changed: Callable[[IndexSpec, int], None],
+        written: Callable[[IndexSpec], None],
     ) -> None:
         """Know nothing yet.
 
@@ -46,11 +51,16 @@ class Follower:
             silence: Seconds without an answer after which it counts as gone.
             looked: Called before every look.
             changed: Told when another index is active, and how many movies it holds.
+            written: Told when the active index has another edition, just before it is known.
         """
         self._milvus = milvus
         self._silence = silence
         self._looked = looked
         self._changed = changed
+        self._written = written
+        self._edition = ""  # of the active index
+        self._edition_seen = -math.inf  # when the look began that saw it, in seconds
+        self._writes = 0
         self._active: IndexSpec | None = None
         self._answered = -math.inf  # when the store last answered, in seconds
         self._trouble: str | None = "Milvus has not answered yet"
@@ -104,6 +114,22 @@ class Follower:
         """Tell whether an index is the active one, as far as is known."""
         return self._active is not None and self._active.name == index.name
 
+    def edition(self, index: IndexSpec) -> str:
+        """Return the edition of an index that is active and whose store answers; else nothing.
+
+        It was the index's edition in the store less than `silence` ago.
+        """
+        known = time.monotonic() - self._edition_seen <= self._silence
+        if not known or self._trouble or self._active_trouble or not self.is_active(index):
+            return ""
+        return self._edition
+
+    def wrote(self, index: IndexSpec) -> None:
+        """Forget the edition of an index that was written here, until it is seen in the store."""
+        if self.is_active(index):
+            self._writes += 1
+            self._edition = ""
+
     def refuse_without_store(self) -> None:
         """Return if the store is there, though it may be slow.
 
@@ -137,10 +163,10 @@ class Follower:
             await self._look()
 
     async def _look(self) -> None:
-        before = self._active
+        began, before, writes = time.monotonic(), self._active, self._writes
         self._looked()
         try:
-            active, movies, trouble = await self._examine()
+            active, edition, movies, trouble = await self._examine()
         except ServiceError as error:
             self._set_trouble(error.message)
         except Exception as error:  # whatever pymilvus makes of a Milvus that is ill
@@ -151,19 +177,25 @@ class Follower:
             if self._active is before:  # else it was activated here since the look began
                 self._active_trouble = trouble
                 self._set(active, movies)
+                if self._writes == writes:  # else this may be the edition before
+                    self._set_edition(edition, began)
 
-    async def _examine(self) -> tuple[IndexSpec | None, int, str | None]:
-        """Return the active index, its movies if it was not known, and what is wrong with it."""
+    async def _examine(self) -> tuple[IndexSpec | None, str, int, str | None]:
+        """Return the active index, its edition, its movies and what is wrong with it.
+
+        The movies are counted only if index or edition were not known.
+        """
         try:
-            spec = await self._milvus.spec(_ALIAS)
+            spec, edition = await self._milvus.spec_and_edition(_ALIAS)
         except IndexNotFoundError:
-            return None, 0, "no index is active"
+            return None, "", 0, "no index is active"
         if spec.metric != METRIC:
-            return spec, 0, f"index {spec.name!r} has metric {spec.metric}, not {METRIC}"
+            return spec, "", 0, f"index {spec.name!r} has metric {spec.metric}, not {METRIC}"
         if not await self._milvus.loaded(spec.name):
             await self._milvus.load(spec.name)
-        movies = 0 if spec == self._active else await self._milvus.count(spec.name)
-        return spec, movies, None
+        if spec == self._active and edition == self._edition:
+            return spec, edition, 0, None
+        return spec, edition, await self._milvus.count(spec.name), None
 
     def _set_trouble(self, trouble: str | None) -> None:
         if trouble != self._trouble:
@@ -177,5 +209,12 @@ class Follower:
         if active != self._active:
             log.info("active index: %s", active.name if active else "none")
             self._active = active
+            self._edition = ""
             if active is not None:
                 self._changed(active, movies)
+
+    def _set_edition(self, edition: str, seen: float) -> None:
+        if self._active is not None and edition != self._edition:
+            self._written(self._active)
+        self._edition = edition
+        self._edition_seen = seen

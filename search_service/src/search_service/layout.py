@@ -40,6 +40,7 @@ Row = dict[str, Any]
 _MODEL = "marquee.model_version"
 _GENRE_NAMES = "marquee.genres"
 _METRIC = "marquee.metric"
+_EDITION = "marquee.edition"
 
 
 class Record(NamedTuple):
@@ -77,6 +78,16 @@ def spec(description: Mapping[str, Any]) -> IndexSpec | None:
         genres=tuple(json.loads(said[_GENRE_NAMES])),
         metric=said[_METRIC],
     )
+
+
+def edition(description: Mapping[str, Any]) -> str:
+    """Return the edition of an index, by the description of its collection; empty: it has none."""
+    return str(description["properties"].get(_EDITION, ""))
+
+
+def edition_property(edition: str) -> dict[str, str]:
+    """Return the property that gives an index's collection another edition."""
+    return {_EDITION: edition}
 
 
 def rows(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
 from contextlib import asynccontextmanager
@@ -94,12 +95,21 @@ class Milvus:
         Raises:
             IndexNotFoundError: There is no such, or it is not one of this service.
         """
+        spec, _ = await self.spec_and_edition(name)
+        return spec
+
+    async def spec_and_edition(self, name: str) -> tuple[IndexSpec, str]:
+        """Return what `spec` does, and the index's edition; empty: it has none yet.
+
+        Raises:
+            IndexNotFoundError: There is no such, or it is not one of this service.
+        """
         async with self._asking(name):
             answer = await self._client.describe_collection(name, **_ONCE)
         spec = layout.spec(answer)
         if spec is None:
             raise IndexNotFoundError.of(name)
-        return spec
+        return spec, layout.edition(answer)
 
     async def create(self, spec: IndexSpec) -> None:
         """Make an empty collection; it is neither indexed nor loaded."""
@@ -193,6 +203,12 @@ class Milvus:
         """Delete movies."""
         async with self._asking(index):
             await self._client.delete(index, ids=list(movie_ids), **_ONCE)
+
+    async def renew_edition(self, index: str) -> None:
+        """Give an index an edition that no index ever had."""
+        edition = layout.edition_property(secrets.token_hex(8))
+        async with self._asking(index):
+            await self._client.alter_collection_properties(index, properties=edition, **_ONCE)
 
     async def count(self, index: str) -> int:
         """Return how many movies a loaded index holds, all earlier writes included.

@@ -73,6 +73,7 @@ class MilvusIndex:
             silence=silence,
             looked=self._fresh.clear,
             changed=self._active_changed,
+            written=lambda index: cache.forget(index.name),
         )
         self._unflushed: set[str] = set()
         # Milvus Lite does not bear two writes at once.
@@ -93,6 +94,10 @@ class MilvusIndex:
             self._learn(await self._milvus.spec(name))
             self._fresh.add(name)
         return self._specs[name]
+
+    def edition(self, index: IndexSpec) -> str:
+        """See VectorIndex."""
+        return self._follower.edition(index)
 
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
@@ -234,7 +239,11 @@ class MilvusIndex:
         async with self._writing[index.name]:
             self._unflushed.add(index.name)
             try:
-                yield
+                try:
+                    yield
+                finally:  # a write that failed may have happened
+                    await self._milvus.renew_edition(index.name)
+                    self._follower.wrote(index)
                 # While an index is being built nobody reads it, and nobody has to wait.
                 if self._opener.is_open(index.name):
                     movies = await self._milvus.count(index.name)

@@ -66,6 +66,8 @@ class Replica:
         """Why the replica cannot be what the store is, though the store answers."""
         self.over_limit: str | None = None
         """Why it is not even tried."""
+        self.edition = ""
+        """Edition of the store that it is at least as new as."""
         self._milvus = milvus
         self._limit = limit
         self._shared = shared
@@ -128,15 +130,22 @@ class Replica:
         self._doubts += 1
         self._looked = -math.inf
 
-    async def synchronize(self) -> None:
+    async def synchronize(self, edition: str) -> None:
         """Look at the store, and take over what others wrote and deleted.
+
+        Args:
+            edition: Edition of the store, all of whose writes of this process are taken over.
 
         Raises:
             StoreUnavailableError: The store does not answer.
             IndexNotFoundError: The index is gone.
         """
-        if self.usable and not self._shared:
-            return
+        if not self.usable or self._shared:
+            await self._take_over()
+        if self.usable:
+            self.edition = edition
+
+    async def _take_over(self) -> None:
         began, doubts = self._clock(), self._doubts
         since = time.time_ns() - round(OVERLAP_SECONDS * 1e9)
         self._touched.clear()

@@ -67,6 +67,7 @@ class ResidentIndex:
         self._replica: Replica | None = None
         self._warm = False  # whether a replica has ever been usable
         self._looking = asyncio.Lock()
+        self._writes = 0  # under way
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
@@ -82,6 +83,12 @@ class ResidentIndex:
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
         return await self._store.resolve(name)
+
+    def edition(self, index: IndexSpec) -> str:
+        """See VectorIndex. Not known while the replica has yet to take something over."""
+        edition = self._store.edition(index)
+        replica = self._usable(index)
+        return edition if replica is None or replica.edition == edition else ""
 
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
@@ -172,12 +179,15 @@ class ResidentIndex:
     @contextmanager
     def _writing(self, index: IndexSpec) -> Iterator[None]:
         """Have the replica compared with the store after a write that may have happened or not."""
+        self._writes += 1
         try:
             yield
         except BaseException:
             if replica := self._replica_of(index):
                 replica.doubt()
             raise
+        finally:
+            self._writes -= 1
 
     async def _follow(self) -> None:
         while True:
@@ -195,7 +205,9 @@ class ResidentIndex:
                     replica = self._replica = Replica(
                         active, self._milvus, limit=self._limit, shared=self._shared
                     )
-                await replica.synchronize()
+                # What is being written may be in the store and not yet in the replica.
+                edition = "" if self._writes else self._store.edition(active)
+                await replica.synchronize(edition)
                 self._warm |= replica.usable
             except NoActiveIndexError:
                 self._replica = None
