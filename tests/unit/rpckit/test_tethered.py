@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +26,29 @@ def test_the_command_has_the_process_that_was_started() -> None:
     ) as process:
         assert process.communicate(timeout=30)[0] == f"{process.pid}\n"
     assert process.returncode == 7
+
+
+@pytest.mark.parametrize("end_by", [signal.SIGTERM, signal.SIGINT])
+def test_the_command_gets_the_signal_when_its_parent_is_killed(
+    end_by: signal.Signals, tmp_path: Path
+) -> None:
+    words = tmp_path / "words"
+    command = (
+        f"trap 'echo {int(end_by)} > {words}; exit' {int(end_by)};"
+        "echo up; for _ in $(seq 200); do sleep .1; done"
+    )
+    parent = (
+        "import subprocess, sys, signal, time; from rpckit.tethered import tethered;"
+        f"subprocess.Popen(tethered(sys.argv[1:], signal.Signals({int(end_by)}))); time.sleep(60)"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", parent, "sh", "-c", command], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "up\n"
+        process.kill()
+        assert process.stdout.read() == ""  # until the command has closed it, too
+    assert words.read_text() == f"{int(end_by)}\n"
 
 
 def test_the_command_ignores_no_signal_that_it_would_not_ignore_untethered() -> None:

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import random
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import grpc
 
@@ -25,6 +28,10 @@ HOST = "127.0.0.1"
 START_SECONDS = 120.0
 STOP_SECONDS = 30.0
 _PORTS = 20_000, 30_000
+_MILVUS_PORTS = (
+    "proxy-port", "proxy-internal-port", "root-coord-port", "query-coord-port", "query-node-port",
+    "index-coord-port", "index-node-port", "data-coord-port", "data-node-port",
+)  # fmt: skip
 
 
 class LaunchError(Exception):
@@ -133,44 +140,60 @@ class Store:
 
 
 @contextmanager
-def milvus(server: Path, folder: Path) -> Iterator[Store]:
-    """Run a Milvus standalone with its data in a folder and everything else as it comes.
+def milvus(
+    server: Path, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[Store]:
+    """Run a Milvus standalone with its data in a folder.
 
     Args:
         server: The `milvus-server` program.
         folder: Where its data go; may exist.
+        settings: What differs from how Milvus comes, as environment variables.
 
     Raises:
         LaunchError: It ended or took too long.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    parts = ("root-coord", "query-coord", "query-node", "index-coord", "index-node", "data-coord")
-    names = ("proxy", "proxy-internal", *parts, "data-node")
-    *ports, peer, client = free_ports(len(names) + 2)
     folder = folder.resolve()  # the server changes into a folder of its own
-    etcd = folder / "etcd.yaml"
-    etcd.write_text(_etcd(peer, client))
-    flags = [f"--{name}-port={port}" for name, port in zip(names, ports, strict=True)]
     log = folder / "server.log"
-    more = {"ETCD_CONFIG_PATH": str(etcd)}
-    with _process([str(server), "--data", str(folder), *flags], log, more) as process:
-        try:
-            # The server's own words, once it has asked its health endpoint
-            _wait_until(lambda: "Ctrl+C to exit" in log.read_text(), process, "Milvus server", log)
-            yield Store(process.pid, f"http://{HOST}:{ports[0]}")
-        finally:
-            os.killpg(process.pid, signal.SIGKILL)  # nobody needs what it would still write
+    with ExitStack() as stack:
+        with _alone():
+            *ports, peer, client = free_ports(len(_MILVUS_PORTS) + 2)
+            etcd = folder / "etcd.yaml"
+            etcd.write_text(_etcd(peer, client))
+            flags = [f"--{name}={port}" for name, port in zip(_MILVUS_PORTS, ports, strict=True)]
+            process = stack.enter_context(
+                _process(
+                    [str(server), "--data", str(folder), *flags],
+                    log,
+                    {**settings, "ETCD_CONFIG_PATH": str(etcd)},
+                    end_by=signal.SIGINT,  # of SIGTERM it would die without its own child
+                )
+            )
+            stack.callback(_kill_group, process)
+            endpoint = ClientSettings(target=f"{HOST}:{ports[0]}")
+            _wait_until(
+                # The server's own words, once it has asked all its parts
+                lambda: "Ctrl+C to exit" in log.read_text() and _is_ready(endpoint, ""),
+                process,
+                "Milvus server",
+                log,
+            )
+        yield Store(process.pid, f"http://{endpoint.target}")
 
 
 @contextmanager
 def _process(
-    command: Sequence[str], log: Path, more: Mapping[str, str] | None = None
+    command: Sequence[str],
+    log: Path,
+    more: Mapping[str, str] = MappingProxyType({}),
+    end_by: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            tethered(command),
-            env=_environment() | dict(more or {}),
+            tethered(command, end_by),
+            env=_environment() | dict(more),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -185,6 +208,20 @@ def _process(
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Let one Milvus server start at a time: it takes a free port for its metrics by itself."""
+    with (Path(tempfile.gettempdir()) / "marquee-milvus-server.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _kill_group(leader: subprocess.Popen[bytes]) -> None:
+    """End a server and its children at once: nobody needs what they would still write."""
+    with suppress(ProcessLookupError):
+        os.killpg(leader.pid, signal.SIGKILL)
 
 
 def _wait_until(
