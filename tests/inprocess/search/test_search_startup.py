@@ -95,6 +95,17 @@ async def test_what_was_active_is_active_after_a_restart(tmp_path: Path) -> None
         assert {hit.movie for hit in hits} == set(catalogue(20)[0])
 
 
+async def test_the_first_activation_over_a_milvus_lite_leaves_no_stack_trace(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    chosen = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
+    async with open_store(chosen, Telemetry("test")) as index:
+        await index.create(spec())
+        await index.upsert(spec(), *catalogue(20))
+        await index.activate(spec(), 20)
+    assert not [record.getMessage() for record in caplog.records if record.exc_info]
+
+
 async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
