@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 
+from gateway.cache import AnswerCache
 from gateway.recommend import Recommender
 from gateway.servicer import RecommenderServicer
 from gateway.settings import GatewaySettings
+from gateway.versions import CurrentVersions
 from marquee.embedder.v1 import embedder_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import search_pb2
@@ -29,6 +31,7 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
     async with (
         connect(settings.embedder, EMBEDDER, telemetry=telemetry) as embedder,
         connect(settings.search, SEARCH, telemetry=telemetry) as search,
+        AsyncExitStack() as stack,
     ):
         recommender = Recommender(
             embedder.unary(EMBEDDER.methods_by_name["EmbedUsers"]),
@@ -39,14 +42,27 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
             telemetry=telemetry,
         )
 
+        stack.push_async_callback(recommender.close)
+        cache = None
+        if settings.cache_size:
+            versions = CurrentVersions(
+                embedder.unary(EMBEDDER.methods_by_name["GetModel"]),
+                search.unary(SEARCH.methods_by_name["GetIndexVersion"]),
+                fresh=settings.cache_fresh_s,
+            )
+            await stack.enter_async_context(versions.running())
+            cache = AnswerCache(
+                versions.get,
+                size=settings.cache_size,
+                ttl=settings.cache_ttl_s,
+                recorder=telemetry.cache("recommend"),
+            )
+
         async def ready() -> None:
             embedder.check_ready()
             search.check_ready()
 
-        try:
-            yield [Mount(RECOMMENDER, RecommenderServicer(recommender), ready)]
-        finally:
-            await recommender.close()
+        yield [Mount(RECOMMENDER, RecommenderServicer(recommender, cache), ready)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ import struct
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from gateway.canonical import canonical
 from marquee.recommender.v1 import recommender_pb2 as pb
 from rpckit.errors import InvalidRequestError
 
@@ -34,11 +35,7 @@ class Page:
 
 def request_digest(request: pb.RecommendRequest) -> bytes:
     """Return 8 bytes that stand for what is asked, whatever the page and its size."""
-    canonical = pb.RecommendRequest()
-    canonical.CopyFrom(request)
-    canonical.ClearField("page_size")
-    canonical.ClearField("page_token")
-    return blake2b(canonical.SerializeToString(deterministic=True), digest_size=8).digest()
+    return blake2b(canonical(request), digest_size=8).digest()
 
 
 def list_digest(model_version: str, index: str) -> bytes:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import time
 
 from gateway import page_token
+from gateway.cache import AnswerCache, Key
 from gateway.recommend import Ask, Ranking, Recommender
+from gateway.versions import Versions
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
 from rpckit.call import Call
@@ -22,16 +24,23 @@ class RecommenderServicer:
     filter, each in the one place that knows what is right.
     """
 
-    def __init__(self, recommender: Recommender) -> None:
-        """Serve what `recommender` ranks."""
+    def __init__(self, recommender: Recommender, cache: AnswerCache | None = None) -> None:
+        """Serve what `recommender` ranks, or what `cache` has kept of it."""
         self._recommender = recommender
+        self._cache = cache
 
-    async def Recommend(self, request: pb.RecommendRequest, call: Call) -> pb.RecommendResponse:
+    async def Recommend(
+        self, request: pb.RecommendRequest, call: Call
+    ) -> pb.RecommendResponse | bytes:
         """Answer one page."""
         started = time.monotonic()
         size = _page_size(request)
         page = page_token.decode(request)
         end = min(page.offset + size, page_token.MAX_RESULTS)
+        if self._cache is not None:
+            key = Key.of(request, page, end)
+            if (kept := self._cache.get(key)) is not None:
+                return kept + _cached(time.monotonic() - started)
         query = search_pb2.MovieQuery(
             top_k=min(end + 1, page_token.MAX_RESULTS),  # one more tells whether a page follows
             filter=request.filter if request.HasField("filter") else None,
@@ -56,12 +65,21 @@ class RecommenderServicer:
             response.next_page_token = page_token.encode(
                 end, page_token.request_digest(request), answered_by
             )
+        if self._cache is not None:
+            versions = Versions(ranking.model_version, ranking.index_version)
+            self._cache.put(key, versions, response.SerializeToString())
         timings = response.timings
         timings.queue_us = round(queued * 1e6)
         timings.embed_us = ranking.embed_us
         timings.search_us = ranking.search_us
         timings.total_us = round((time.monotonic() - started) * 1e6)
         return response
+
+
+def _cached(seconds: float) -> bytes:
+    """Return the timings of an answer that was kept, as the rest of its serialized response."""
+    timings = pb.RecommendTimings(cached=True, total_us=round(seconds * 1e6))
+    return pb.RecommendResponse(timings=timings).SerializeToString()
 
 
 def _page_size(request: pb.RecommendRequest) -> int:
