@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from embedder_service.embed import TowerQueue
-from embedder_service.encoder import KINDS, PaddleEncoder
+from embedder_service.encoder import PaddleEncoder
 from embedder_service.servicer import EmbedderServicer
 from embedder_service.settings import EmbedderSettings
 from fusion.bundle import Bundle, BundleError
@@ -27,16 +27,10 @@ async def wire(settings: EmbedderSettings, telemetry: Telemetry) -> AsyncIterato
     except BundleError as error:
         raise StartupError(str(error)) from error
     encoder = PaddleEncoder(bundle)
-    users, movies = (
-        TowerQueue(
-            encoder,
-            kind,
-            max_batch=settings.max_batch,
-            max_queue=settings.max_queue,
-            telemetry=telemetry,
-        )
-        for kind in KINDS
-    )
+    limits = {"max_batch": settings.max_batch, "max_queue": settings.max_queue}
+    features = bundle.encoder
+    users = TowerQueue(encoder, "user", features.user_features, **limits, telemetry=telemetry)
+    movies = TowerQueue(encoder, "movie", features.movie_features, **limits, telemetry=telemetry)
     manifest = bundle.manifest
     telemetry.model(
         name=manifest.name,
@@ -51,7 +45,6 @@ async def wire(settings: EmbedderSettings, telemetry: Telemetry) -> AsyncIterato
     finally:
         await users.close()
         await movies.close()
-        encoder.close()
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -2,38 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import NamedTuple
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Generic, NamedTuple, TypeVar
 
-from embedder_service.encoder import Kind, PaddleEncoder, stack
-from fusion.bundle import Vectors
+from embedder_service.encoder import Kind, PaddleEncoder
 from fusion.features import Features
 from rpckit.call import Call
 from rpckit.coalescer import Coalescer
 from rpckit.telemetry import Telemetry, TraceContext
 
-
-class _Item(NamedTuple):
-    features: Features
-    trace: TraceContext
+Row = TypeVar("Row")
 
 
-class Rows(NamedTuple):
+@dataclass(frozen=True, slots=True)
+class Embedded:
     """One request's part of a batch."""
 
-    vectors: Vectors
-    """float32 [n, dimension]."""
+    data: bytes
+    """Its vectors, little-endian float32, row by row: bytes of Vectors.data."""
     predict_seconds: float
     """Time of the whole batch inside the predictor."""
 
 
-class TowerQueue:
+class _Item(NamedTuple, Generic[Row]):
+    rows: Sequence[Row]
+    trace: TraceContext
+
+
+class TowerQueue(Generic[Row]):
     """The queue in front of one tower."""
 
     def __init__(
         self,
         encoder: PaddleEncoder,
         kind: Kind,
+        features: Callable[[Sequence[Row]], Features],
         *,
         max_batch: int,
         max_queue: int,
@@ -44,57 +49,58 @@ class TowerQueue:
         Args:
             encoder: Runs the towers.
             kind: Which of them.
+            features: Puts rows together as the tower's inputs.
             max_batch: Rows of one run at most.
             max_queue: Rows that wait at most.
             telemetry: Where batches, waits and runs are measured.
         """
         self._encoder = encoder
         self._kind: Kind = kind
+        self._features = features
+        self._row_bytes = encoder.bundle.manifest.dimension * 4
         self._stage = telemetry.stage("paddle_predict")
-        self._coalescer = Coalescer(
+        self._coalescer: Coalescer[_Item[Row], Embedded] = Coalescer(
             self._run,
             name=f"embed_{kind}s",
             max_batch=max_batch,
             max_in_flight=1,  # one predictor
             max_queue=max_queue,
-            weigh=lambda item: _rows(item.features),
+            weigh=lambda item: len(item.rows),
             observer=telemetry.coalescer(f"embed_{kind}s"),
         )
 
-    async def embed(self, features: Features, call: Call) -> tuple[Rows, float]:
+    async def embed(self, rows: Sequence[Row], call: Call) -> tuple[Embedded, float]:
         """Embed the rows of one request.
 
         Args:
-            features: The tower's inputs, at least one row.
+            rows: Records, looked up; at least one.
             call: The call that they belong to.
 
         Returns:
-            The rows, and the seconds that they waited for the predictor.
+            Their vectors, and the seconds that they waited for the predictor.
 
         Raises:
             OverloadedError: The queue is full.
             DeadlineError: The deadline passed in the queue.
         """
-        outcome = await self._coalescer.submit(_Item(features, call.trace), deadline=call.deadline)
+        outcome = await self._coalescer.submit(_Item(rows, call.trace), deadline=call.deadline)
         return outcome.result, outcome.queue_seconds
 
     async def close(self) -> None:
         """Finish what is queued."""
         await self._coalescer.close()
 
-    async def _run(self, batch: Sequence[_Item]) -> list[Rows | Exception]:
+    async def _run(self, batch: Sequence[_Item[Row]]) -> list[Embedded | Exception]:
+        features = self._features([row for item in batch for row in item.rows])
         with self._stage.measure(*(item.trace for item in batch)):
-            embedded = await self._encoder.embed(
-                self._kind, stack([item.features for item in batch])
-            )
-        answers: list[Rows | Exception] = []
+            started = time.monotonic()
+            vectors = self._encoder.embed(self._kind, features)
+            seconds = time.monotonic() - started
+        data = vectors.astype("<f4", copy=False).tobytes()
+        answers: list[Embedded | Exception] = []
         begin = 0
         for item in batch:
-            end = begin + _rows(item.features)
-            answers.append(Rows(embedded.vectors[begin:end], embedded.seconds))
+            end = begin + len(item.rows) * self._row_bytes
+            answers.append(Embedded(data[begin:end], seconds))
             begin = end
         return answers
-
-
-def _rows(features: Features) -> int:
-    return len(next(iter(features.values())))

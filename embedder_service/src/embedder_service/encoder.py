@@ -2,43 +2,29 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 import warnings
-from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import Literal, NamedTuple
-
-import numpy as np
+from typing import Literal
 
 from fusion.bundle import Bundle, BundleError, Vectors
 from fusion.features import Features
-from fusion.records import Movie, User
 from rpckit.errors import NotReadyError, StartupError
 
 with warnings.catch_warnings():
     # Of a compiler cache, for a compiler that is never used here.
     warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
-    from paddle import disable_signal_handler, inference
+    from paddle import disable_signal_handler, inference, set_flags
 
 Kind = Literal["user", "movie"]
 KINDS: tuple[Kind, ...] = ("user", "movie")
 
 
-class Embedded(NamedTuple):
-    """What a tower answers to a batch."""
-
-    vectors: Vectors
-    """float32 [n, dimension], each row of length 1."""
-    seconds: float
-    """Time inside the predictor."""
-
-
 class PaddleEncoder:
-    """Runs both towers in one thread of their own.
+    """Runs both towers, in the thread that made it and in no other.
 
-    A Paddle predictor is not thread-safe, and more math threads make a model of this size slower;
-    more load wants more replicas.
+    A Paddle predictor is not thread-safe, and more math threads make a model of this size slower.
+    Nor would a thread of its own help: Paddle keeps Python's interpreter lock while a predictor
+    runs, so that nothing else goes on meanwhile, and two changes of threads would come on top.
+    More load wants more replicas.
     """
 
     def __init__(self, bundle: Bundle) -> None:
@@ -48,22 +34,27 @@ class PaddleEncoder:
             StartupError: Paddle cannot load a tower, or a golden vector differs.
         """
         self.bundle = bundle
-        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="paddle")
         try:
-            self._thread.submit(self._load).result()
+            disable_signal_handler()  # it answers SIGTERM with a trace of C++
+            # Tensors stay until the next run takes their place: freeing them is work for another
+            # thread, whose waking costs as much as a user's run.
+            set_flags({"FLAGS_eager_delete_tensor_gb": -1.0})
+            self._towers = {kind: _Tower(bundle, kind) for kind in KINDS}
+            self._verify()
         except (BundleError, RuntimeError, ValueError, OSError) as error:
-            self._thread.shutdown()
             raise StartupError(f"the bundle {bundle.path} cannot be served: {error}") from error
 
-    async def embed(self, kind: Kind, features: Features) -> Embedded:
+    def embed(self, kind: Kind, features: Features) -> Vectors:
         """Embed a batch.
 
         Args:
             kind: Which tower.
             features: Its inputs, from `FeatureEncoder`, at least one row.
+
+        Returns:
+            float32 [n, dimension], each row of length 1.
         """
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, self._towers[kind].run, features)
+        return self._towers[kind].run(features)
 
     async def check(self) -> None:
         """See that the golden vectors still come out of the live predictors.
@@ -71,31 +62,17 @@ class PaddleEncoder:
         Raises:
             NotReadyError: One does not.
         """
-        loop = asyncio.get_running_loop()
         try:
-            await loop.run_in_executor(self._thread, self._verify)
+            self._verify()
         except BundleError as error:
             raise NotReadyError(str(error)) from error
 
-    def close(self) -> None:
-        """Let the batch under way end, and free the thread."""
-        self._thread.shutdown()
-
-    def _load(self) -> None:
-        disable_signal_handler()  # it answers SIGTERM with a trace of C++
-        self._towers = {kind: _Tower(self.bundle, kind) for kind in KINDS}
-        self._verify()
-
     def _verify(self) -> None:
         encoder = self.bundle.encoder
-
-        def users(records: Sequence[User]) -> Vectors:
-            return self._towers["user"].run(encoder.users(records).features).vectors
-
-        def movies(records: Sequence[Movie]) -> Vectors:
-            return self._towers["movie"].run(encoder.movies(records).features).vectors
-
-        self.bundle.verify_golden(users, movies)
+        self.bundle.verify_golden(
+            lambda users: self.embed("user", encoder.users(users).features),
+            lambda movies: self.embed("movie", encoder.movies(movies).features),
+        )
 
 
 class _Tower:
@@ -118,17 +95,9 @@ class _Tower:
         (output,) = self._predictor.get_output_names()
         self._output = self._predictor.get_output_handle(output)
 
-    def run(self, features: Features) -> Embedded:
-        started = time.perf_counter()
+    def run(self, features: Features) -> Vectors:
         for name, handle in self._inputs.items():
             handle.copy_from_cpu(features[name])
         self._predictor.run()
-        vectors = self._output.copy_to_cpu()
-        return Embedded(vectors, time.perf_counter() - started)
-
-
-def stack(batch: Sequence[Features]) -> Features:
-    """Put several batches of features under each other, in order."""
-    if len(batch) == 1:
-        return batch[0]
-    return {name: np.concatenate([features[name] for features in batch]) for name in batch[0]}
+        vectors: Vectors = self._output.copy_to_cpu()
+        return vectors

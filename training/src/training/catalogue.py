@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import asdict
 from pathlib import Path
 
 from fusion.records import Movie, RecordError, check_movie
@@ -20,7 +19,7 @@ def write_catalogue(path: Path, movies: Iterable[Movie]) -> None:
     draft = path.with_name(f"{path.name}.part")
     with draft.open("w", encoding="utf-8") as lines:
         for movie in movies:
-            lines.write(json.dumps(asdict(movie), ensure_ascii=False) + "\n")
+            lines.write(json.dumps(movie._asdict(), ensure_ascii=False) + "\n")
     draft.replace(path)
 
 

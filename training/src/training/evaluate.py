@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,10 +44,10 @@ def evaluate(
     def of(user_vectors: Vectors, movie_vectors: Vectors) -> float:
         return rmse(ratings, test, predict(user_vectors, movie_vectors, ratings, test, score_scale))
 
-    anonymous = [replace(user, user_id=None) for user in dataset.users]
+    anonymous = [user._replace(user_id=None) for user in dataset.users]
     bare = [User(user.user_id) for user in dataset.users]
     nobody = [User()] * len(dataset.users)
-    new = [replace(movie, movie_id=None) for movie in dataset.movies]
+    new = [movie._replace(movie_id=None) for movie in dataset.movies]
     errors = predict(users, movies, ratings, test, score_scale) - ratings.stars[test]
     return {
         "rmse": of(users, movies),

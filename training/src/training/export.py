@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import tempfile
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 
 import paddle
@@ -101,8 +100,7 @@ def golden_records(dataset: Dataset) -> tuple[tuple[User, ...], tuple[Movie, ...
     for place, (i, t, g) in enumerate(itertools.product((True, False), repeat=3)):
         movie = dataset.movies[place * len(dataset.movies) // 8]
         movies.append(
-            replace(
-                movie,
+            movie._replace(
                 movie_id=movie.movie_id if i else None,
                 title=movie.title if t else "",
                 genres=movie.genres if g else (),

@@ -162,8 +162,8 @@ def write_bundle(
             shutil.copyfile(models / name, draft / name)
         _write_json(draft / _FEATURES, encoder.to_dict())
         records = {
-            "users": [asdict(user) for user in golden.users],
-            "movies": [asdict(movie) for movie in golden.movies],
+            "users": [user._asdict() for user in golden.users],
+            "movies": [movie._asdict() for movie in golden.movies],
         }
         _write_json(draft / _GOLDEN, records)
         np.save(draft / _GOLDEN_USERS, golden.user_vectors.astype("<f4"), allow_pickle=False)

@@ -7,7 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
-from typing import Any, NamedTuple
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from numpy.typing import NDArray
 from fusion.records import (
     AGE_BUCKETS,
     GENDERS,
+    MAX_AGE,
+    MIN_AGE,
     OCCUPATIONS,
     Movie,
     RecordError,
@@ -25,6 +27,8 @@ from fusion.records import (
 )
 from fusion.vocabulary import UNKNOWN, Vocabulary
 
+Row = TypeVar("Row")
+
 Features = dict[str, NDArray[Any]]
 """Inputs of a tower by name; the first axis of each is the batch."""
 
@@ -32,6 +36,26 @@ TITLE_LENGTH = 10
 """Words of a title that the model reads; 19 of the 3,883 titles of MovieLens-1M have more."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
+
+
+UserRow = tuple[int, int, int, int]
+"""Indices of one user: id, gender, age, occupation."""
+
+MovieRow = tuple[int, list[int], list[int]]
+"""Indices of one movie: id, genres (at least one), words of the title."""
+
+
+class Indexed(NamedTuple, Generic[Row]):
+    """Records as indices into the vocabularies: checked, and cheap to put together with others.
+
+    Attributes:
+        rows: One for each record.
+        unknown_rows: Rows, ascending, whose id was given but is not in the vocabulary; they are
+            indexed as having none.
+    """
+
+    rows: list[Row]
+    unknown_rows: list[int]
 
 
 class Encoded(NamedTuple):
@@ -99,7 +123,7 @@ class Vocabularies:
 
 
 class FeatureEncoder:
-    """Turns records into the inputs of the towers.
+    """Turns records into the inputs of the towers: first into indices, then into arrays.
 
     Users: `user_id`, `gender`, `age`, `occupation`, int64 of shape [n], indices into their
     vocabularies. Movies: `movie_id`, int64 [n]; `genres`, float32 [n, len(vocabularies.genre)],
@@ -116,6 +140,15 @@ class FeatureEncoder:
             raise ValueError("a title has room for at least one word")
         self.vocabularies = vocabularies
         self.title_length = title_length
+        # Every value that has a meaning, so that one look-up both checks and finds.
+        known = vocabularies
+        self._genders = {each: known.gender.index(each) for each in (None, *GENDERS)}
+        self._ages: dict[int | None, int] = {None: UNKNOWN} | {
+            years: known.age.index(age_bucket(years)) for years in range(MIN_AGE, MAX_AGE + 1)
+        }
+        self._occupations = {
+            each: known.occupation.index(each) for each in (None, *range(len(OCCUPATIONS)))
+        }
 
     def users(self, users: Sequence[User]) -> Encoded:
         """Encodes a batch of users; an empty batch gives empty arrays.
@@ -123,32 +156,8 @@ class FeatureEncoder:
         Raises:
             RecordError: A record holds a value without meaning; the error knows row and field.
         """
-        known = self.vocabularies
-        rows, unknown_rows = [], []
-        for row, user in enumerate(users):
-            try:
-                check_user(user)
-            except RecordError as error:
-                raise RecordError(error.field, error.reason, row) from None
-            index = known.user_id.index(user.user_id)
-            if index == UNKNOWN and user.user_id is not None:
-                unknown_rows.append(row)
-            age = None if user.age is None else age_bucket(user.age)
-            rows.append(
-                (
-                    index,
-                    known.gender.index(user.gender),
-                    known.age.index(age),
-                    known.occupation.index(user.occupation),
-                )
-            )
-        # One conversion for the batch: numpy's element access costs more than all of the above.
-        table = np.array(rows, dtype=np.int64).reshape(-1, 4).T
-        names = ("user_id", "gender", "age", "occupation")
-        return Encoded(
-            {name: np.ascontiguousarray(column) for name, column in zip(names, table, strict=True)},
-            unknown_rows,
-        )
+        rows, unknown_rows = self.index_users(users)
+        return Encoded(self.user_features(rows), unknown_rows)
 
     def movies(self, movies: Sequence[Movie]) -> Encoded:
         """Encodes a batch of movies; an empty batch gives empty arrays.
@@ -157,10 +166,33 @@ class FeatureEncoder:
             RecordError: A record holds a value without meaning, or a genre that is not in the
                 vocabulary; the error knows row and field.
         """
+        rows, unknown_rows = self.index_movies(movies)
+        return Encoded(self.movie_features(rows), unknown_rows)
+
+    def index_users(self, users: Iterable[User]) -> Indexed[UserRow]:
+        """Looks users up; raises as `users` does."""
+        index = self.vocabularies.user_id.index
+        genders, ages, occupations = self._genders, self._ages, self._occupations
+        rows: list[UserRow] = []
+        unknown_rows = []
+        for row, user in enumerate(users):
+            user_id, gender, age, occupation = user
+            place = index(user_id)
+            try:
+                rows.append((place, genders[gender], ages[age], occupations[occupation]))
+                if place == UNKNOWN and user_id is not None:
+                    check_user(user)
+                    unknown_rows.append(row)
+            except KeyError:
+                raise _meaningless(user, row) from None
+            except RecordError as error:
+                raise RecordError(error.field, error.reason, row) from None
+        return Indexed(rows, unknown_rows)
+
+    def index_movies(self, movies: Iterable[Movie]) -> Indexed[MovieRow]:
+        """Looks movies up; raises as `movies` does."""
         known = self.vocabularies
-        ids = np.zeros(len(movies), dtype=np.int64)
-        genres = np.zeros((len(movies), len(known.genre)), dtype=np.float32)
-        titles = np.zeros((len(movies), self.title_length), dtype=np.int64)
+        rows: list[MovieRow] = []
         unknown_rows = []
         for row, movie in enumerate(movies):
             try:
@@ -168,14 +200,28 @@ class FeatureEncoder:
                 columns = self._genre_columns(movie)
             except RecordError as error:
                 raise RecordError(error.field, error.reason, row) from None
-            ids[row] = known.movie_id.index(movie.movie_id)
-            if ids[row] == UNKNOWN and movie.movie_id is not None:
+            place = known.movie_id.index(movie.movie_id)
+            if place == UNKNOWN and movie.movie_id is not None:
                 unknown_rows.append(row)
-            genres[row, columns] = 1.0
             title = [known.title_word.index(word) for word in words(movie.title)]
-            title = title[: self.title_length]
+            rows.append((place, columns, title[: self.title_length]))
+        return Indexed(rows, unknown_rows)
+
+    def user_features(self, rows: Sequence[UserRow]) -> Features:
+        """Puts looked up users together as the inputs of their tower."""
+        # One conversion for the batch: numpy's element access costs more than the look-ups.
+        table = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
+        return dict(zip(("user_id", "gender", "age", "occupation"), table, strict=True))
+
+    def movie_features(self, rows: Sequence[MovieRow]) -> Features:
+        """Puts looked up movies together as the inputs of their tower."""
+        ids = np.array([place for place, _, _ in rows], dtype=np.int64)
+        genres = np.zeros((len(rows), len(self.vocabularies.genre)), dtype=np.float32)
+        titles = np.zeros((len(rows), self.title_length), dtype=np.int64)
+        for row, (_, columns, title) in enumerate(rows):
+            genres[row, columns] = 1.0
             titles[row, : len(title)] = title
-        return Encoded({"movie_id": ids, "genres": genres, "title": titles}, unknown_rows)
+        return {"movie_id": ids, "genres": genres, "title": titles}
 
     def to_dict(self) -> dict[str, Any]:
         """All that makes this encoder, as JSON values; `from_dict` is the way back."""
@@ -208,6 +254,14 @@ class FeatureEncoder:
                 raise RecordError("genres", f"{genre!r} is not a genre of this model: {names}")
             columns.append(column)
         return columns or [UNKNOWN]
+
+
+def _meaningless(user: User, row: int) -> RecordError:
+    try:
+        check_user(user)
+    except RecordError as error:
+        return RecordError(error.field, error.reason, row)
+    return RecordError("user", f"{user} has a value of another type", row)
 
 
 def words(title: str) -> list[str]:

@@ -7,8 +7,7 @@ Codes and ranges are those of the README of MovieLens-1M
 from __future__ import annotations
 
 from bisect import bisect_right
-from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 Gender = Literal["F", "M"]
 
@@ -74,8 +73,7 @@ class RecordError(ValueError):
         self.row = row
 
 
-@dataclass(frozen=True, slots=True)
-class User:
+class User(NamedTuple):
     """Any subset of what is known about a person; None is unknown.
 
     Attributes:
@@ -91,8 +89,7 @@ class User:
     occupation: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Movie:
+class Movie(NamedTuple):
     """A movie of the catalogue; None or empty is unknown.
 
     Attributes:

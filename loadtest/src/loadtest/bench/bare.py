@@ -26,7 +26,7 @@ TOP_K = 10
 
 def predictor(bundle: Path) -> dict[str, float]:
     """Return the median seconds of one user, and users a second in batches of 256 and 512."""
-    from paddle import inference
+    from paddle import inference, set_flags
 
     from fusion.bundle import Bundle
     from fusion.records import User
@@ -36,6 +36,8 @@ def predictor(bundle: Path) -> dict[str, float]:
     config.disable_gpu()
     config.disable_glog_info()
     config.set_cpu_math_library_num_threads(1)
+    config.disable_mkldnn()  # both as the embedder has it, who says why
+    set_flags({"FLAGS_eager_delete_tensor_gb": -1.0})
     paddle = inference.create_predictor(config)
     inputs = {name: paddle.get_input_handle(name) for name in paddle.get_input_names()}
     output = paddle.get_output_handle(paddle.get_output_names()[0])
