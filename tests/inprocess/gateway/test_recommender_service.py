@@ -11,16 +11,15 @@ import grpc
 import pytest
 import pytest_asyncio
 from google.rpc import error_details_pb2
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 from tests.fixtures.bundle import USERS
+from tests.fixtures.suite import PASSING, YEARS, build, catalogue, until_serving
 
 from embedder_service import __main__ as embedder
 from embedder_service.settings import EmbedderSettings
 from fusion.bundle import Bundle
 from gateway import __main__ as gateway
 from gateway.settings import GatewaySettings
-from marquee.embedder.v1 import embedder_pb2
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
@@ -35,9 +34,6 @@ from search_service import __main__ as search
 from search_service.settings import SearchSettings
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-PASSING = {"port": 0, "metrics_port": None, "shutdown_delay_s": 0}
-YEARS = {movie: 1950 + movie for movie in range(1, 51)}
 
 
 @dataclass(frozen=True)
@@ -83,48 +79,6 @@ async def suite(
         await until_serving(gateway_channel, "marquee.recommender.v1.RecommenderService")
         searcher = SearchServiceStub(search_channel)
         yield Suite(RecommenderServiceStub(gateway_channel), searcher, index, movies)
-
-
-def catalogue(bundle: Bundle) -> list[types_pb2.Movie]:
-    genres = bundle.encoder.vocabularies.genre.values
-    return [
-        types_pb2.Movie(
-            movie_id=movie, title=f"Movie {movie}", year=year, genres=[genres[movie % len(genres)]]
-        )
-        for movie, year in YEARS.items()
-    ]
-
-
-async def build(
-    index: IndexServiceStub,
-    embedding: EmbedderServiceStub,
-    bundle: Bundle,
-    movies: list[types_pb2.Movie],
-    name: str = "movies",
-) -> None:
-    embedded = await embedding.EmbedMovies(embedder_pb2.EmbedMoviesRequest(movies=movies))
-    await index.CreateIndex(
-        index_pb2.CreateIndexRequest(
-            name=name,
-            model_version=bundle.manifest.version,
-            dimension=bundle.manifest.dimension,
-            genres=bundle.encoder.vocabularies.genre.values,
-        )
-    )
-    await index.UpsertMovies(
-        index_pb2.UpsertMoviesRequest(index=name, movies=movies, vectors=embedded.vectors)
-    )
-    await index.ActivateIndex(index_pb2.ActivateIndexRequest(index=name))
-
-
-async def until_serving(channel: grpc.aio.Channel, service: str) -> None:
-    watch = health_pb2_grpc.HealthStub(channel).Watch(
-        health_pb2.HealthCheckRequest(service=service), timeout=10
-    )
-    async for response in watch:
-        if response.status == health_pb2.HealthCheckResponse.SERVING:
-            watch.cancel()
-            return
 
 
 def ids(response: pb.RecommendResponse) -> list[int]:
