@@ -79,7 +79,7 @@ class CurrentVersions:
             began = time.monotonic()
             versions = await self._ask()
             if versions != self._versions:
-                log.info("answers are kept for: %s", versions or "nothing, versions are unknown")
+                log.debug("kept answers count for %s", versions)
             self._versions, self._asked = versions, began
             await asyncio.sleep(self._fresh / 4)
 
