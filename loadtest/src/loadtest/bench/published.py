@@ -13,6 +13,7 @@ from loadtest import h2load, machine, resources
 from loadtest.bench import memory, ratios, secured
 from loadtest.bench.catalogue import MOVIES, build
 from loadtest.bench.configurations import (
+    CACHED,
     ENVOY,
     FAST,
     LITE,
@@ -20,6 +21,7 @@ from loadtest.bench.configurations import (
     MILVUS,
     ONE_BY_ONE,
     RECOMMENDER,
+    RESIDENT,
     SEARCH,
     SECURED,
     TWO_EMBEDDERS,
@@ -138,6 +140,8 @@ class Published:
                     self._recommend(configuration, suite, store.pid)
             for configuration in FAST:
                 self._fast(configuration, store.uri)
+            for configuration in (RESIDENT, CACHED) if self._effort.everything else ():
+                self._users_who_come_again(configuration, store.uri)
             # Once more at the end, so that a machine that became slower shows
             self._echo("Recommend")
 
@@ -160,6 +164,13 @@ class Published:
             if configuration is ENVOY:
                 self._alone(suite, "Envoy")
             self._recommend(configuration, suite, idle=True, curve=configuration is ENVOY)
+
+    def _users_who_come_again(self, configuration: Configuration, uri: str) -> None:
+        """Measure what the gateway's cache gains, apart from all that is compared."""
+        with self._suite(configuration, uri) as suite:
+            subject = self._subject(f"zipfian users: {configuration.name}", suite, "Recommend", "")
+            workload = replace(self._workload, zipf=1.0)
+            self._record.drive(replace(subject, workload=workload), Closed(64))
 
     @contextmanager
     def _suite(self, configuration: Configuration, uri: str) -> Iterator[Suite]:
