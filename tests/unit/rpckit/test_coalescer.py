@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpckit.coalescer import Coalesced, Coalescer, DropReason
+from rpckit.coalescer import QUIET_TURNS, Coalesced, Coalescer, DropReason
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
 FAR = 1e9
@@ -98,18 +98,37 @@ class Bench:
 
 async def settle() -> None:
     """Let everything happen that can happen without new input."""
-    for _ in range(12):
+    await turns(QUIET_TURNS + 12)
+
+
+async def turns(count: int) -> None:
+    for _ in range(count):
         await asyncio.sleep(0)
 
 
-async def test_a_lone_item_leaves_within_one_turn_of_the_loop() -> None:
+async def test_a_lone_item_leaves_when_a_few_turns_of_the_loop_bring_no_other() -> None:
     bench = Bench()
     task = bench.submit(Job(1))
-    await asyncio.sleep(0)  # submit runs
-    await asyncio.sleep(0)  # its batch runs
+    await turns(1)  # submit runs
+    await turns(QUIET_TURNS)
+    assert bench.numbers() == []
+    await turns(1)  # its batch runs
     assert bench.numbers() == [[1]]
     await bench.finish_all()
     assert await task == Coalesced(10, 0.0)
+
+
+async def test_what_arrives_one_by_one_on_a_busy_loop_leaves_together() -> None:
+    bench = Bench(max_batch=3)
+    tasks = []
+    for number in range(4):
+        tasks.append(bench.submit(Job(number)))
+        await turns(QUIET_TURNS - 1)
+    assert bench.numbers() == [[0, 1, 2]]  # as many as a batch takes, without a turn more
+    await bench.finish_all()
+    await settle()
+    await bench.finish_all()
+    assert [(await task).result for task in tasks] == [0, 10, 20, 30]
 
 
 async def test_what_arrives_while_the_slot_is_busy_leaves_together() -> None:

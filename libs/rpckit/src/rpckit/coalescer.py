@@ -1,8 +1,9 @@
 """Batches that form by themselves: no timer, no window to tune.
 
-A free slot takes what is queued at once; what arrives while every slot is busy leaves together
-when one frees. So a lone caller never waits for company, and batches grow exactly as fast as the
-work falls behind. (Triton and TEI call this continuous or natural batching.)
+A free slot takes what is queued as soon as no more arrives; what arrives while every slot is busy
+leaves together when one frees. So a lone caller never waits for company, and batches grow exactly
+as fast as the work, or the event loop itself, falls behind. (Triton and TEI call this continuous or
+natural batching.)
 """
 
 from __future__ import annotations
@@ -17,6 +18,16 @@ from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+
+QUIET_TURNS = 8
+"""Turns of the event loop in a row that bring nothing, before a batch leaves.
+
+A turn in which nothing happens takes 1.4 µs, so a lone caller pays about ten. In a busy process a
+turn takes as long as what happens in it, which is other calls on their way here: grpc.aio hands
+calls over one by one, each in several turns, so that without this a free slot would take each of
+them alone. (EmbedUsers, 64 callers on two cores: batches of 35 for 1.0, and 43 % more calls a
+second; with 3 turns nothing is gained, with 6 as much as with 10.)
+"""
 
 DropReason = Literal["overloaded", "expired", "cancelled"]
 
@@ -157,8 +168,6 @@ class Coalescer(Generic[Item, Result]):
             )
 
     def _use_free_slot(self) -> None:
-        # The task takes its batch in its first step, on the loop's next turn: what arrives in
-        # this turn leaves with it, and a lone item pays one turn.
         more = self._queued > self._starting * self._max_batch
         if more and len(self._tasks) < self._max_in_flight:
             self._starting += 1
@@ -167,6 +176,7 @@ class Coalescer(Generic[Item, Result]):
     async def _fill_slot(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: this is a coroutine
+        await self._until_quiet()
         started = self._clock()
         entries = self._take(started)
         self._starting -= 1
@@ -177,6 +187,13 @@ class Coalescer(Generic[Item, Result]):
         finally:
             self._tasks.discard(task)
             self._use_free_slot()
+
+    async def _until_quiet(self) -> None:
+        quiet = 0
+        while quiet < QUIET_TURNS and self._queued < self._starting * self._max_batch:
+            queued = self._queued
+            await asyncio.sleep(0)
+            quiet = 0 if self._queued > queued else quiet + 1
 
     def _take(self, now: float) -> list[_Entry[Item, Result]]:
         entries: list[_Entry[Item, Result]] = []
