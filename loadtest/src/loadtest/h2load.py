@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,6 +32,8 @@ _TOLERANCE = 0.005
 _TIMINGS_BYTES = 12
 """By how much two replies to one request may differ: the times in them are varints."""
 _EXTRA_SECONDS = 30.0
+_REST_SECONDS = 0.3
+"""After a load, for the calls that it left under way: they count against what a server admits."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,6 +122,7 @@ def measure(
         if warm_up > 0:
             for output in _run([[*each, _duration(warm_up)] for each in commands], warm_up):
                 Summary.parse(output)
+            time.sleep(_REST_SECONDS)
         before = {each: resources.cpu_seconds([pid]) for each, pid in (servers or {}).items()}
         outputs = _run(
             [
@@ -134,6 +138,7 @@ def measure(
         tally = MethodTally()
         for output, log, size in zip(outputs, logs, expected, strict=False):
             _count(Summary.parse(output), log, size, tally)
+    time.sleep(_REST_SECONDS)
     sample(endpoint, method, messages)
     return Measurement(
         name=name,
