@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
+from gateway import passing
 from gateway.cache import AnswerCache
 from gateway.recommend import Recommender
 from gateway.servicer import RecommenderServicer
@@ -35,7 +36,9 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
     ):
         recommender = Recommender(
             embedder.unary(EMBEDDER.methods_by_name["EmbedUsers"]),
-            search.unary(SEARCH.methods_by_name["SearchMovies"]),
+            search.unary(
+                SEARCH.methods_by_name["SearchMovies"], passing.SearchMoviesResponse.FromString
+            ),
             max_batch=settings.max_batch,
             max_in_flight=settings.max_in_flight,
             max_queue=settings.max_queue,

@@ -6,7 +6,9 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
+from gateway.passing import MovieHit
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
@@ -32,7 +34,7 @@ class Ask:
 class Ranking:
     """What the two services say to one `Ask`."""
 
-    hits: Sequence[search_pb2.MovieHit]
+    hits: Sequence[MovieHit]
     """At most query.top_k, best first."""
     score_scale: float
     """Similarity × this is the score."""
@@ -52,7 +54,7 @@ class Recommender:
     def __init__(
         self,
         embed: UnaryCall[embedder_pb2.EmbedUsersRequest, embedder_pb2.EmbedUsersResponse],
-        search: UnaryCall[search_pb2.SearchMoviesRequest, search_pb2.SearchMoviesResponse],
+        search: UnaryCall[search_pb2.SearchMoviesRequest, Any],
         *,
         max_batch: int,
         max_in_flight: int,
@@ -63,7 +65,7 @@ class Recommender:
 
         Args:
             embed: EmbedderService.EmbedUsers.
-            search: SearchService.SearchMovies.
+            search: SearchService.SearchMovies, which returns `passing.SearchMoviesResponse`.
             max_batch: Requests that travel together at most.
             max_in_flight: Batches under way at most; requests wait while all are.
             max_queue: Requests that wait at most; one more is refused.

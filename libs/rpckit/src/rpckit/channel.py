@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
@@ -98,9 +98,16 @@ class Channel:
             self._for_stubs = self._open([_AddToken(self._token)])
         return self._for_stubs
 
-    def unary(self, method: MethodDescriptor) -> UnaryCall[Any, Any]:
-        """Return a method to be called, from the generated module's DESCRIPTOR."""
-        return _Unary(self, method, self._telemetry)
+    def unary(
+        self, method: MethodDescriptor, parse: Callable[[bytes], Any] | None = None
+    ) -> UnaryCall[Any, Any]:
+        """Return a method to be called.
+
+        Args:
+            method: From the generated module's DESCRIPTOR.
+            parse: Makes of a serialized response what a call returns. Default: its message.
+        """
+        return _Unary(self, method, self._telemetry, parse)
 
     def check_ready(self) -> None:
         """Find out, without a call, whether a replica of the service is ready.
@@ -192,12 +199,18 @@ def channel_options(settings: ClientSettings, config: str) -> list[tuple[str, st
 class _Unary:
     """See `UnaryCall`."""
 
-    def __init__(self, channel: Channel, method: MethodDescriptor, telemetry: Telemetry) -> None:
+    def __init__(
+        self,
+        channel: Channel,
+        method: MethodDescriptor,
+        telemetry: Telemetry,
+        parse: Callable[[bytes], Any] | None,
+    ) -> None:
         path = f"{method.containing_service.full_name}/{method.name}"
         self._channel = channel
         self._path = path
         self._serialize = GetMessageClass(method.input_type).SerializeToString
-        self._parse = GetMessageClass(method.output_type).FromString
+        self._parse = parse or GetMessageClass(method.output_type).FromString
         self._recorder = telemetry.client(path)
         self._made_on: aio.Channel | None = None
 
@@ -208,7 +221,7 @@ class _Unary:
         timeout: float,
         trace: TraceContext,
         joined: Sequence[TraceContext] = (),
-    ) -> Message:
+    ) -> Any:
         channel = self._channel.current()
         if channel is not self._made_on:
             self._made_on = channel
