@@ -10,6 +10,7 @@ import base64
 import binascii
 import struct
 from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 
 from gateway.canonical import canonical
@@ -38,6 +39,7 @@ def request_digest(request: pb.RecommendRequest) -> bytes:
     return blake2b(canonical(request), digest_size=8).digest()
 
 
+@lru_cache(maxsize=16)  # few are alive at a time, and every answer asks
 def list_digest(model_version: str, index: str) -> bytes:
     """Return 8 bytes that stand for the model and the index which ranked the list."""
     return blake2b(f"{model_version}\n{index}".encode(), digest_size=8).digest()

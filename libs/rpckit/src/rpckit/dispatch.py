@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
 from rpckit.call import Call
+from rpckit.deadlines import Deadlines
 from rpckit.errors import (
     DeadlineError,
     InternalError,
@@ -116,6 +117,7 @@ class Dispatcher:
         self._default_deadline = default_deadline
         self._margin = margin
         self._in_flight = 0
+        self._deadlines = Deadlines()
         self._overloaded = OverloadedError(f"{max_concurrent} calls are under way", retry_after=0.1)
         telemetry.admission(lambda: self._in_flight, max_concurrent)
         self.methods = {m.path: m for mount in mounts for m in self._resolve(mount)}
@@ -164,7 +166,7 @@ class Dispatcher:
             if budget <= 0:
                 raise DeadlineError("the deadline had passed when the call arrived")
             call = Call(method.path, caller, started + budget, self._margin, span.context)
-            async with asyncio.timeout_at(call.deadline):
+            with self._deadlines.limit(call.deadline):
                 response = await method.handler(_parse(method, body), call)
             return response if isinstance(response, bytes) else response.SerializeToString()
         except ServiceError as error:
