@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
 from embedder_service.embed import Embedded, TowerQueue
 from fusion.bundle import Bundle
-from fusion.features import Indexed, MovieRow, UserRow
-from fusion.records import Gender, Movie, RecordError, User
+from fusion.features import Indexed, MovieRow, UserFields, UserRow
+from fusion.records import Gender, Movie, RecordError
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.type.v1 import types_pb2
 from rpckit.call import Call
 from rpckit.errors import FieldViolation, InvalidRequestError
 
-Record = TypeVar("Record", User, Movie)
+Record = TypeVar("Record", UserFields, Movie)
 Row = TypeVar("Row")
 
 _GENDERS: dict[types_pb2.Gender.ValueType, Gender | None] = {
@@ -51,8 +51,8 @@ class EmbedderServicer:
     async def EmbedUsers(self, request: pb.EmbedUsersRequest, call: Call) -> pb.EmbedUsersResponse:
         """Embed users."""
         self._check_size("users", len(request.users))
-        records = [_user(user) for user in request.users]
-        indexed = _index("users", self._bundle.encoder.index_users, records)
+        index = self._bundle.encoder.index_users
+        indexed = _index("users", index, lambda: _users(request.users))
         embedded, queued = await self._users.embed(indexed.rows, call)
         response = pb.EmbedUsersResponse(unknown_user_rows=indexed.unknown_rows)
         response.score_scale = self._bundle.manifest.score_scale
@@ -64,8 +64,8 @@ class EmbedderServicer:
     ) -> pb.EmbedMoviesResponse:
         """Embed movies."""
         self._check_size("movies", len(request.movies))
-        records = [_movie(movie) for movie in request.movies]
-        indexed = _index("movies", self._bundle.encoder.index_movies, records)
+        index = self._bundle.encoder.index_movies
+        indexed = _index("movies", index, lambda: map(_movie, request.movies))
         embedded, queued = await self._movies.embed(indexed.rows, call)
         response = pb.EmbedMoviesResponse(unknown_movie_rows=indexed.unknown_rows)
         self._fill(response, embedded, queued)
@@ -113,16 +113,17 @@ class EmbedderServicer:
         timings.predict_us = round(embedded.predict_seconds * 1e6)
 
 
-def _user(user: types_pb2.User) -> User:
-    # A field that is not 0 was given; only of a 0 it must be asked, which costs more than reading.
-    user_id, gender, age, occupation = user.user_id, user.gender, user.age, user.occupation
-    return User(
-        user_id if user_id or user.HasField("user_id") else None,
-        # A number that the enum does not have stays what it is, for the encoder to refuse.
-        _GENDERS[gender] if gender in _GENDERS else cast(Gender, str(gender)),
-        age if age or user.HasField("age") else None,
-        occupation if occupation or user.HasField("occupation") else None,
-    )
+def _users(users: Iterable[types_pb2.User]) -> Iterator[UserFields]:
+    for user in users:
+        user_id, gender, age, occupation = user.user_id, user.gender, user.age, user.occupation
+        # What is not 0 was given; only of a 0 it must be asked, which costs more than reading.
+        yield (
+            user_id if user_id or user.HasField("user_id") else None,
+            # A number that the enum does not have stays what it is, for the encoder to refuse.
+            _GENDERS[gender] if gender in _GENDERS else cast(Gender, str(gender)),
+            age if age or user.HasField("age") else None,
+            occupation if occupation or user.HasField("occupation") else None,
+        )
 
 
 def _movie(movie: types_pb2.Movie) -> Movie:
@@ -135,16 +136,18 @@ def _movie(movie: types_pb2.Movie) -> Movie:
 
 
 def _index(
-    field: str, index: Callable[[Sequence[Record]], Indexed[Row]], records: Sequence[Record]
+    field: str,
+    index: Callable[[Iterable[Record]], Indexed[Row]],
+    records: Callable[[], Iterable[Record]],
 ) -> Indexed[Row]:
     try:
-        return index(records)
+        return index(records())
     except RecordError:
-        raise InvalidRequestError(_violations(field, index, records)) from None
+        raise InvalidRequestError(_violations(field, index, records())) from None
 
 
 def _violations(
-    field: str, index: Callable[[Sequence[Record]], Indexed[Row]], records: Sequence[Record]
+    field: str, index: Callable[[Iterable[Record]], Indexed[Row]], records: Iterable[Record]
 ) -> list[FieldViolation]:
     """Name the first wrong field of every bad record, so that one refusal tells them all."""
     violations = []

@@ -36,8 +36,8 @@ _INLINE_VALUES = 1 << 22
 _BATCH_VALUES = 1 << 25
 """Numbers that the rows of a batch may be multiplied with before others have their turn."""
 _BATCH_SCORES = 1 << 17
-"""Scores of a batch at once, half a mebibyte: more are more than caches hold, and memory that the
-kernel maps anew for each batch. 64 rows by 3,883 movies take 37 µs a row at once, 22 in two parts."""
+"""Scores of a batch at once, half a mebibyte: more is more than caches hold, and is memory that the
+kernel maps anew for each batch. 64 rows by 3,883 movies: 37 µs a row, in two parts 22."""
 _LEAST_ROWS = 4
 """Rows that are searched together at least; fewer are slower than a product of matrices."""
 

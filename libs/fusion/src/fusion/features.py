@@ -7,6 +7,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,8 +17,10 @@ from fusion.records import (
     AGE_BUCKETS,
     GENDERS,
     MAX_AGE,
+    MAX_ID,
     MIN_AGE,
     OCCUPATIONS,
+    Gender,
     Movie,
     RecordError,
     User,
@@ -37,6 +40,9 @@ TITLE_LENGTH = 10
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
+
+UserFields = tuple[int | None, Gender | None, int | None, int | None]
+"""What a `User` holds, in its order; a User is one."""
 
 UserRow = tuple[int, int, int, int]
 """Indices of one user: id, gender, age, occupation."""
@@ -169,24 +175,22 @@ class FeatureEncoder:
         rows, unknown_rows = self.index_movies(movies)
         return Encoded(self.movie_features(rows), unknown_rows)
 
-    def index_users(self, users: Iterable[User]) -> Indexed[UserRow]:
+    def index_users(self, users: Iterable[UserFields]) -> Indexed[UserRow]:
         """Looks users up; raises as `users` does."""
         index = self.vocabularies.user_id.index
         genders, ages, occupations = self._genders, self._ages, self._occupations
         rows: list[UserRow] = []
         unknown_rows = []
-        for row, user in enumerate(users):
-            user_id, gender, age, occupation = user
+        for row, (user_id, gender, age, occupation) in enumerate(users):
             place = index(user_id)
             try:
                 rows.append((place, genders[gender], ages[age], occupations[occupation]))
-                if place == UNKNOWN and user_id is not None:
-                    check_user(user)
-                    unknown_rows.append(row)
             except KeyError:
-                raise _meaningless(user, row) from None
-            except RecordError as error:
-                raise RecordError(error.field, error.reason, row) from None
+                raise _meaningless(User(user_id, gender, age, occupation), row) from None
+            if place == UNKNOWN and user_id is not None:
+                if not 1 <= user_id <= MAX_ID:
+                    raise _meaningless(User(user_id), row)
+                unknown_rows.append(row)
         return Indexed(rows, unknown_rows)
 
     def index_movies(self, movies: Iterable[Movie]) -> Indexed[MovieRow]:
@@ -210,7 +214,8 @@ class FeatureEncoder:
     def user_features(self, rows: Sequence[UserRow]) -> Features:
         """Puts looked up users together as the inputs of their tower."""
         # One conversion for the batch: numpy's element access costs more than the look-ups.
-        table = np.array(rows, dtype=np.int64).reshape(-1, 4).T.copy()
+        flat = np.fromiter(chain.from_iterable(rows), np.int64, 4 * len(rows))
+        table = flat.reshape(-1, 4).T.copy()
         return dict(zip(("user_id", "gender", "age", "occupation"), table, strict=True))
 
     def movie_features(self, rows: Sequence[MovieRow]) -> Features:
