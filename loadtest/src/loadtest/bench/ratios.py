@@ -47,7 +47,7 @@ BOUNDS: Mapping[str, Bound] = {
     "coalescing_idle_cost": Bound("most", 1.03, 1.3),
     "p99_at_70_vs_idle_p50": Bound("most", 4.0, 20.0),
     "embedder_vs_echo": Bound("least", 0.7, 0.4),
-    "embed_batch_vs_predictor": Bound("least", 0.7, 0.35),
+    "embed_batch_vs_predictor": Bound("least", 0.7, 0.07),
     "search_vs_single": Bound("least", 8.0, 4.0),
     "two_embedders_vs_one": Bound("least", 1.0, 0.75),
     "two_searches_vs_one": Bound("least", 1.0, 0.75),
