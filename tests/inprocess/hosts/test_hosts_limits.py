@@ -85,3 +85,17 @@ async def test_a_call_without_a_deadline_gets_the_servers(
         assert rpc_status.from_call(caught.value) is not None, "the server's answer has details"
         evaluation = (await stub.GetModel(pb.GetModelRequest())).evaluation
         assert evaluation["cancelled"] == 1
+
+
+async def test_a_client_may_probe_a_silent_call_as_often_as_the_settings_say(
+    start: Callable[..., PuppetProcess],
+) -> None:
+    puppet = start(keepalive_min_interval_s=0.1, default_deadline_s=10)
+    probing = [
+        ("grpc.keepalive_time_ms", 1000),
+        ("grpc.keepalive_timeout_ms", 5000),
+        ("grpc.http2.max_pings_without_data", 0),
+    ]
+    async with grpc.aio.insecure_channel(puppet.target, options=probing) as channel:
+        # A client probes once a second at most, and gRPC's own limit cuts it off at the fourth.
+        await EmbedderServiceStub(channel).EmbedMovies(command("sleep 5.5"), timeout=10)
