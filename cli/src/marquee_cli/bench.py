@@ -290,16 +290,19 @@ def growth(
     with _kit():
         from loadtest.bench.growth import Growth
 
-        results = Growth(
+        run = Growth(
             sizes=[int(each) for each in _numbers(sizes, "--sizes")],
             lite_sizes=[int(each) for each in _numbers(lite_sizes, "--lite-sizes")],
             work=work,
             milvus_server=milvus_server,
             seconds=duration,
             say=lambda line: typer.echo(line, err=True),
-        ).run()
-        _show(results)
-        _write(results, out)
+        )
+        try:
+            run.run()
+        finally:  # an hour's figures are worth keeping, whatever ended it
+            _show(run.results)
+            _write(run.results, out)
 
 
 @contextmanager
