@@ -306,8 +306,8 @@ async def test_a_replica_that_cannot_look_at_the_store_is_not_asked(
 
 @pytest.mark.parametrize(
     ("bound", "value"),
-    [("_INLINE_VALUES", 0), ("_BATCH_VALUES", 60 * DIMENSION * 2)],
-    ids=["in a thread", "a few rows at a time"],
+    [("_INLINE_VALUES", 0), ("_BATCH_VALUES", 60 * DIMENSION * 2), ("_BATCH_SCORES", 60 * 5)],
+    ids=["in a thread", "a few rows at a time", "a few scores at a time"],
 )
 async def test_what_would_hold_up_the_loop_is_found_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int

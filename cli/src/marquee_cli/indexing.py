@@ -38,6 +38,8 @@ if TYPE_CHECKING:  # they exist for type checkers only
 
 BATCH = 500
 """Movies in one request; the embedder may allow fewer, the search service allows 1000."""
+ACTIVATION_SECONDS = 3600.0
+"""Longest that Milvus may take to build the index of a large catalogue."""
 CALL_SECONDS = 60.0
 """Budget of one call; a server flushes and loads a large index when it is activated."""
 MAX_NAME = 64
@@ -158,7 +160,7 @@ async def build(
         progress(len(movies))
     activated = await indexes.ActivateIndex(
         index_pb2.ActivateIndexRequest(index=name, expected_movie_count=len(catalogue)),
-        timeout=CALL_SECONDS,
+        timeout=ACTIVATION_SECONDS,
     )
     replaced = ""
     for index in (await _list(indexes)).indexes:

@@ -1,4 +1,4 @@
-"""Batches of a tower: what arrives while the predictor works is embedded together next."""
+"""Batches of a tower: what has arrived when the predictor is free is embedded together."""
 
 from __future__ import annotations
 

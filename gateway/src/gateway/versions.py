@@ -94,6 +94,9 @@ class CurrentVersions:
             )
         except ServiceError:
             return None
+        except Exception:  # a defect here must not end the following
+            log.exception("cannot follow the model and the index")
+            return None
         if not index.index_version:
             return None
         return Versions(model.version, index.index_version)

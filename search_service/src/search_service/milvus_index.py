@@ -11,9 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Self
 
+from rpckit.errors import ServiceError
 from rpckit.telemetry import Telemetry
 from search_service.errors import (
     CountMismatchError,
@@ -241,8 +242,14 @@ class MilvusIndex:
             try:
                 try:
                     yield
-                finally:  # a write that failed may have happened
+                except BaseException:
+                    # It may have happened; but the caller hears what went wrong first.
+                    with suppress(ServiceError):
+                        await self._milvus.renew_edition(index.name)
+                    raise
+                else:
                     await self._milvus.renew_edition(index.name)
+                finally:
                     self._follower.wrote(index)
                 # While an index is being built nobody reads it, and nobody has to wait.
                 if self._opener.is_open(index.name):

@@ -97,7 +97,9 @@ class Replica:
         async with self._using:
             if self._is_large():
                 return await asyncio.to_thread(self._table.search, vectors, queries)
-            step = max(_LEAST_ROWS, _BATCH_VALUES // max(1, len(self._table) * self.spec.dimension))
+            movies = max(1, len(self._table))
+            most = min(_BATCH_VALUES // (movies * self.spec.dimension), _BATCH_SCORES // movies)
+            step = max(_LEAST_ROWS, most)
             if len(queries) <= step:
                 return self._table.search(vectors, queries)
             hits: list[Hits] = []

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpckit.coalescer import QUIET_TURNS, Coalesced, Coalescer, DropReason
+from rpckit.coalescer import LONGEST_WAIT_SECONDS, QUIET_TURNS, Coalesced, Coalescer, DropReason
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
 FAR = 1e9
@@ -129,6 +129,44 @@ async def test_what_arrives_one_by_one_on_a_busy_loop_leaves_together() -> None:
     await settle()
     await bench.finish_all()
     assert [(await task).result for task in tasks] == [0, 10, 20, 30]
+
+
+async def test_a_full_batch_leaves_though_more_arrive_for_the_next_slot() -> None:
+    bench = Bench(max_batch=3, max_in_flight=2)
+    tasks = [bench.submit(Job(number)) for number in range(4)]
+    for number in (4, 5):  # never quiet
+        await turns(QUIET_TURNS - 2)
+        tasks.append(bench.submit(Job(number)))
+        assert bench.numbers()[:1] == [[0, 1, 2]]
+    await settle()
+    await bench.finish_all()
+    assert [(await task).result for task in tasks] == [0, 10, 20, 30, 40, 50]
+
+
+async def test_a_free_slot_does_not_wait_longer_than_it_may_on_a_loop_that_is_never_quiet() -> None:
+    bench = Bench(max_batch=1000)
+    tasks = []
+    for number in range(10):
+        tasks.append(bench.submit(Job(number)))
+        await turns(QUIET_TURNS - 1)
+        bench.now += LONGEST_WAIT_SECONDS / 4
+    assert [len(batch) for batch in bench.started] == [4]
+    await bench.finish_all()
+    await settle()
+    await bench.finish_all()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_loop_that_ends_while_a_slot_waits_for_company_ends() -> None:
+    bench = Bench()
+    task = bench.submit(Job(0))
+    await turns(2)
+    for each in asyncio.all_tasks() - {asyncio.current_task()}:
+        each.cancel()
+    await settle()
+    assert task.cancelled()
+    assert bench.in_flight() == 0
+    await bench.coalescer.close()
 
 
 async def test_what_arrives_while_the_slot_is_busy_leaves_together() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from typing import Any, ClassVar
 
 import pytest
 import uvloop
@@ -94,3 +95,28 @@ def test_another_error_at_the_deadline_is_not_hidden(runner: asyncio.Runner) -> 
 
     with runner, pytest.raises(KeyError):
         runner.run(fail())
+
+
+def test_there_is_one_timer_whatever_deadlines_come() -> None:
+    class Counting(asyncio.SelectorEventLoop):
+        timers: ClassVar[list[asyncio.TimerHandle]] = []
+
+        def call_later(self, *args: Any, **kwargs: Any) -> asyncio.TimerHandle:
+            timer = super().call_later(*args, **kwargs)
+            self.timers.append(timer)
+            return timer
+
+    async def main() -> int:
+        deadlines = Deadlines()
+        for _ in range(20):
+            with (
+                deadlines.limit(time.monotonic() + 3600),
+                deadlines.limit(time.monotonic() + 0.001),
+            ):
+                pass
+            await asyncio.sleep(0.002)
+        now = asyncio.get_running_loop().time()
+        return sum(not timer.cancelled() and timer.when() > now for timer in Counting.timers)
+
+    with asyncio.Runner(loop_factory=Counting) as runner:
+        assert runner.run(main()) <= 1

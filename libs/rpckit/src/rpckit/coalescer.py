@@ -28,6 +28,8 @@ calls over one by one, each in several turns, so that without this a free slot w
 them alone. (EmbedUsers, 64 callers on two cores: batches of 35 for 1.0, and 43 % more calls a
 second; with 3 turns nothing is gained, with 6 as much as with 10.)
 """
+LONGEST_WAIT_SECONDS = 0.01
+"""What a free slot waits for company at most, however busy the loop is."""
 
 DropReason = Literal["overloaded", "expired", "cancelled"]
 
@@ -176,7 +178,12 @@ class Coalescer(Generic[Item, Result]):
     async def _fill_slot(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: this is a coroutine
-        await self._until_quiet()
+        try:
+            await self._until_quiet()
+        except asyncio.CancelledError:  # the loop ends, and with it whoever waits
+            self._starting -= 1
+            self._tasks.discard(task)
+            raise
         started = self._clock()
         entries = self._take(started)
         self._starting -= 1
@@ -189,8 +196,9 @@ class Coalescer(Generic[Item, Result]):
             self._use_free_slot()
 
     async def _until_quiet(self) -> None:
+        latest = self._clock() + LONGEST_WAIT_SECONDS
         quiet = 0
-        while quiet < QUIET_TURNS and self._queued < self._starting * self._max_batch:
+        while quiet < QUIET_TURNS and self._queued < self._max_batch and self._clock() < latest:
             queued = self._queued
             await asyncio.sleep(0)
             quiet = 0 if self._queued > queued else quiet + 1

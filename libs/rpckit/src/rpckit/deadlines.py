@@ -20,6 +20,7 @@ class Deadlines:
         """Begin with none."""
         self._limits: set[_Limit] = set()
         self._due = math.inf
+        self._timer: asyncio.TimerHandle | None = None
 
     def limit(self, deadline: float) -> _Limit:
         """Return a context that is left with TimeoutError at its deadline, like asyncio.timeout_at.
@@ -39,15 +40,15 @@ class Deadlines:
         self._limits.discard(limit)
 
     def _set_timer(self, due: float) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
         self._due = due
-        loop = asyncio.get_running_loop()
         # uvloop counts in whole milliseconds.
-        loop.call_later(max(0.001, due - time.monotonic()), self._look, due)
+        wait = max(0.001, due - time.monotonic())
+        self._timer = asyncio.get_running_loop().call_later(wait, self._look)
 
-    def _look(self, due: float) -> None:
-        if due != self._due:
-            return  # an earlier timer has taken its place
-        self._due = math.inf
+    def _look(self) -> None:
+        self._due, self._timer = math.inf, None
         now = time.monotonic()
         for limit in tuple(self._limits):
             if limit.deadline <= now:

@@ -139,8 +139,9 @@ class ServerSettings(BaseSettings):
     max_connection_age_s: _Positive = 300.0
     """Seconds after which clients are asked to reconnect (gRPC adds jitter of 10 %), so that
     new replicas get their share."""
-    max_connection_age_grace_s: _Positive = 30.0
-    """Seconds that calls on an aged connection have to finish."""
+    max_connection_age_grace_s: _Positive = 3600.0
+    """Seconds that calls on an aged connection have to finish: as many as the longest may take,
+    the activation of a large index. Every call has a deadline of its own."""
     keepalive_time_s: _Positive = 60.0
     """Seconds of silence before a client's connection is probed."""
     keepalive_timeout_s: _Positive = 10.0

@@ -64,7 +64,7 @@ class EnvoyHost:
         ).methods
         self._flights = Flights(
             longest_request=settings.default_deadline_s,
-            longest_stream=settings.max_connection_age_s + settings.max_connection_age_grace_s,
+            longest_stream=settings.max_connection_age_s,
         )
 
     async def start(self) -> int:
