@@ -213,7 +213,9 @@ def _process(
 @contextmanager
 def _alone() -> Iterator[None]:
     """Let one Milvus server start at a time: it takes a free port for its metrics by itself."""
-    with (Path(tempfile.gettempdir()) / "marquee-milvus-server.lock").open("w") as lock:
+    with (Path(tempfile.gettempdir()) / f"marquee-milvus-server-{os.getuid()}.lock").open(
+        "w"
+    ) as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
 
