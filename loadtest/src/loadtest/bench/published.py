@@ -32,6 +32,7 @@ from loadtest.bench.configurations import (
 )
 from loadtest.bench.launch import LaunchError, Program, free_ports, milvus, running, wait_for
 from loadtest.bench.recording import Recording, Subject
+from loadtest.measurement import Measurement
 from loadtest.pacing import Closed, Open
 from loadtest.results import Results
 from loadtest.sampling import sample
@@ -126,9 +127,9 @@ class Published:
     def _on_milvus(self) -> None:
         with milvus(self._server, self._work / "milvus") as store:
             with self._suite(MILVUS, store.uri) as suite:
+                self._echoes(suite)
                 self._alone(suite, "grpcio")
                 self._search_alone(suite)
-                self._echoes(suite)
                 self._record.bare("milvus", store.uri, self._index)
                 self._record.bare("search", str(MOVIES), str(self._dimension))
                 self._recommend(MILVUS, suite, store.pid, idle=True, curve=True)
@@ -142,8 +143,6 @@ class Published:
                 self._fast(configuration, store.uri)
             for configuration in (RESIDENT, CACHED) if self._effort.everything else ():
                 self._users_who_come_again(configuration, store.uri)
-            # Once more at the end, so that a machine that became slower shows
-            self._echo("Recommend")
 
     def _variants(self) -> list[Configuration]:
         """Return what is compared with the suite as shipped, at full load only."""
@@ -191,7 +190,7 @@ class Published:
     def _alone(self, suite: Suite, host: str) -> None:
         """Measure the embedder without the others."""
         subject = self._subject(f"embed user: {host}", suite, "EmbedUsers", "embedder")
-        self._record.saturate(subject)
+        self._beside_echo(subject)
         self._record.drive(subject, Closed(1), "grpcio")
         workload = replace(self._workload, batch=ratios.BATCH)
         batches = replace(subject, name=f"embed batch: {host}", workload=workload)
@@ -224,6 +223,17 @@ class Published:
                 self._record.drive(subject, Closed(1), "wire")
             self._record.saturate(subject)
 
+    def _beside_echo(self, subject: Subject) -> Measurement:
+        """Measure the most calls a second, and the echo's at once after it.
+
+        A machine that others share is a third faster in one minute than in the next, so that only
+        what was measured side by side can be compared.
+        """
+        most = self._record.saturate(subject)
+        if subject.method in self._replies:
+            self._echo(subject.method)
+        return most
+
     def _recommend(
         self,
         configuration: Configuration,
@@ -239,7 +249,7 @@ class Published:
             self._record.drive(subject, Closed(1), "grpcio")
             self._record.drive(subject, Closed(1), "wire")
         pids = {**subject.pids, **({"milvus": store} if store else {})}
-        most = self._record.saturate(replace(subject, pids=pids)).per_second
+        most = self._beside_echo(replace(subject, pids=pids)).per_second
         if curve:
             for share in _CURVE if self._effort.curve else (ratios.SATURATION,):
                 self._record.drive(subject, Open(max(1, round(share * most))))
