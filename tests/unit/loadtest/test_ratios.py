@@ -104,7 +104,7 @@ def test_what_was_not_measured_has_no_ratio() -> None:
     results.measurements = [m for m in results.measurements if not m.name.startswith("echo")]
     ratios = compute(results)
     assert "recommend_vs_echo" not in ratios
-    assert "coalescing_gain" in ratios
+    assert "search_vs_single" in ratios
     assert compute(Results("nothing")) == {}
 
 

@@ -212,7 +212,7 @@ class Published:
             self._replies[method].write_bytes(reply)
             self._echo(method, idle=True)
 
-    def _echo(self, method: str, *, idle: bool = False) -> None:
+    def _echo(self, method: str, *, idle: bool = False, full: bool = True) -> None:
         arguments = [f"--reply={METHODS[each]}={path}" for each, path in self._replies.items()]
         program = Program("echo", "loadtest.bench.echo", free_ports(1)[0], arguments)
         with running(program, self._work / "logs") as echo:
@@ -221,7 +221,8 @@ class Published:
             if idle:
                 self._record.drive(subject, Closed(1), "grpcio")
                 self._record.drive(subject, Closed(1), "wire")
-            self._record.saturate(subject)
+            if full:
+                self._record.saturate(subject)
 
     def _beside_echo(self, subject: Subject) -> Measurement:
         """Measure the most calls a second, and the echo's at once after it.
@@ -246,6 +247,7 @@ class Published:
         """Measure the whole suite: at full load, before it with one caller, after it in between."""
         subject = self._subject(f"recommend: {configuration.name}", suite, "Recommend", "")
         if idle:
+            self._echo("Recommend", idle=True, full=False)
             self._record.drive(subject, Closed(1), "grpcio")
             self._record.drive(subject, Closed(1), "wire")
         pids = {**subject.pids, **({"milvus": store} if store else {})}
