@@ -142,7 +142,9 @@ def test_the_check_accepts_what_is_aimed_at_and_names_what_is_out_of_bounds() ->
 
 
 def test_the_check_names_loads_whose_calls_failed() -> None:
-    results = Results("made", measurements=[load("recommend: milvus", failures=3)])
+    closed = load("recommend: milvus", failures=3)
+    burst = load("recommend: milvus", failures=5, concurrency=None, rate=900.0)
+    results = Results("made", measurements=[closed, burst])
     assert failures(results) == ["recommend: milvus at : 3 calls failed"]
 
 

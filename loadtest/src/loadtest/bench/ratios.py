@@ -68,11 +68,14 @@ def compute(results: Results) -> dict[str, float]:
 
 
 def failures(results: Results) -> list[str]:
-    """Return a line for each ratio out of its bounds, and for each load with failed calls."""
+    """Return a line for each ratio out of its bounds, and for each load with failed calls.
+
+    An open loop may be refused: its bursts are larger than what is admitted.
+    """
     lines = [
         f"{each.name} at {each.load}: {each.failed} calls failed"
         for each in results.measurements
-        if each.failed
+        if each.failed and not each.offered_per_s
     ]
     for name, value in results.ratios.items():
         bound = BOUNDS.get(name)
