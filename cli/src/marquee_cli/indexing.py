@@ -39,9 +39,9 @@ if TYPE_CHECKING:  # they exist for type checkers only
 BATCH = 500
 """Movies in one request; the embedder may allow fewer, the search service allows 1000."""
 ACTIVATION_SECONDS = 3600.0
-"""Longest that Milvus may take to build the index of a large catalogue."""
+"""Budget of an activation, in which Milvus flushes, builds and loads a large index."""
 CALL_SECONDS = 60.0
-"""Budget of one call; a server flushes and loads a large index when it is activated."""
+"""Budget of every other call."""
 MAX_NAME = 64
 
 Progress = Callable[[int], None]

@@ -12,10 +12,7 @@ from typing import NamedTuple
 
 from cachetools import TTLCache
 
-from gateway.canonical import canonical
-from gateway.page_token import Page
 from gateway.versions import Versions
-from marquee.recommender.v1 import recommender_pb2 as pb
 from rpckit.recorders import CacheRecorder
 
 ENTRY_BYTES = 700
@@ -26,17 +23,13 @@ class Key(NamedTuple):
     """What is asked: one page of one list."""
 
     request: bytes
+    """What `canonical` gave."""
     start: int
     """Movies on the pages before."""
     end: int
     """Movies on this page and the ones before, at most."""
     continued: bytes | None
     """See Page.list_digest."""
-
-    @classmethod
-    def of(cls, request: pb.RecommendRequest, page: Page, end: int) -> Key:
-        """Return the key of a request."""
-        return cls(canonical(request), page.offset, end, page.list_digest)
 
 
 class AnswerCache:

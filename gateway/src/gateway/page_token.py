@@ -34,9 +34,9 @@ class Page:
     """Digest of the model and the index that gave the pages before. None: this is the first."""
 
 
-def request_digest(request: pb.RecommendRequest) -> bytes:
-    """Return 8 bytes that stand for what is asked, whatever the page and its size."""
-    return blake2b(canonical(request), digest_size=8).digest()
+def request_digest(asked: bytes) -> bytes:
+    """Return 8 bytes that stand for what is asked: what `canonical` gave."""
+    return blake2b(asked, digest_size=8).digest()
 
 
 @lru_cache(maxsize=16)  # few are alive at a time, and every answer asks
@@ -76,7 +76,7 @@ def decode(request: pb.RecommendRequest) -> Page:
     form, offset, asked, answered_by = _LAYOUT.unpack(claim)
     if form != _FORMAT or not 0 < offset < MAX_RESULTS:
         raise InvalidRequestError.of("page_token", "is not a token of this service, or damaged")
-    if asked != request_digest(request):
+    if asked != request_digest(canonical(request)):
         raise InvalidRequestError.of(
             "page_token", "belongs to a request with another user, filter or exclusions"
         )

@@ -6,6 +6,7 @@ import time
 
 from gateway import page_token, passing
 from gateway.cache import AnswerCache, Key
+from gateway.canonical import canonical
 from gateway.recommend import Ask, Ranking, Recommender
 from gateway.versions import Versions
 from marquee.recommender.v1 import recommender_pb2 as pb
@@ -35,8 +36,9 @@ class RecommenderServicer:
         size = _page_size(request)
         page = page_token.decode(request)
         end = min(page.offset + size, page_token.MAX_RESULTS)
+        asked = canonical(request)
         if self._cache is not None:
-            key = Key.of(request, page, end)
+            key = Key(asked, page.offset, end, page.list_digest)
             if (kept := self._cache.get(key)) is not None:
                 seconds = time.monotonic() - started
                 timings = pb.RecommendTimings(cached=True, total_us=round(seconds * 1e6))
@@ -63,7 +65,7 @@ class RecommenderServicer:
             recommendation.score = hit.similarity * ranking.score_scale
         if len(ranking.hits) > end:
             response.next_page_token = page_token.encode(
-                end, page_token.request_digest(request), answered_by
+                end, page_token.request_digest(asked), answered_by
             )
         body: bytes = response.SerializeToString()
         if self._cache is not None:

@@ -17,7 +17,6 @@ from fusion.records import (
     AGE_BUCKETS,
     GENDERS,
     MAX_AGE,
-    MAX_ID,
     MIN_AGE,
     OCCUPATIONS,
     Gender,
@@ -186,10 +185,11 @@ class FeatureEncoder:
             try:
                 rows.append((place, genders[gender], ages[age], occupations[occupation]))
             except KeyError:
-                raise _meaningless(User(user_id, gender, age, occupation), row) from None
+                user = User(user_id, gender, age, occupation)
+                _check(user, row)
+                raise RecordError("user", f"{user} has a value of another type", row) from None
             if place == UNKNOWN and user_id is not None:
-                if not 1 <= user_id <= MAX_ID:
-                    raise _meaningless(User(user_id), row)
+                _check(User(user_id), row)
                 unknown_rows.append(row)
         return Indexed(rows, unknown_rows)
 
@@ -261,12 +261,11 @@ class FeatureEncoder:
         return columns or [UNKNOWN]
 
 
-def _meaningless(user: User, row: int) -> RecordError:
+def _check(user: User, row: int) -> None:
     try:
         check_user(user)
     except RecordError as error:
-        return RecordError(error.field, error.reason, row)
-    return RecordError("user", f"{user} has a value of another type", row)
+        raise RecordError(error.field, error.reason, row) from None
 
 
 def words(title: str) -> list[str]:
