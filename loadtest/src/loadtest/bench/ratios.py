@@ -38,13 +38,13 @@ class Bound:
 
 
 BOUNDS: Mapping[str, Bound] = {
-    "coalescing_gain": Bound("least", 6.0, 2.0),
+    "coalescing_gain": Bound("least", 6.0, 3.0),
     "recommend_vs_echo": Bound("least", 0.45, 0.2),
     "recommend_fastest_vs_echo": Bound("least", 1.3, 0.5),
     "embedder_fastest_vs_echo": Bound("least", 2.5, 1.2),
     "gateway_cpu_vs_echo": Bound("most", 1.6, 3.0),
     "idle_p50_vs_floor": Bound("most", 1.15, 4.0),
-    "coalescing_idle_cost": Bound("most", 1.03, 1.5),
+    "coalescing_idle_cost": Bound("most", 1.03, 1.3),
     "p99_at_70_vs_idle_p50": Bound("most", 4.0, 20.0),
     "embedder_vs_echo": Bound("least", 0.7, 0.4),
     "embed_batch_vs_predictor": Bound("least", 0.7, 0.07),
