@@ -17,7 +17,7 @@ from rpckit.envoy.host import EnvoyHost
 from rpckit.envoy.protocol import Receive, Send
 from rpckit.errors import StartupError
 from rpckit.logs import configure_logging
-from rpckit.server import serving
+from rpckit.server import serving, spare_collector
 from rpckit.settings import ServerSettings
 from rpckit.telemetry import Telemetry
 
@@ -56,6 +56,7 @@ class Application:
             admin = Admin(errand.run_dir / ADMIN_SOCKET)
             configure_logging(settings.log_level, settings.log_format, errand.name)
             async with self._running(errand, settings, admin):
+                spare_collector()
                 await send({"type": "lifespan.startup.complete"})
                 envoy_ends = asyncio.ensure_future(receive())
                 stop = asyncio.create_task(_listen_until_stop(settings, supervisor, admin))
