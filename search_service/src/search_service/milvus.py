@@ -1,4 +1,4 @@
-"""A connection to Milvus with what this service needs of it; the only pymilvus import."""
+"""A connection to Milvus with what this service needs of it; the only pymilvus client."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType, MilvusException
 
 from rpckit.errors import ServiceError
-from search_service import layout
+from search_service import layout, milvus_messages
 from search_service.errors import IndexNotFoundError, StoreUnavailableError
 from search_service.expressions import above, one_of, written
 from search_service.index import METRIC, IndexSpec, Movie
@@ -246,21 +246,22 @@ class Milvus:
 
     async def search(
         self, index: str, kind: Kind, vectors: NDArray[np.float32], expression: str, limit: int
-    ) -> list[tuple[list[int], list[float]]]:
+    ) -> list[tuple[Sequence[int], Sequence[float]]]:
         """Return for each row of vectors the ids and scores of the nearest movies, best first."""
-        params = {"ef": max(limit, HNSW_LEAST_EF)} if kind == "HNSW" else {}
+        request = milvus_messages.search_request(
+            index,
+            layout.VECTOR,
+            vectors,
+            metric=METRIC,
+            params={"ef": max(limit, HNSW_LEAST_EF)} if kind == "HNSW" else {},
+            expression=expression,
+            limit=limit,
+        )
         async with self._asking(index):
-            answer = await self._client.search(
-                index,
-                list(vectors),
-                filter=expression,
-                limit=limit,
-                anns_field=layout.VECTOR,
-                search_params={"metric_type": METRIC, "params": params},
-                consistency_level="Bounded",
-                **_ONCE,
-            )
-        return [(hits.ids, hits.distances) for hits in answer]
+            # Not pymilvus's public interface, but its connection has the token, TLS and database.
+            connection = await self._client._get_connection()
+            response = await connection._async_stub.Search(request)
+            return milvus_messages.hits(response)
 
     async def _page(
         self, index: str, expression: str, fields: list[str], limit: int
