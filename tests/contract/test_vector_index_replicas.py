@@ -16,6 +16,7 @@ from rpckit.errors import NotReadyError
 from rpckit.telemetry import Telemetry
 from search_service.errors import IndexNotFoundError, ModelMismatchError
 from search_service.index import IndexSpec, Query, VectorIndex
+from search_service.metadata import WATCHED_SECONDS
 from search_service.settings import SearchSettings
 from search_service.store import open_store
 
@@ -98,6 +99,28 @@ async def test_the_other_replica_sees_writes_and_new_titles(
         return len(hits) == 19
 
     assert await seconds_until(is_gone) < VISIBLE_SECONDS
+
+
+async def test_a_new_title_in_the_active_index_is_seen_before_what_is_kept_of_it_is_old(
+    replicas: tuple[VectorIndex, VectorIndex],
+) -> None:
+    one, two = replicas
+    await build(one, spec(), 20)
+    await one.activate(spec(), 20)
+
+    async def watches() -> bool:
+        return two.edition(spec()) != ""
+
+    await seconds_until(watches)
+    (before,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])
+    new = replace(before[0].movie, title="Another title")
+    await one.upsert(spec(), [new], unit_vectors(1, 1))
+
+    async def sees_it() -> bool:
+        (hits,) = await two.search(spec(), unit_vectors(1, 1), [Query(1)])
+        return hits[0].movie == new
+
+    assert await seconds_until(sees_it) < 2 + VISIBLE_SECONDS < WATCHED_SECONDS
 
 
 async def test_an_index_that_was_made_anew_elsewhere_is_not_mixed_up(

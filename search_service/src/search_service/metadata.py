@@ -1,7 +1,9 @@
 """What hits are dressed with: movies by id, kept because reading them costs more than finding them.
 
 A write of this process drops what it changed at once. What another replica changed is seen when
-everything kept for the index is dropped, `max_age` seconds after the first of it was read.
+everything kept for the index is dropped: as soon as a write is noticed (search_service.following),
+and some time after the first of it was read, in case nobody watches or the writer was killed before
+it could leave word.
 """
 
 from __future__ import annotations
@@ -11,6 +13,9 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from search_service.index import Movie
+
+WATCHED_SECONDS = 60.0
+"""How long what is kept of an index lasts while its writes are noticed."""
 
 Read = Callable[[Collection[int]], Awaitable[dict[int, Movie]]]
 
@@ -34,7 +39,7 @@ class MovieCache:
 
         Args:
             capacity: Most movies kept for an index.
-            max_age: Seconds after which what other replicas changed is seen.
+            max_age: Seconds that what is kept of an index lasts while its writes are not noticed.
             clock: In seconds.
         """
         self._capacity = capacity
@@ -42,15 +47,22 @@ class MovieCache:
         self._clock = clock
         self._shelves: dict[str, _Shelf] = {}
 
-    async def get(self, index: str, movie_ids: Iterable[int], read: Read) -> dict[int, Movie]:
+    async def get(
+        self, index: str, movie_ids: Iterable[int], read: Read, *, watched: bool
+    ) -> dict[int, Movie]:
         """Return movies by id, reading those that are not kept.
 
         Args:
             index: Name of the index.
             movie_ids: Which ones; those that `read` does not find are left out.
             read: Reads movies by id.
+            watched: Whether `forget` is called as soon as another process writes to the index.
         """
+        longest = max(self._max_age, WATCHED_SECONDS) if watched else self._max_age
         shelf = self._shelf(index)
+        if self._clock() - shelf.born > longest:
+            self.forget(index)  # so that a read under way keeps nothing
+            shelf = self._shelf(index)
         wanted = set(movie_ids)
         missing = wanted - shelf.movies.keys()
         found = {i: shelf.movies[i] for i in wanted - missing}
@@ -75,11 +87,9 @@ class MovieCache:
             shelf.writes += 1
 
     def _shelf(self, index: str) -> _Shelf:
-        now = self._clock()
         shelf = self._shelves.get(index)
-        if shelf is None or now - shelf.born > self._max_age:
-            self.forget(index)  # so that a read under way keeps nothing
-            shelf = self._shelves[index] = _Shelf(now)
+        if shelf is None:
+            shelf = self._shelves[index] = _Shelf(self._clock())
         return shelf
 
     def _keep(self, shelf: _Shelf, movies: dict[int, Movie]) -> None:

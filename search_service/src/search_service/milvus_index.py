@@ -1,9 +1,9 @@
 """The VectorIndex over Milvus: indexes are collections, the active one has an alias.
 
 Consistency. A write returns when every later read of this process sees it. Another process on the
-same Milvus sees it within Milvus's bounded staleness (5 s, usually 0.2 s), what changed in a hit's
-title, year and genres at most `MovieCache`'s `max_age` later, and which index is active within
-a second (search_service.following).
+same Milvus sees it within Milvus's bounded staleness (5 s, usually 0.2 s), which index is active
+within a second, and what changed in a hit's title, year and genres within two
+(search_service.following); of an index that is not the active one, after `MovieCache`'s `max_age`.
 """
 
 from __future__ import annotations
@@ -220,7 +220,9 @@ class MilvusIndex:
             movies = await self._milvus.movies(index, missing)
             return {movie.movie_id: movie for movie in movies}
 
-        return await self._cache.get(index.name, movie_ids, read)
+        # That its edition is known means that a write of another process would be noticed.
+        watched = self._follower.edition(index) != ""
+        return await self._cache.get(index.name, movie_ids, read, watched=watched)
 
     @asynccontextmanager
     async def _reading(self, index: IndexSpec) -> AsyncIterator[Kind]:

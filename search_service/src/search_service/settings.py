@@ -40,7 +40,8 @@ class SearchSettings(ServerSettings):
     movie_cache_size: int = Field(200_000, ge=0)
     """Most movies of an index whose title, year and genres are kept in memory."""
     movie_cache_max_age_s: float = Field(5.0, ge=0, allow_inf_nan=False)
-    """Longest that a title, year or genre written by another replica goes unseen, in seconds."""
+    """Longest that a title, year or genre written by another replica to an index that is not the
+    active one goes unseen, in seconds; in the active one it is seen within two."""
 
     max_batch_rows: int = Field(64, ge=1)
     """Most rows of waiting requests that are searched together; a larger request goes alone."""

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Collection
 
 from search_service.index import Movie
-from search_service.metadata import MovieCache
+from search_service.metadata import WATCHED_SECONDS, MovieCache
 
 
 class Store:
@@ -33,72 +33,97 @@ class Clock:
 
 async def test_a_movie_is_read_once() -> None:
     store, cache = Store(1, 2, 3), MovieCache(10, 5.0, Clock())
-    assert await cache.get("a", [1, 2, 1], store.read) == {i: store.movies[i] for i in (1, 2)}
-    assert await cache.get("a", [2, 3], store.read) == {i: store.movies[i] for i in (2, 3)}
+    assert await cache.get("a", [1, 2, 1], store.read, watched=False) == {
+        i: store.movies[i] for i in (1, 2)
+    }
+    assert await cache.get("a", [2, 3], store.read, watched=False) == {
+        i: store.movies[i] for i in (2, 3)
+    }
     assert store.reads == [{1, 2}, {3}]
 
 
 async def test_what_is_not_there_is_left_out_and_asked_for_again() -> None:
     store, cache = Store(1), MovieCache(10, 5.0, Clock())
-    assert 9 not in await cache.get("a", [1, 9], store.read)
+    assert 9 not in await cache.get("a", [1, 9], store.read, watched=False)
     store.movies[9] = Movie(9, "New", 0, ())
-    assert 9 in await cache.get("a", [1, 9], store.read)
+    assert 9 in await cache.get("a", [1, 9], store.read, watched=False)
 
 
 async def test_indexes_do_not_share() -> None:
     one, two, cache = Store(1), Store(1), MovieCache(10, 5.0, Clock())
-    await cache.get("a", [1], one.read)
-    await cache.get("b", [1], two.read)
+    await cache.get("a", [1], one.read, watched=False)
+    await cache.get("b", [1], two.read, watched=False)
     assert two.reads == [{1}]
 
 
 async def test_what_was_changed_is_read_anew() -> None:
     store, cache = Store(1, 2), MovieCache(10, 5.0, Clock())
-    await cache.get("a", [1, 2], store.read)
+    await cache.get("a", [1, 2], store.read, watched=False)
     cache.changed("a", [1])
-    await cache.get("a", [1, 2], store.read)
+    await cache.get("a", [1, 2], store.read, watched=False)
     assert store.reads[1:] == [{1}]
 
 
 async def test_a_read_that_a_write_overtook_is_not_kept() -> None:
     store, cache = Store(1), MovieCache(10, 5.0, Clock())
     store.hold = asyncio.Event()
-    reading = asyncio.create_task(cache.get("a", [1], store.read))
+    reading = asyncio.create_task(cache.get("a", [1], store.read, watched=False))
     await asyncio.sleep(0)
     new = store.movies[1] = Movie(1, "New title", 0, ())
     cache.changed("a", [1])
     store.hold.set()
     await reading
-    assert (await cache.get("a", [1], store.read))[1] is new
+    assert (await cache.get("a", [1], store.read, watched=False))[1] is new
 
 
 async def test_a_read_that_a_new_index_overtook_is_not_kept() -> None:
     store, cache = Store(1), MovieCache(10, 5.0, Clock())
     store.hold = asyncio.Event()
-    reading = asyncio.create_task(cache.get("a", [1], store.read))
+    reading = asyncio.create_task(cache.get("a", [1], store.read, watched=False))
     await asyncio.sleep(0)
     cache.forget("a")
     new = store.movies[1] = Movie(1, "Of the new index", 0, ())
     store.hold.set()
     await reading
-    assert (await cache.get("a", [1], store.read))[1] is new
+    assert (await cache.get("a", [1], store.read, watched=False))[1] is new
 
 
 async def test_what_others_wrote_is_seen_after_max_age() -> None:
     store, clock = Store(1), Clock()
     cache = MovieCache(10, 5.0, clock)
-    await cache.get("a", [1], store.read)
+    await cache.get("a", [1], store.read, watched=False)
     clock.now = 5.0
-    await cache.get("a", [1], store.read)
+    await cache.get("a", [1], store.read, watched=False)
     clock.now = 5.1
-    await cache.get("a", [1], store.read)
+    await cache.get("a", [1], store.read, watched=False)
+    assert len(store.reads) == 2
+
+
+async def test_what_is_kept_of_a_watched_index_lasts_longer_but_not_for_ever() -> None:
+    store, clock = Store(1), Clock()
+    cache = MovieCache(10, 5.0, clock)
+    await cache.get("a", [1], store.read, watched=True)
+    clock.now = WATCHED_SECONDS
+    await cache.get("a", [1], store.read, watched=True)
+    assert len(store.reads) == 1
+    clock.now += 0.1
+    await cache.get("a", [1], store.read, watched=True)
+    assert len(store.reads) == 2
+
+
+async def test_what_is_kept_lasts_for_max_age_once_nobody_watches() -> None:
+    store, clock = Store(1), Clock()
+    cache = MovieCache(10, 5.0, clock)
+    await cache.get("a", [1], store.read, watched=True)
+    clock.now = 5.1
+    await cache.get("a", [1], store.read, watched=False)
     assert len(store.reads) == 2
 
 
 async def test_no_more_are_kept_than_the_capacity() -> None:
     store, cache = Store(*range(100)), MovieCache(10, 5.0, Clock())
-    assert len(await cache.get("a", range(100), store.read)) == 100
-    await cache.get("a", range(90, 100), store.read)
+    assert len(await cache.get("a", range(100), store.read, watched=False)) == 100
+    await cache.get("a", range(90, 100), store.read, watched=False)
     assert len(store.reads) <= 2
-    await cache.get("a", range(10), store.read)
+    await cache.get("a", range(10), store.read, watched=False)
     assert store.reads[-1] == set(range(10))
