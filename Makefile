@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gatewa
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-slow accept e2e-lite e2e-milvus images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
+.PHONY: help setup demo test coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -31,7 +31,10 @@ $(VENV)/.done: requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
 demo: setup ## train, index, start the three services, recommend, stop
 	$(BIN)/marquee demo
 
-test: setup .venv-milvus/.done ## all tests but the slow ones, with coverage
+test: setup .venv-milvus/.done ## all tests but the slow ones
+	$(BIN)/python -m pytest -m "not slow and not images"
+
+coverage: setup .venv-milvus/.done ## the same tests, and which lines they reach: half as long again
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not slow and not images"
 	$(BIN)/coverage combine -q && $(BIN)/coverage report

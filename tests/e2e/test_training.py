@@ -141,6 +141,7 @@ def test_two_processes_train_the_model_of_one(data: Path, trained: Path, tmp_pat
     agrees(trained, out)
 
 
+@pytest.mark.slow
 def test_two_machines_train_the_model_of_one(data: Path, trained: Path, tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         master = f"127.0.0.1:{probe.getsockname()[1]}"
