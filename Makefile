@@ -42,8 +42,8 @@ coverage: setup .venv-milvus/.done ## the same tests, and which lines they reach
 test-slow: setup .venv-milvus/.done ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
 
-accept: setup .venv-milvus/.done ## what was promised, in minutes: RMSE on MovieLens-1M, restarts that fail no call
-	$(BIN)/python -m pytest -m slow tests/e2e/test_training_movielens.py tests/e2e/test_rolling_restart.py
+accept: setup .venv-milvus/.done ## what was promised, in minutes: RMSE on MovieLens-1M, restarts that fail no call, all engines alike
+	$(BIN)/python -m pytest -m slow tests/e2e/test_training_movielens.py tests/e2e/test_rolling_restart.py tests/contract
 
 e2e-lite: setup ## the processes that a user starts, on Milvus Lite
 	$(BIN)/python -m pytest tests/e2e -m "not slow and not images" -k "not server"

@@ -33,7 +33,16 @@ from search_service.settings import SearchSettings
 from search_service.store import open_store
 
 
-@pytest.fixture(params=["exact", "lite", "server", "resident-lite", "resident-server"])
+@pytest.fixture(
+    params=[
+        "exact",
+        "lite",
+        "server",
+        "resident-lite",
+        # Over a minute, nearly all of it Milvus's time to load a collection
+        pytest.param("resident-server", marks=pytest.mark.slow),
+    ]
+)
 def store(request: pytest.FixtureRequest) -> SearchSettings | None:
     """Where the index is stored, and what answers; None for memory alone."""
     if request.param == "exact":
