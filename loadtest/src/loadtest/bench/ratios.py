@@ -43,7 +43,7 @@ BOUNDS: Mapping[str, Bound] = {
     "recommend_fastest_vs_echo": Bound("least", 1.3, 0.5),
     "embedder_fastest_vs_echo": Bound("least", 2.5, 1.4),
     "gateway_cpu_vs_echo": Bound("most", 1.6, 3.0),
-    "idle_p50_vs_floor": Bound("most", 1.15, 3.0),
+    "idle_p50_vs_floor": Bound("most", 1.15, 4.0),
     "coalescing_idle_cost": Bound("most", 1.03, 1.3),
     "p99_at_70_vs_idle_p50": Bound("most", 4.0, 20.0),
     "embedder_vs_echo": Bound("least", 0.7, 0.5),
