@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 
-from gateway.canonical import canonical
-from marquee.recommender.v1 import recommender_pb2 as pb
 from rpckit.errors import InvalidRequestError
 
 MAX_RESULTS = 1000
@@ -57,13 +55,16 @@ def encode(offset: int, request: bytes, answered_by: bytes) -> str:
     return base64.urlsafe_b64encode(claim + _check(claim)).decode().rstrip("=")
 
 
-def decode(request: pb.RecommendRequest) -> Page:
+def decode(token: str, request: bytes) -> Page:
     """Read the token of a request.
+
+    Args:
+        token: Empty: the first page is asked for.
+        request: What `canonical` gave.
 
     Raises:
         InvalidRequestError: The token is damaged or was given for another request.
     """
-    token = request.page_token
     if not token:
         return Page(0, None)
     try:
@@ -76,7 +77,7 @@ def decode(request: pb.RecommendRequest) -> Page:
     form, offset, asked, answered_by = _LAYOUT.unpack(claim)
     if form != _FORMAT or not 0 < offset < MAX_RESULTS:
         raise InvalidRequestError.of("page_token", "is not a token of this service, or damaged")
-    if asked != request_digest(canonical(request)):
+    if asked != request_digest(request):
         raise InvalidRequestError.of(
             "page_token", "belongs to a request with another user, filter or exclusions"
         )

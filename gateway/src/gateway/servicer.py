@@ -34,9 +34,9 @@ class RecommenderServicer:
         """Answer one page; return the RecommendResponse serialized."""
         started = time.monotonic()
         size = _page_size(request)
-        page = page_token.decode(request)
-        end = min(page.offset + size, page_token.MAX_RESULTS)
         asked = canonical(request)
+        page = page_token.decode(request.page_token, asked)
+        end = min(page.offset + size, page_token.MAX_RESULTS)
         if self._cache is not None:
             key = Key(asked, page.offset, end, page.list_digest)
             if (kept := self._cache.get(key)) is not None:
