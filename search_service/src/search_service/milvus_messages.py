@@ -64,7 +64,7 @@ def search_request(
         dsl_type=common_pb2.DslType.BoolExprV1,
         placeholder_group=placeholders.SerializeToString(),
         nq=len(rows),
-        search_params=[common_pb2.KeyValuePair(key=key, value=how[key]) for key in how],
+        search_params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in how.items()],
         consistency_level=common_pb2.ConsistencyLevel.Bounded,
         guarantee_timestamp=_BOUNDED_TIMESTAMP,
     )

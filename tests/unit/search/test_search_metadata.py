@@ -3,6 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
+import pytest
+
 from search_service.index import Movie
 from search_service.metadata import WATCHED_SECONDS, MovieCache
 
@@ -88,26 +90,18 @@ async def test_a_read_that_a_new_index_overtook_is_not_kept() -> None:
     assert (await cache.get("a", [1], store.read, watched=False))[1] is new
 
 
-async def test_what_others_wrote_is_seen_after_max_age() -> None:
+@pytest.mark.parametrize(("watched", "seconds"), [(False, 5.0), (True, WATCHED_SECONDS)])
+async def test_what_others_wrote_is_seen_when_what_is_kept_is_old(
+    watched: bool, seconds: float
+) -> None:
     store, clock = Store(1), Clock()
     cache = MovieCache(10, 5.0, clock)
-    await cache.get("a", [1], store.read, watched=False)
-    clock.now = 5.0
-    await cache.get("a", [1], store.read, watched=False)
-    clock.now = 5.1
-    await cache.get("a", [1], store.read, watched=False)
-    assert len(store.reads) == 2
-
-
-async def test_what_is_kept_of_a_watched_index_lasts_longer_but_not_for_ever() -> None:
-    store, clock = Store(1), Clock()
-    cache = MovieCache(10, 5.0, clock)
-    await cache.get("a", [1], store.read, watched=True)
-    clock.now = WATCHED_SECONDS
-    await cache.get("a", [1], store.read, watched=True)
+    await cache.get("a", [1], store.read, watched=watched)
+    clock.now = seconds
+    await cache.get("a", [1], store.read, watched=watched)
     assert len(store.reads) == 1
     clock.now += 0.1
-    await cache.get("a", [1], store.read, watched=True)
+    await cache.get("a", [1], store.read, watched=watched)
     assert len(store.reads) == 2
 
 
