@@ -13,11 +13,11 @@ from pathlib import Path
 
 from embedder_service.settings import EmbedderSettings
 from gateway.settings import GatewaySettings
-from rpckit import metrics
-from rpckit.configuration import REQUIRED, Setting, describe, show
 from rpckit.errors import ServiceError
-from rpckit.instruments import Definition
-from rpckit.settings import ServerSettings
+from rpckit.observing.metrics import definitions as metrics
+from rpckit.observing.metrics.instruments import Definition
+from rpckit.settings.loading import REQUIRED, Setting, describe, show
+from rpckit.settings.server import ServerSettings
 from search_service.settings import SearchSettings
 
 DOCS = Path(__file__).resolve().parent

@@ -17,7 +17,7 @@ from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec, unit_vectors
 
 from rpckit.errors import InvalidRequestError, NotReadyError
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 from search_service.errors import (
     CountMismatchError,
     IndexActiveError,

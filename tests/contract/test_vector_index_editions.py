@@ -12,7 +12,7 @@ import pytest
 from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 from search_service.exact import ExactIndex
 from search_service.following import SILENCE_SECONDS
 from search_service.index import Movie, Query, VectorIndex

@@ -13,7 +13,7 @@ from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 
 from rpckit.errors import NotReadyError
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 from search_service.errors import IndexNotFoundError, ModelMismatchError
 from search_service.index import IndexSpec, Query, VectorIndex
 from search_service.metadata import WATCHED_SECONDS

@@ -16,7 +16,7 @@ from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import DIMENSION, catalogue, spec, unit_vectors
 
 from rpckit.errors import NotReadyError
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 from search_service import layout, replica
 from search_service.errors import ModelMismatchError
 from search_service.index import Hit, IndexSpec, Movie, Query, VectorIndex, Vectors

@@ -16,10 +16,10 @@ from tests.e2e.conftest import Built, marquee
 
 from marquee.recommender.v1 import recommender_pb2
 from marquee_cli.processes import EMBEDDER, INDEX, RECOMMENDER, SEARCH, Ports, Service
-from rpckit.channel import connect
+from rpckit.calling.channel import connect
 from rpckit.errors import ServiceError
-from rpckit.settings import ClientSettings
-from rpckit.telemetry import TraceContext
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.settings.client import ClientSettings
 
 CALLS = 10_000
 CALLERS = 8

@@ -17,7 +17,7 @@ from tests.fixtures.collector import CollectedSpan, Collector
 from marquee.recommender.v1 import recommender_pb2
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
 from marquee.type.v1.types_pb2 import User
-from rpckit import metrics
+from rpckit.observing.metrics import definitions as metrics
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SERVICES = ("gateway", "embedder", "search")

@@ -18,8 +18,9 @@ from google.rpc import error_details_pb2
 from tests.fixtures.replica import IDEMPOTENT, NOT_IDEMPOTENT, SERVICE, Replica
 
 from marquee.search.v1 import index_pb2
-from rpckit import service_config
-from rpckit.channel import Channel, UnaryCall, connect
+from rpckit.calling import service_config
+from rpckit.calling.channel import Channel, UnaryCall, connect
+from rpckit.calling.upstream_errors import RemoteError
 from rpckit.errors import (
     DeadlineError,
     FieldViolation,
@@ -28,10 +29,10 @@ from rpckit.errors import (
     OverloadedError,
     UpstreamError,
 )
-from rpckit.relay import RemoteError
-from rpckit.server import Server
-from rpckit.settings import ClientSettings, ServerSettings
-from rpckit.telemetry import TraceContext
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.serving.server import Server
+from rpckit.settings.client import ClientSettings
+from rpckit.settings.server import ServerSettings
 
 Serve = Callable[..., Awaitable[Server]]
 Call = UnaryCall[Any, Any]

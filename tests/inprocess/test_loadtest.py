@@ -28,7 +28,7 @@ from loadtest.scenario import Scenario, local_servers
 from loadtest.wire import driver as wire
 from loadtest.workload import METHODS, Workload
 from marquee.recommender.v1 import recommender_pb2
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 RECOMMEND = METHODS["Recommend"]
 Handler = Callable[[bytes, grpc.ServicerContext], bytes]

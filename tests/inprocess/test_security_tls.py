@@ -13,12 +13,12 @@ from tests.fixtures.certificates import Authority, replace
 from tests.fixtures.replica import IDEMPOTENT, SERVICE, Replica
 
 from marquee.search.v1 import index_pb2
-from rpckit.channel import Channel, connect
+from rpckit.calling.channel import Channel, connect
 from rpckit.errors import StartupError, UpstreamError
-from rpckit.security import TlsFiles, server_credentials
-from rpckit.server import Server
-from rpckit.settings import ClientSettings
-from rpckit.telemetry import TraceContext
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.security.tls import TlsFiles, server_credentials
+from rpckit.serving.server import Server
+from rpckit.settings.client import ClientSettings
 
 Serve = Callable[..., Awaitable[Server]]
 
@@ -136,12 +136,12 @@ async def test_a_server_keeps_its_certificate_while_the_new_one_lacks_its_key(
     server = await tls_server(serve, tmp_path)
     new = OURS.issue("server")
     replace(tmp_path / "server.pem", new.cert)
-    with caplog.at_level(logging.ERROR, "rpckit.watched"):
+    with caplog.at_level(logging.ERROR, "rpckit.security.watched_files"):
         await call_once(server, tls_ca=OURS.write(tmp_path))
     assert "are not a PEM certificate and its key" in caplog.text
     replace(tmp_path / "server.key", new.key)
     caplog.clear()
-    with caplog.at_level(logging.INFO, "rpckit.watched"):
+    with caplog.at_level(logging.INFO, "rpckit.security.watched_files"):
         await call_once(server, tls_ca=OURS.write(tmp_path), tls_server_name="localhost")
     assert "taken over" in caplog.text
 

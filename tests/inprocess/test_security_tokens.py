@@ -19,11 +19,11 @@ from tests.fixtures.certificates import replace
 from tests.fixtures.replica import IDEMPOTENT, SERVICE, Replica
 
 from marquee.search.v1 import index_pb2, index_pb2_grpc
-from rpckit.channel import connect
+from rpckit.calling.channel import connect
 from rpckit.errors import StartupError, UpstreamError
-from rpckit.server import Server
-from rpckit.settings import ClientSettings
-from rpckit.telemetry import TraceContext
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.serving.server import Server
+from rpckit.settings.client import ClientSettings
 
 Serve = Callable[..., Awaitable[Server]]
 

@@ -11,11 +11,11 @@ import pytest
 
 from marquee.recommender.v1 import recommender_pb2, recommender_pb2_grpc
 from marquee.type.v1 import types_pb2
-from rpckit.call import Call
-from rpckit.dispatch import Mount
 from rpckit.errors import InvalidRequestError
-from rpckit.logs import JsonFormatter
-from rpckit.server import Server
+from rpckit.observing.logs import JsonFormatter
+from rpckit.serving.call import Call
+from rpckit.serving.dispatch import Mount
+from rpckit.serving.server import Server
 
 Serve = Callable[..., Awaitable[Server]]
 

@@ -6,9 +6,9 @@ import time
 
 from tests.fixtures.collector import Collector
 
-from rpckit.settings import ServerSettings
-from rpckit.telemetry import Telemetry
-from rpckit.tracing import TraceContext
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.settings.server import ServerSettings
 
 METHOD = "kiosk.v1.Kiosk/Sell"
 

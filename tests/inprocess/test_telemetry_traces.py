@@ -17,13 +17,14 @@ from opentelemetry.trace import SpanKind, StatusCode
 
 from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from marquee.recommender.v1 import recommender_pb2, recommender_pb2_grpc
-from rpckit.call import Call
 from rpckit.coalescer import Coalescer
-from rpckit.dispatch import Mount
 from rpckit.errors import InternalError, OverloadedError
-from rpckit.otel import OtelTracer
-from rpckit.server import Server
-from rpckit.telemetry import Telemetry, TraceContext
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.observing.tracing.otlp import OtelTracer
+from rpckit.serving.call import Call
+from rpckit.serving.dispatch import Mount
+from rpckit.serving.server import Server
 
 Serve = Callable[..., Awaitable[Server]]
 

@@ -157,7 +157,7 @@ def run(
         from loadtest.results import Results
         from loadtest.scenario import Scenario, complete
         from loadtest.workload import METHODS, Workload, parse_mix
-        from rpckit.settings import ClientSettings
+        from rpckit.settings.client import ClientSettings
 
         connection = asdict(cast("Connection", context.obj))
         targets = {"Recommend": target, "SearchMovies": search_target}

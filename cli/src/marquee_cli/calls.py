@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
-from rpckit.channel import connect
+from rpckit.calling.channel import connect
 from rpckit.errors import StartupError
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 
 @asynccontextmanager

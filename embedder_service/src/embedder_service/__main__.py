@@ -12,11 +12,11 @@ from embedder_service.servicer import EmbedderServicer
 from embedder_service.settings import EmbedderSettings
 from fusion.bundle import Bundle, BundleError
 from marquee.embedder.v1 import embedder_pb2
-from rpckit.dispatch import Mount
 from rpckit.errors import StartupError
-from rpckit.server import run
-from rpckit.settings import load
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.dispatch import Mount
+from rpckit.serving.server import run
+from rpckit.settings.loading import load
 
 
 @asynccontextmanager

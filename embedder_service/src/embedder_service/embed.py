@@ -9,9 +9,10 @@ from typing import Generic, NamedTuple, TypeVar
 
 from embedder_service.encoder import Kind, PaddleEncoder
 from fusion.features import Features
-from rpckit.call import Call
 from rpckit.coalescer import Coalescer
-from rpckit.telemetry import Telemetry, TraceContext
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.serving.call import Call
 
 Row = TypeVar("Row")
 

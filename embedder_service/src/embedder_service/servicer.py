@@ -11,8 +11,8 @@ from fusion.features import Indexed, MovieRow, UserFields, UserRow
 from fusion.records import Gender, Movie, RecordError
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.type.v1 import types_pb2
-from rpckit.call import Call
 from rpckit.errors import FieldViolation, InvalidRequestError
+from rpckit.serving.call import Call
 
 Record = TypeVar("Record", UserFields, Movie)
 Row = TypeVar("Row")

@@ -7,7 +7,8 @@ from pathlib import Path
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
-from rpckit.settings import Port, ServerSettings
+from rpckit.settings.server import ServerSettings
+from rpckit.settings.types import Port
 
 
 class EmbedderSettings(ServerSettings):

@@ -15,11 +15,11 @@ from gateway.versions import CurrentVersions
 from marquee.embedder.v1 import embedder_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import search_pb2
-from rpckit.channel import connect
-from rpckit.dispatch import Mount
-from rpckit.server import run
-from rpckit.settings import load
-from rpckit.telemetry import Telemetry
+from rpckit.calling.channel import connect
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.dispatch import Mount
+from rpckit.serving.server import run
+from rpckit.settings.loading import load
 
 EMBEDDER = embedder_pb2.DESCRIPTOR.services_by_name["EmbedderService"]
 SEARCH = search_pb2.DESCRIPTOR.services_by_name["SearchService"]

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from cachetools import TTLCache
 
 from gateway.versions import Versions
-from rpckit.recorders import CacheRecorder
+from rpckit.observing.metrics.recorders import CacheRecorder
 
 ENTRY_BYTES = 700
 """What an answer takes in memory besides its own bytes and those of its request, about."""

@@ -12,11 +12,11 @@ from gateway.passing import MovieHit
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
-from rpckit.call import Call
-from rpckit.channel import UnaryCall
+from rpckit.calling.channel import UnaryCall
 from rpckit.coalescer import Coalescer
 from rpckit.errors import FieldViolation, InvalidRequestError
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.call import Call
 
 _ROW = re.compile(r"(users|queries)\[(\d+)\]\.?")
 

@@ -11,8 +11,8 @@ from gateway.recommend import Ask, Ranking, Recommender
 from gateway.versions import Versions
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
-from rpckit.call import Call
 from rpckit.errors import InvalidRequestError
+from rpckit.serving.call import Call
 
 DEFAULT_PAGE_SIZE = 10
 MAX_PAGE_SIZE = 100

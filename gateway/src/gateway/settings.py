@@ -5,7 +5,9 @@ from __future__ import annotations
 from pydantic import ByteSize, Field
 from pydantic_settings import SettingsConfigDict
 
-from rpckit.settings import ClientSettings, Port, ServerSettings
+from rpckit.settings.client import ClientSettings
+from rpckit.settings.server import ServerSettings
+from rpckit.settings.types import Port
 
 
 class GatewaySettings(ServerSettings):

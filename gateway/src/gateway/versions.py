@@ -12,9 +12,9 @@ from typing import NamedTuple
 
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
-from rpckit.channel import UnaryCall
+from rpckit.calling.channel import UnaryCall
 from rpckit.errors import ServiceError
-from rpckit.telemetry import TraceContext
+from rpckit.observing.tracing.context import TraceContext
 
 log = logging.getLogger(__name__)
 

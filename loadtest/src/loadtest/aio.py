@@ -13,7 +13,7 @@ import uvloop
 from loadtest.job import Job, Outcome, Recorder, Requests
 from loadtest.pacing import Closed, Open
 from loadtest.workload import METHODS
-from rpckit.channel import connect
+from rpckit.calling.channel import connect
 
 _Calls = Mapping[str, Callable[[bytes], Awaitable[int]]]
 _UNAVAILABLE = 14

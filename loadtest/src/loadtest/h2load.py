@@ -23,7 +23,7 @@ from loadtest.measurement import Measurement, MethodResult
 from loadtest.sampling import sample
 from loadtest.tally import MethodTally
 from loadtest.workload import METHODS, Workload
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 NOT_OK = "NOT_OK"
 """Failures that h2load took for answers: HTTP 200 without a message."""

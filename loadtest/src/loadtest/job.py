@@ -10,7 +10,7 @@ from loadtest.histogram import Latencies
 from loadtest.pacing import Pacing
 from loadtest.tally import EncodedTally, MethodTally
 from loadtest.workload import Workload
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 ClientKind = Literal["wire", "grpcio"]
 

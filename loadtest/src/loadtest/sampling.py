@@ -9,8 +9,8 @@ import grpc
 
 from loadtest.clients import LoadError
 from loadtest.workload import METHODS
-from rpckit.channel import connect
-from rpckit.settings import ClientSettings
+from rpckit.calling.channel import connect
+from rpckit.settings.client import ClientSettings
 
 
 def sample(endpoint: ClientSettings, method: str, messages: Sequence[bytes]) -> list[bytes]:

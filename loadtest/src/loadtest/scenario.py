@@ -18,8 +18,8 @@ from loadtest.sampling import sample
 from loadtest.workload import METHODS, VectorSpace, Workload
 from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from marquee.search.v1 import search_pb2, search_pb2_grpc
-from rpckit.channel import connect
-from rpckit.settings import ClientSettings
+from rpckit.calling.channel import connect
+from rpckit.settings.client import ClientSettings
 
 Client = Literal["wire", "grpcio", "h2load"]
 

@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
 from marquee.search.v1 import index_pb2, search_pb2
-from rpckit.dispatch import Mount
-from rpckit.server import run
-from rpckit.settings import load
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.dispatch import Mount
+from rpckit.serving.server import run
+from rpckit.settings.loading import load
 from search_service.batching import BatchedSearch
 from search_service.index_servicer import IndexServicer
 from search_service.search_servicer import SearchServicer

@@ -10,11 +10,11 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from rpckit.call import Call
 from rpckit.coalescer import Coalescer
 from rpckit.errors import ServiceError
-from rpckit.telemetry import Telemetry, TraceContext
-from rpckit.tracing import on_behalf_of
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext, on_behalf_of
+from rpckit.serving.call import Call
 from search_service.index import Hits, IndexSpec, Query, VectorIndex, Vectors
 from search_service.settings import SearchSettings
 

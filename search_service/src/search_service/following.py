@@ -27,7 +27,7 @@ PAUSE_SECONDS = 0.3
 """Pause between two looks at the store."""
 SILENCE_SECONDS = 1.4
 """Time without an answer after which a store elsewhere counts as gone; the pause of the health
-service (rpckit.health) still fits into 2 s."""
+service (rpckit.serving.health) still fits into 2 s."""
 
 _ALIAS = "_marquee_active"  # the name of an index starts with a letter, so none can be called that
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marquee.search.v1 import index_pb2 as pb
-from rpckit.call import Call
+from rpckit.serving.call import Call
 from search_service import validation
 from search_service.index import VectorIndex
 from search_service.messages import index_message

@@ -15,7 +15,7 @@ from contextlib import asynccontextmanager, suppress
 from typing import Self
 
 from rpckit.errors import ServiceError
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 from search_service.errors import (
     CountMismatchError,
     IndexActiveError,

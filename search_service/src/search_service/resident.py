@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Literal, Self
 
 from rpckit.errors import NotReadyError, ServiceError
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 from search_service.errors import NoActiveIndexError
 from search_service.index import Activation, Hits, IndexInfo, IndexSpec, Movie, Query, Vectors
 from search_service.milvus import Milvus

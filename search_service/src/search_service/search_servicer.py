@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from marquee.search.v1 import search_pb2 as pb
-from rpckit.call import Call
+from rpckit.serving.call import Call
 from search_service import page_token, validation
 from search_service.batching import Answer, BatchedSearch
 from search_service.errors import IndexNotFoundError

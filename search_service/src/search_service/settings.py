@@ -5,7 +5,8 @@ from __future__ import annotations
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import SettingsConfigDict
 
-from rpckit.settings import Port, ServerSettings
+from rpckit.settings.server import ServerSettings
+from rpckit.settings.types import Port
 from search_service.opening import IndexType
 from search_service.resident import Engine
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 from search_service.following import SILENCE_SECONDS
 from search_service.index import VectorIndex
 from search_service.lite import milvus_lite

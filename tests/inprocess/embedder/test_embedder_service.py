@@ -19,8 +19,8 @@ from fusion.bundle import Bundle
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 from marquee.type.v1 import types_pb2
-from rpckit.server import serving
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.server import serving
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 

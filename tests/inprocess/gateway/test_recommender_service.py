@@ -27,9 +27,9 @@ from marquee.search.v1 import index_pb2, search_pb2
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.search.v1.search_pb2_grpc import SearchServiceStub
 from marquee.type.v1 import types_pb2
-from rpckit.server import Server, serving
-from rpckit.settings import ClientSettings
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.server import Server, serving
+from rpckit.settings.client import ClientSettings
 from search_service import __main__ as search
 from search_service.settings import SearchSettings
 

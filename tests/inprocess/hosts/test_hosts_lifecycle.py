@@ -23,7 +23,7 @@ from tests.inprocess.hosts.processes import (
 
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
-from rpckit.service_config import service_config
+from rpckit.calling.service_config import service_config
 
 
 @pytest.mark.parametrize("signum", [signal.SIGTERM, signal.SIGINT])

@@ -15,8 +15,8 @@ from marquee.search.v1 import index_pb2, search_pb2
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.search.v1.search_pb2_grpc import SearchServiceStub
 from marquee.type.v1 import types_pb2
-from rpckit.server import serving
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.server import serving
 from search_service.__main__ import wire
 from search_service.index import Movie, Vectors
 from search_service.messages import movie_message

@@ -17,8 +17,8 @@ from tests.inprocess.search.conftest import Service, build, search_request, sett
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.search.v1.search_pb2 import MovieQuery
 from marquee.search.v1.search_pb2_grpc import SearchServiceStub
-from rpckit.server import serving
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.server import serving
 from search_service.__main__ import wire
 
 Becomes = Callable[[bool], Awaitable[float]]

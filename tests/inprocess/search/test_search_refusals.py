@@ -22,8 +22,8 @@ from tests.inprocess.search.conftest import (
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.search.v1.search_pb2 import MovieFilter, MovieQuery
 from marquee.type.v1 import types_pb2
-from rpckit.dispatch import Mount
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.dispatch import Mount
 from search_service.batching import BatchedSearch
 from search_service.exact import ExactIndex
 from search_service.index_servicer import IndexServicer

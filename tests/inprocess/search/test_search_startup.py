@@ -11,8 +11,8 @@ from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 from tests.inprocess.search.conftest import settings
 
-from rpckit.server import serving
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.server import serving
 from search_service.__main__ import wire
 from search_service.index import Query
 from search_service.lite import milvus_lite

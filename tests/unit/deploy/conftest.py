@@ -12,7 +12,8 @@ from gateway.settings import GatewaySettings
 from marquee.embedder.v1 import embedder_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
-from rpckit.settings import ServerSettings, load
+from rpckit.settings.loading import load
+from rpckit.settings.server import ServerSettings
 from search_service.settings import SearchSettings
 
 SETTINGS: dict[str, type[ServerSettings]] = {

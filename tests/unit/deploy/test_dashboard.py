@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from rpckit import metrics
-from rpckit.telemetry import Telemetry
+from rpckit.observing.metrics import definitions as metrics
+from rpckit.observing.telemetry import Telemetry
 
 ROOT = Path(__file__).parents[3]
 DASHBOARD = ROOT / "deploy/grafana/marquee.json"

@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from rpckit.errors import PermissionDeniedError, UnauthenticatedError
-from rpckit.security import TokenFile
+from rpckit.security.tokens import TokenFile
 
 if TYPE_CHECKING:
     from tests.unit.deploy.conftest import LoadSettings

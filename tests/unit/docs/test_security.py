@@ -8,7 +8,7 @@ from google.protobuf.descriptor import ServiceDescriptor
 from marquee.embedder.v1 import embedder_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
-from rpckit.security import MIN_TOKEN_LENGTH, PERMISSIONS, TokenFile
+from rpckit.security.tokens import MIN_TOKEN_LENGTH, PERMISSIONS, TokenFile
 
 PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
 CONTRACT = (embedder_pb2, index_pb2, recommender_pb2, search_pb2)

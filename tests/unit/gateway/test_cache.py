@@ -14,7 +14,7 @@ from gateway.canonical import canonical
 from gateway.page_token import Page
 from gateway.versions import Versions
 from marquee.recommender.v1 import recommender_pb2 as pb
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
 
 NOW = Versions("model-1", "index-1")
 FIRST = Page(0, None)

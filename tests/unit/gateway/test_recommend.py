@@ -13,9 +13,10 @@ from gateway.recommend import Ask, Recommender
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
-from rpckit.call import Call
 from rpckit.errors import DeadlineError, FieldViolation, InvalidRequestError, UpstreamError
-from rpckit.telemetry import Telemetry, TraceContext
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.serving.call import Call
 
 
 class Hops:

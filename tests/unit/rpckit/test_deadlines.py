@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 import pytest
 import uvloop
 
-from rpckit.deadlines import Deadlines
+from rpckit.serving.deadlines import Deadlines
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

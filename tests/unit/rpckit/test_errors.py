@@ -62,7 +62,7 @@ def test_every_error_says_when_it_happens_and_what_to_do(text: str) -> None:
     import search_service.errors  # noqa: F401 - so that its errors are known
 
     for error in subclasses(ServiceError) - {ServiceError}:
-        if error.__module__ == "rpckit.relay":
+        if error.__module__ == "rpckit.calling.upstream_errors":
             continue  # another server's error, whatever that says
         assert getattr(error, text).endswith("."), error
 

@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from rpckit import logs
-from rpckit.logs import AccessLog, configure_logging
-from rpckit.tracing import TraceContext
+from rpckit.observing import logs
+from rpckit.observing.logs import AccessLog, configure_logging
+from rpckit.observing.tracing.context import TraceContext
 
 TRACE = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01")
 

@@ -7,9 +7,12 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from rpckit.configuration import REQUIRED, describe
-from rpckit.security import TlsFiles
-from rpckit.settings import ClientSettings, Port, ServerSettings, is_loopback, load
+from rpckit.addresses import is_loopback
+from rpckit.security.tls import TlsFiles
+from rpckit.settings.client import ClientSettings
+from rpckit.settings.loading import REQUIRED, describe, load
+from rpckit.settings.server import ServerSettings
+from rpckit.settings.types import Port
 
 
 class KioskSettings(ServerSettings):

@@ -10,13 +10,13 @@ import grpc
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from rpckit import metrics
 from rpckit.coalescer import Coalescer
 from rpckit.errors import DeadlineError, OverloadedError, StartupError
-from rpckit.instruments import Definition, Histogram, Instruments
-from rpckit.settings import ServerSettings
-from rpckit.telemetry import Telemetry
-from rpckit.tracing import TraceContext
+from rpckit.observing.metrics import definitions as metrics
+from rpckit.observing.metrics.instruments import Definition, Histogram, Instruments
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.settings.server import ServerSettings
 
 METHOD = "kiosk.v1.Kiosk/Sell"
 
@@ -242,7 +242,7 @@ def test_names_follow_prometheus_conventions(definition: Definition) -> None:
 
 def test_opentelemetry_is_not_imported_unless_spans_are_recorded() -> None:
     code = (
-        "import sys; from rpckit.telemetry import Telemetry; Telemetry('x');"
+        "import sys; from rpckit.observing.telemetry import Telemetry; Telemetry('x');"
         "sys.exit(any(name.startswith('opentelemetry') for name in sys.modules))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False, timeout=60).returncode == 0
@@ -251,7 +251,7 @@ def test_opentelemetry_is_not_imported_unless_spans_are_recorded() -> None:
 def test_tracing_without_its_extra_is_refused_with_what_to_install(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setitem(sys.modules, "rpckit.otel", None)
+    monkeypatch.setitem(sys.modules, "rpckit.observing.tracing.otlp", None)
     settings = ServerSettings(otlp_endpoint="http://localhost:4317")
     with (
         pytest.raises(StartupError, match=r"pip install 'marquee-rpckit\[otel\]'"),

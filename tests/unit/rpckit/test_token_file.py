@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rpckit.errors import PermissionDeniedError, StartupError, UnauthenticatedError
-from rpckit.security import TokenFile
+from rpckit.security.tokens import TokenFile
 
 TOKEN = "0123456789abcdef-reader"
 

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpckit.tracing import TraceContext, Untraced, on_behalf_of, served
+from rpckit.observing.tracing.context import TraceContext, Untraced, on_behalf_of, served
 
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 

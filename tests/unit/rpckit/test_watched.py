@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rpckit.errors import StartupError
-from rpckit.watched import Watched
+from rpckit.security.watched_files import Watched
 
 
 def number_in(path: Path) -> int:

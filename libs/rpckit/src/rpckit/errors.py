@@ -42,8 +42,9 @@ class FieldViolation:
 class ServiceError(Exception):
     """An error that a caller is told about.
 
-    A subclass states the four class attributes; they are its row in docs/errors.md. (Only what is
-    relayed from another server, `rpckit.relay.RemoteError`, has its code and reason by instance.)
+    A subclass states the four class attributes; they are its row in docs/errors.md. (Only
+    `rpckit.calling.upstream_errors.RemoteError`, which passes on the error of another server, has
+    its code and reason by instance.)
     """
 
     code: grpc.StatusCode

@@ -15,8 +15,8 @@ from loadtest.workload import movie, unit_vectors
 from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from marquee.search.v1 import index_pb2, index_pb2_grpc
 from marquee.type.v1 import types_pb2
-from rpckit.channel import connect
-from rpckit.settings import ClientSettings
+from rpckit.calling.channel import connect
+from rpckit.settings.client import ClientSettings
 
 MOVIES = 3883
 """As many as MovieLens-1M has."""

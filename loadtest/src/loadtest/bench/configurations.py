@@ -9,7 +9,7 @@ from pathlib import Path
 
 from loadtest.bench.launch import Program, Running, accepts, free_ports, running
 from loadtest.bench.secured import Secured
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 EMBEDDER = "marquee.embedder.v1.EmbedderService"
 SEARCH = "marquee.search.v1.SearchService"

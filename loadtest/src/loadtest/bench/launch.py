@@ -21,7 +21,7 @@ import grpc
 
 from loadtest.bench.secured import Secured
 from rpckit.probe import check
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 from rpckit.tethered import tethered
 
 HOST = "127.0.0.1"

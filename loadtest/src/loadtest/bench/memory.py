@@ -10,7 +10,7 @@ from loadtest import clients, resources
 from loadtest.job import Job
 from loadtest.pacing import Closed
 from loadtest.workload import Workload
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 _SLICE_SECONDS = 10.0
 _CALLERS = 64

@@ -15,7 +15,7 @@ from loadtest.measurement import Measurement
 from loadtest.pacing import Pacing
 from loadtest.results import Results
 from loadtest.workload import Workload
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 
 @dataclass(frozen=True, slots=True)

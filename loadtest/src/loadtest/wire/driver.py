@@ -16,7 +16,7 @@ from loadtest.pacing import Closed, Open
 from loadtest.wire.connection import UNAVAILABLE, Connection, Method
 from loadtest.wire.hpack import HpackError
 from loadtest.workload import METHODS
-from rpckit.settings import ClientSettings
+from rpckit.settings.client import ClientSettings
 
 _DEADLINE_EXCEEDED = 4
 _RECONNECT_SECONDS = 0.05

@@ -14,13 +14,13 @@ from google.rpc import status_pb2
 from tests.fixtures.puppet import SERVICE, Puppet, PuppetSettings
 from tests.inprocess.hosts.processes import command
 
-from rpckit.dispatch import Anonymous, Dispatcher, Mount
 from rpckit.envoy.admin import Admin
 from rpckit.envoy.host import EnvoyHost
 from rpckit.envoy.protocol import Event, frame
-from rpckit.health import Health
-from rpckit.logs import AccessLog
-from rpckit.telemetry import Telemetry
+from rpckit.observing.logs import AccessLog
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.dispatch import Anonymous, Dispatcher, Mount
+from rpckit.serving.health import Health
 
 METHOD = f"/{SERVICE.full_name}/EmbedMovies"
 WATCH = "/grpc.health.v1.Health/Watch"

@@ -16,10 +16,10 @@ from rpckit.envoy.config import ADMIN_SOCKET
 from rpckit.envoy.host import EnvoyHost
 from rpckit.envoy.protocol import Receive, Send
 from rpckit.errors import StartupError
-from rpckit.logs import configure_logging
-from rpckit.server import serving, spare_collector
-from rpckit.settings import ServerSettings
-from rpckit.telemetry import Telemetry
+from rpckit.observing.logs import configure_logging
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.server import serving, spare_collector
+from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
 

@@ -10,7 +10,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rpckit.security import TlsFiles
+from rpckit.security.tls import TlsFiles
 
 RELOAD_SECONDS = 0.5
 """Pause between two looks at the files."""

@@ -8,7 +8,7 @@ from typing import Any
 from pyvoy import PyvoyServer
 
 from rpckit.envoy.certificates import write_secrets
-from rpckit.settings import ServerSettings
+from rpckit.settings.server import ServerSettings
 
 APPLICATION = "rpckit.envoy.app:app"
 ADMIN_SOCKET = "admin.sock"

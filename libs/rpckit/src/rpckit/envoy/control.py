@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from rpckit.errors import StartupError
-from rpckit.settings import ServerSettings
+from rpckit.settings.server import ServerSettings
 
 ENV_FD = "RPCKIT_ENVOY_CONTROL_FD"
 """Environment variable that names the application's end."""

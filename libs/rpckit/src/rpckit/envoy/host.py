@@ -9,7 +9,6 @@ from typing import Any
 
 import grpc
 
-from rpckit.dispatch import Authorizer, Dispatcher
 from rpckit.envoy.admin import Admin
 from rpckit.envoy.builtin import BuiltinServices
 from rpckit.envoy.exchange import Exchange
@@ -22,8 +21,9 @@ from rpckit.envoy.protocol import (
     parse_timeout,
 )
 from rpckit.errors import ServiceError
-from rpckit.health import Health
-from rpckit.settings import ServerSettings
+from rpckit.serving.dispatch import Authorizer, Dispatcher
+from rpckit.serving.health import Health
+from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
 

@@ -15,11 +15,11 @@ from typing import Any
 
 from pyvoy._server import get_envoy_environ, get_envoy_path  # what the pyvoy command uses
 
-from rpckit.address import resolve_free
+from rpckit.addresses import resolve_free
 from rpckit.envoy import control
 from rpckit.envoy.config import ARGUMENTS, EnvoyServer
 from rpckit.errors import StartupError
-from rpckit.settings import ServerSettings
+from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
 

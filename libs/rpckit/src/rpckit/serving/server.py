@@ -14,14 +14,14 @@ from typing import Protocol, TypeVar
 
 import uvloop
 
-from rpckit.dispatch import Anonymous, Authorizer, Dispatcher, Mount
 from rpckit.errors import StartupError
-from rpckit.grpcio_host import GrpcioHost
-from rpckit.health import Health
-from rpckit.logs import AccessLog, configure_logging
-from rpckit.security import TokenFile
-from rpckit.settings import ServerSettings
-from rpckit.telemetry import Telemetry
+from rpckit.observing.logs import AccessLog, configure_logging
+from rpckit.observing.telemetry import Telemetry
+from rpckit.security.tokens import TokenFile
+from rpckit.serving.dispatch import Anonymous, Authorizer, Dispatcher, Mount
+from rpckit.serving.grpcio_host import GrpcioHost
+from rpckit.serving.health import Health
+from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
 

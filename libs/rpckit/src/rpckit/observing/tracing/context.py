@@ -1,7 +1,7 @@
 """Which trace a call belongs to (https://www.w3.org/TR/trace-context/), with or without spans.
 
 A process passes the trace on, whether or not it records spans itself; OpenTelemetry is imported,
-by `rpckit.otel`, only where spans are recorded.
+by `rpckit.observing.tracing.otlp`, only where spans are recorded.
 """
 
 from __future__ import annotations

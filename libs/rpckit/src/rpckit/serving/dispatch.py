@@ -1,7 +1,7 @@
 """What happens around every handler: admission, identity, deadline, errors, measurement.
 
-A host (`rpckit.grpcio_host`) hands over the bytes and the metadata of a call and gets back bytes or
-a `ServiceError`; so neither servicers nor this module know what listens on the socket.
+A host (`rpckit.serving.grpcio_host`) hands over the bytes and the metadata of a call and gets back
+bytes or a `ServiceError`; so neither servicers nor this module know what listens on the socket.
 """
 
 from __future__ import annotations
@@ -18,8 +18,6 @@ from google.protobuf.descriptor import ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
-from rpckit.call import Call
-from rpckit.deadlines import Deadlines
 from rpckit.errors import (
     DeadlineError,
     InternalError,
@@ -27,8 +25,12 @@ from rpckit.errors import (
     OverloadedError,
     ServiceError,
 )
-from rpckit.logs import AccessLog
-from rpckit.telemetry import RpcRecorder, Telemetry, TraceContext
+from rpckit.observing.logs import AccessLog
+from rpckit.observing.metrics.recorders import RpcRecorder
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.serving.call import Call
+from rpckit.serving.deadlines import Deadlines
 
 log = logging.getLogger(__name__)
 

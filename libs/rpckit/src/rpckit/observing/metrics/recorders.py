@@ -1,6 +1,6 @@
 """What `Telemetry` hands out: recorders bound to their labels, cheap enough for every call.
 
-They are called on the event loop's thread, as `rpckit.instruments` demands.
+They are called on the event loop's thread, as `rpckit.observing.metrics.instruments` demands.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from types import TracebackType
 
 import grpc
 
-from rpckit import metrics
 from rpckit.coalescer import DropReason
 from rpckit.errors import ServiceError
-from rpckit.instruments import Counter, Histogram, Instruments
-from rpckit.tracing import Span, TraceContext, Tracer, served
+from rpckit.observing.metrics import definitions as metrics
+from rpckit.observing.metrics.instruments import Counter, Histogram, Instruments
+from rpckit.observing.tracing.context import Span, TraceContext, Tracer, served
 
 
 class RpcRecorder:
@@ -118,7 +118,7 @@ class Stage:
         """Measure work done for one call or for a batch of several.
 
         Used as `with stage.measure(call.trace):`. Without parents it belongs to the calls that
-        `rpckit.tracing.on_behalf_of` names.
+        `rpckit.observing.tracing.context.on_behalf_of` names.
         """
         return _Measured(self._tracer.internal(self._name, parents or served()), self._observe)
 

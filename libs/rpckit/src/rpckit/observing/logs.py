@@ -13,7 +13,7 @@ import time
 from datetime import UTC, datetime
 from typing import Any, Literal
 
-from rpckit.tracing import TraceContext
+from rpckit.observing.tracing.context import TraceContext
 
 AccessLogMode = Literal["all", "errors", "off"]
 
@@ -22,7 +22,7 @@ ERRORS_PER_SECOND = 10
 
 
 def configure_logging(level: str, style: Literal["json", "text"], program: str) -> None:
-    """Send every record of the process to stderr; called once, by `rpckit.server.run`.
+    """Send every record of the process to stderr; called once, by `rpckit.serving.server.run`.
 
     Args:
         level: Least severe level, in lower case.

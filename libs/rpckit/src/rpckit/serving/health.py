@@ -14,9 +14,9 @@ import grpc
 from grpc_health.v1 import health_pb2
 from grpc_health.v1._async import HealthServicer
 
-from rpckit.dispatch import Mount
 from rpckit.errors import NotReadyError
-from rpckit.telemetry import Telemetry
+from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.dispatch import Mount
 
 log = logging.getLogger(__name__)
 

@@ -1,6 +1,6 @@
-"""What can be set about a gRPC process: one class per service, one docstring and default per field.
+"""What can be set about every gRPC server; a service's own settings class derives from this one.
 
-A service derives from `ServerSettings`, names its prefix, and adds fields of its own:
+A service names its prefix and adds fields of its own:
 
     class EmbedderSettings(ServerSettings):
         model_config = SettingsConfigDict(env_prefix="MARQUEE_EMBEDDER_")
@@ -8,74 +8,20 @@ A service derives from `ServerSettings`, names its prefix, and adds fields of it
         port: Port = 50051
         '''Port of the gRPC server; 0 takes any free one.'''
 
-`rpckit.configuration` reads them from flags and environment, prints and describes them.
+`rpckit.settings.loading` reads them from flags and environment, prints and describes them.
 """
 
 from __future__ import annotations
 
-import ipaddress
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ByteSize, ConfigDict, Field, model_validator
+from pydantic import ByteSize, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rpckit.configuration import load
-from rpckit.security import TlsFiles
-
-__all__ = ["ClientSettings", "Port", "Seconds", "ServerSettings", "is_loopback", "load"]
-
-Port = Annotated[int, Field(ge=0, le=65535)]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-_Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-_MIB = 1 << 20
-
-
-class ClientSettings(BaseModel):
-    """How a service behind this one is reached."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    target: str
-    """gRPC target: `host:port`, `dns:///host:port`, or `ipv4:a:port,b:port` for replicas."""
-    tls_ca: Path | None = None
-    """PEM file of the authorities that may sign the server's certificate; none means no TLS."""
-    tls_cert: Path | None = None
-    """PEM file of this client's certificate, for servers that ask for one (mTLS)."""
-    tls_key: Path | None = None
-    """PEM file of the private key of the client certificate."""
-    tls_server_name: str | None = None
-    """Name expected in the server's certificate when it is not the target's host."""
-    token_file: Path | None = None
-    """File that holds the bearer token sent with every call."""
-    timeout_s: _Positive = 5.0
-    """Longest that one call may take, in seconds; a caller's shorter deadline wins."""
-    keepalive_time_s: _Positive = 30.0
-    """Seconds of silence before the connection is probed; no less than the server's
-    keepalive_min_interval_s."""
-    keepalive_timeout_s: _Positive = 10.0
-    """Seconds that a probe may stay unanswered before the connection is given up."""
-    max_message_bytes: ByteSize = ByteSize(8 * _MIB)
-    """Largest message sent or received, as in `8MiB`."""
-
-    @model_validator(mode="after")
-    def _agree(self) -> Self:
-        if (self.tls_cert is None) != (self.tls_key is None):
-            raise ValueError("tls_cert and tls_key go together")
-        if self.tls_ca is None and (self.tls_cert or self.tls_server_name):
-            raise ValueError("tls_cert and tls_server_name need tls_ca")
-        if self.token_file and self.tls_ca is None and not _targets_loopback(self.target):
-            raise ValueError(
-                "token_file needs tls_ca: a token is not sent in the clear off loopback"
-            )
-        return self
-
-    def tls_files(self) -> TlsFiles | None:
-        """Return what to connect with; None, without TLS, where no authority is named."""
-        if self.tls_ca is None:
-            return None
-        return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_ca)
+from rpckit.addresses import is_loopback
+from rpckit.security.tls import TlsFiles
+from rpckit.settings.types import MIB, Port, PositiveSeconds, Seconds
 
 
 class ServerSettings(BaseSettings):
@@ -122,11 +68,11 @@ class ServerSettings(BaseSettings):
     max_concurrent_rpcs: int = Field(64, ge=1)
     """Calls under way at once; more are refused with RESOURCE_EXHAUSTED. What is admitted has to
     be answered in time: more than it takes to keep the service busy only makes callers wait."""
-    max_receive_message_bytes: ByteSize = Field(ByteSize(8 * _MIB), ge=1)
+    max_receive_message_bytes: ByteSize = Field(ByteSize(8 * MIB), ge=1)
     """Largest request, as in `8MiB`."""
-    max_send_message_bytes: ByteSize = Field(ByteSize(8 * _MIB), ge=1)
+    max_send_message_bytes: ByteSize = Field(ByteSize(8 * MIB), ge=1)
     """Largest response, as in `8MiB`."""
-    default_deadline_s: _Positive = 5.0
+    default_deadline_s: PositiveSeconds = 5.0
     """Budget in seconds of a call whose client sets none."""
     deadline_margin_ms: float = Field(20.0, ge=0, allow_inf_nan=False)
     """Milliseconds kept back from the budget passed on, so that a failure behind still reaches
@@ -136,15 +82,15 @@ class ServerSettings(BaseSettings):
     """Seconds between turning not ready and refusing new calls, for balancers to notice."""
     shutdown_grace_s: Seconds = 20.0
     """Seconds that calls under way then have to finish."""
-    max_connection_age_s: _Positive = 300.0
+    max_connection_age_s: PositiveSeconds = 300.0
     """Seconds after which clients are asked to reconnect (gRPC adds jitter of 10 %), so that
     new replicas get their share."""
-    max_connection_age_grace_s: _Positive = 3600.0
+    max_connection_age_grace_s: PositiveSeconds = 3600.0
     """Seconds that calls on an aged connection have to finish: as many as the longest may take,
     the activation of a large index. Every call has a deadline of its own."""
-    keepalive_time_s: _Positive = 60.0
+    keepalive_time_s: PositiveSeconds = 60.0
     """Seconds of silence before a client's connection is probed."""
-    keepalive_timeout_s: _Positive = 10.0
+    keepalive_timeout_s: PositiveSeconds = 10.0
     """Seconds that a probe may stay unanswered before the connection is closed."""
     keepalive_min_interval_s: Seconds = 10.0
     """Clients that probe more often than this, in seconds, are cut off."""
@@ -185,18 +131,3 @@ class ServerSettings(BaseSettings):
         if self.tls_cert is None:
             return None
         return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_client_ca)
-
-
-def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address, given as a name or a literal."""
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def _targets_loopback(target: str) -> bool:
-    if target.startswith("unix:"):
-        return True
-    addresses = target.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:")
-    return all(is_loopback(address.rpartition(":")[0]) for address in addresses.split(","))

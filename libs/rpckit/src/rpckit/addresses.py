@@ -1,7 +1,8 @@
-"""Addresses to listen on."""
+"""Addresses to listen on and to connect to."""
 
 from __future__ import annotations
 
+import ipaddress
 import socket
 
 from rpckit.errors import StartupError
@@ -31,3 +32,11 @@ def resolve_free(host: str, port: int) -> str:
             f"cannot listen on {host}:{port}: the port is taken, or the address is not a local one"
         ) from error
     return str(address[0])
+
+
+def is_loopback(host: str) -> bool:
+    """Tell whether only this machine can reach an address, given as a name or a literal."""
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return host == "localhost"

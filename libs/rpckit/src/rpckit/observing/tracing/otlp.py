@@ -18,7 +18,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor
 from opentelemetry.sdk.trace.sampling import ParentBasedTraceIdRatio
 from opentelemetry.trace import SpanKind, Status, StatusCode
 
-from rpckit.tracing import Span, TraceContext
+from rpckit.observing.tracing.context import Span, TraceContext
 
 _NUMBERS = {code.name: code.value[0] for code in grpc.StatusCode}
 _SERVER_FAULTS = {

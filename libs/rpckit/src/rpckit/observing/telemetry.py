@@ -1,7 +1,7 @@
 """What a process tells about itself: metrics on an HTTP port of their own, and traces.
 
-A `Telemetry` is made once in `rpckit.server.run` and handed to whatever measures; it hands out
-recorders that are bound to their labels, to be kept and called on the event loop's thread.
+A `Telemetry` is made once, by `rpckit.serving.server.run`, and handed to whatever measures; it hands
+out recorders that are bound to their labels, to be kept and called on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -17,16 +17,20 @@ import grpc
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.gc_collector import GCCollector
 
-from rpckit import metrics
 from rpckit.errors import StartupError
-from rpckit.instruments import Counter, Definition, Instruments
-from rpckit.recorders import CacheRecorder, ClientRecorder, QueueRecorder, RpcRecorder, Stage
-from rpckit.settings import ServerSettings
-from rpckit.tracing import Span, TraceContext, Tracer, Untraced
+from rpckit.observing.metrics import definitions as metrics
+from rpckit.observing.metrics.instruments import Counter, Definition, Instruments
+from rpckit.observing.metrics.recorders import (
+    CacheRecorder,
+    ClientRecorder,
+    QueueRecorder,
+    RpcRecorder,
+    Stage,
+)
+from rpckit.observing.tracing.context import Span, TraceContext, Tracer, Untraced
+from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
-
-__all__ = ["ClientRecorder", "QueueRecorder", "RpcRecorder", "Stage", "Telemetry", "TraceContext"]
 
 
 class Telemetry:
@@ -146,7 +150,7 @@ def _tracer(program: str, settings: ServerSettings) -> Iterator[Tracer]:
         return
     try:
         # An extra: a process that records no spans should neither need nor load it.
-        from rpckit.otel import exporting
+        from rpckit.observing.tracing.otlp import exporting
     except ImportError:
         raise StartupError(
             "otlp_endpoint needs OpenTelemetry: pip install 'marquee-rpckit[otel]'"

@@ -12,12 +12,12 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_status import rpc_status
 
-from rpckit.address import resolve_free
-from rpckit.dispatch import Authorizer, Dispatcher, Method
+from rpckit.addresses import resolve_free
 from rpckit.errors import ServiceError
-from rpckit.health import Health
-from rpckit.security import server_credentials
-from rpckit.settings import ServerSettings
+from rpckit.security.tls import server_credentials
+from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
+from rpckit.serving.health import Health
+from rpckit.settings.server import ServerSettings
 
 Unary = Callable[[bytes, "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
 
@@ -78,7 +78,7 @@ class GrpcioHost:
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    """Return the channel arguments of a server; its clients' are in `rpckit.channel`."""
+    """Return the channel arguments of a server; its clients' are in `rpckit.calling.channel`."""
     return [
         ("grpc.so_reuseport", 0),  # two processes on one port is a mistake, not a way to scale
         ("grpc.max_receive_message_length", settings.max_receive_message_bytes),

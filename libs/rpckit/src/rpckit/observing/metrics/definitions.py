@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rpckit.instruments import Definition
+from rpckit.observing.metrics.instruments import Definition
 
 SECONDS = (
     *(mantissa * scale for scale in (1e-4, 1e-3, 1e-2, 1e-1, 1.0) for mantissa in (1, 2.5, 5)),

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 
 from rpckit.errors import DeadlineError
-from rpckit.telemetry import TraceContext
+from rpckit.observing.tracing.context import TraceContext
 
 
 @dataclass(slots=True)

@@ -1,9 +1,9 @@
 """How a process calls the services behind it: one long-lived channel for each.
 
-What a channel does by itself is in `rpckit.service_config`: it spreads calls over the replicas that
-are ready, and retries where that is safe. Calls do not wait for a service that cannot be reached
-(gRPC's wait-for-ready is off): they fail at once, after the retries, and the caller decides. While
-a connection is only being made they do wait, within their timeout.
+What a channel does by itself is in `rpckit.calling.service_config`: it spreads calls over the
+replicas that are ready, and retries where that is safe. Calls do not wait for a service that cannot
+be reached (gRPC's wait-for-ready is off): they fail at once, after the retries, and the caller
+decides. While a connection is only being made they do wait, within their timeout.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
+from rpckit.calling.service_config import service_config
+from rpckit.calling.upstream_errors import relayed
 from rpckit.errors import NotReadyError, StartupError, UpstreamError
-from rpckit.relay import relayed
-from rpckit.security import TlsMaterial
-from rpckit.service_config import service_config
-from rpckit.settings import ClientSettings
-from rpckit.telemetry import Telemetry, TraceContext
-from rpckit.watched import Watched
+from rpckit.observing.telemetry import Telemetry
+from rpckit.observing.tracing.context import TraceContext
+from rpckit.security.tls import TlsMaterial
+from rpckit.security.watched_files import Watched
+from rpckit.settings.client import ClientSettings
 
 log = logging.getLogger(__name__)
 

@@ -1,0 +1,1 @@
+"""Every metric, and the instruments and recorders that count."""

@@ -1,0 +1,1 @@
+"""How a service is run and its calls are answered."""

@@ -1,0 +1,65 @@
+"""How a service behind this one is reached: the settings of a gRPC client."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import BaseModel, ByteSize, ConfigDict, model_validator
+
+from rpckit.addresses import is_loopback
+from rpckit.security.tls import TlsFiles
+from rpckit.settings.types import MIB, PositiveSeconds
+
+
+class ClientSettings(BaseModel):
+    """How a service behind this one is reached."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    target: str
+    """gRPC target: `host:port`, `dns:///host:port`, or `ipv4:a:port,b:port` for replicas."""
+    tls_ca: Path | None = None
+    """PEM file of the authorities that may sign the server's certificate; none means no TLS."""
+    tls_cert: Path | None = None
+    """PEM file of this client's certificate, for servers that ask for one (mTLS)."""
+    tls_key: Path | None = None
+    """PEM file of the private key of the client certificate."""
+    tls_server_name: str | None = None
+    """Name expected in the server's certificate when it is not the target's host."""
+    token_file: Path | None = None
+    """File that holds the bearer token sent with every call."""
+    timeout_s: PositiveSeconds = 5.0
+    """Longest that one call may take, in seconds; a caller's shorter deadline wins."""
+    keepalive_time_s: PositiveSeconds = 30.0
+    """Seconds of silence before the connection is probed; no less than the server's
+    keepalive_min_interval_s."""
+    keepalive_timeout_s: PositiveSeconds = 10.0
+    """Seconds that a probe may stay unanswered before the connection is given up."""
+    max_message_bytes: ByteSize = ByteSize(8 * MIB)
+    """Largest message sent or received, as in `8MiB`."""
+
+    @model_validator(mode="after")
+    def _agree(self) -> Self:
+        if (self.tls_cert is None) != (self.tls_key is None):
+            raise ValueError("tls_cert and tls_key go together")
+        if self.tls_ca is None and (self.tls_cert or self.tls_server_name):
+            raise ValueError("tls_cert and tls_server_name need tls_ca")
+        if self.token_file and self.tls_ca is None and not _targets_loopback(self.target):
+            raise ValueError(
+                "token_file needs tls_ca: a token is not sent in the clear off loopback"
+            )
+        return self
+
+    def tls_files(self) -> TlsFiles | None:
+        """Return what to connect with; None, without TLS, where no authority is named."""
+        if self.tls_ca is None:
+            return None
+        return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_ca)
+
+
+def _targets_loopback(target: str) -> bool:
+    if target.startswith("unix:"):
+        return True
+    addresses = target.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:")
+    return all(is_loopback(address.rpartition(":")[0]) for address in addresses.split(","))

@@ -1,0 +1,13 @@
+"""Types that the fields of settings share."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+Port = Annotated[int, Field(ge=0, le=65535)]
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+PositiveSeconds = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+MIB = 1 << 20
