@@ -23,8 +23,8 @@ import grpc
 import numpy as np
 from pymilvus import AsyncMilvusClient, DataType
 
-from search_service.lite import milvus_lite
-from search_service.milvus import HNSW_BUILD, HNSW_LEAST_EF
+from search_service.store.milvus_client import HNSW_BUILD, HNSW_LEAST_EF
+from search_service.store.milvus_lite import milvus_lite
 
 DIMENSION = 256
 GENRES = 18

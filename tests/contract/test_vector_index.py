@@ -18,7 +18,7 @@ from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec, uni
 
 from rpckit.errors import InvalidRequestError, NotReadyError
 from rpckit.observing.telemetry import Telemetry
-from search_service.errors import (
+from search_service.index.errors import (
     CountMismatchError,
     IndexActiveError,
     IndexExistsError,
@@ -26,11 +26,19 @@ from search_service.errors import (
     ModelMismatchError,
     NoActiveIndexError,
 )
-from search_service.exact import ExactIndex
-from search_service.index import Filter, Hits, IndexSpec, Movie, Query, VectorIndex, Vectors
-from search_service.resident import ResidentIndex
+from search_service.index.vector_index import (
+    Filter,
+    Hits,
+    IndexSpec,
+    Movie,
+    Query,
+    VectorIndex,
+    Vectors,
+)
+from search_service.open_index import open_store
+from search_service.resident.exact_index import ExactIndex
+from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
-from search_service.store import open_store
 
 
 @pytest.fixture(

@@ -13,12 +13,12 @@ from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 
 from rpckit.observing.telemetry import Telemetry
-from search_service.exact import ExactIndex
-from search_service.following import SILENCE_SECONDS
-from search_service.index import Movie, Query, VectorIndex
-from search_service.milvus import Milvus
+from search_service.index.vector_index import Movie, Query, VectorIndex
+from search_service.open_index import open_store
+from search_service.resident.exact_index import ExactIndex
 from search_service.settings import SearchSettings
-from search_service.store import open_store
+from search_service.store.active_index_watcher import SILENCE_SECONDS
+from search_service.store.milvus_client import Milvus
 
 BEST = unit_vectors(1, seed=1)
 SIZE = 20

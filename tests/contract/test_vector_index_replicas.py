@@ -14,11 +14,11 @@ from tests.fixtures.movies import catalogue, spec, unit_vectors
 
 from rpckit.errors import NotReadyError
 from rpckit.observing.telemetry import Telemetry
-from search_service.errors import IndexNotFoundError, ModelMismatchError
-from search_service.index import IndexSpec, Query, VectorIndex
-from search_service.metadata import WATCHED_SECONDS
+from search_service.index.errors import IndexNotFoundError, ModelMismatchError
+from search_service.index.vector_index import IndexSpec, Query, VectorIndex
+from search_service.open_index import open_store
 from search_service.settings import SearchSettings
-from search_service.store import open_store
+from search_service.store.movie_cache import WATCHED_SECONDS
 
 CACHE_SECONDS = 1.0
 VISIBLE_SECONDS = 5.0

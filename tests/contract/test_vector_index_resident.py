@@ -17,12 +17,13 @@ from tests.fixtures.movies import DIMENSION, catalogue, spec, unit_vectors
 
 from rpckit.errors import NotReadyError
 from rpckit.observing.telemetry import Telemetry
-from search_service import layout, replica
-from search_service.errors import ModelMismatchError
-from search_service.index import Hit, IndexSpec, Movie, Query, VectorIndex, Vectors
-from search_service.milvus import Milvus
+from search_service.index.errors import ModelMismatchError
+from search_service.index.vector_index import Hit, IndexSpec, Movie, Query, VectorIndex, Vectors
+from search_service.open_index import open_store
+from search_service.resident import replica
 from search_service.settings import SearchSettings
-from search_service.store import open_store
+from search_service.store import collection_schema as layout
+from search_service.store.milvus_client import Milvus
 
 RESIDENT = "resident exact"
 BOUND_SECONDS = replica.FRESH_SECONDS
@@ -142,7 +143,9 @@ async def test_the_writers_clock_may_be_behind(
     movies = await activate(one, spec(), 20)
     await seconds_until(lambda: ready(two))
     late = time.time_ns() - round(0.8 * replica.OVERLAP_SECONDS * 1e9)
-    monkeypatch.setattr("search_service.milvus.time", SimpleNamespace(time_ns=lambda: late))
+    monkeypatch.setattr(
+        "search_service.store.milvus_client.time", SimpleNamespace(time_ns=lambda: late)
+    )
     async with AsyncExitStack() as stack:
         settings = SearchSettings(milvus_uri=uri, engine="milvus")
         behind = await stack.enter_async_context(open_store(settings, Telemetry("test")))

@@ -11,11 +11,11 @@ from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.dispatch import Mount
 from rpckit.serving.server import run
 from rpckit.settings.loading import load
-from search_service.batching import BatchedSearch
-from search_service.index_servicer import IndexServicer
-from search_service.search_servicer import SearchServicer
+from search_service.contract.batched_search import BatchedSearch
+from search_service.contract.index_servicer import IndexServicer
+from search_service.contract.search_servicer import SearchServicer
+from search_service.open_index import open_store
 from search_service.settings import SearchSettings
-from search_service.store import open_store
 
 
 @asynccontextmanager

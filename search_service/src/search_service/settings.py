@@ -7,8 +7,8 @@ from pydantic_settings import SettingsConfigDict
 
 from rpckit.settings.server import ServerSettings
 from rpckit.settings.types import Port
-from search_service.opening import IndexType
-from search_service.resident import Engine
+from search_service.resident.resident_index import Engine
+from search_service.store.collection_loader import IndexType
 
 
 class SearchSettings(ServerSettings):

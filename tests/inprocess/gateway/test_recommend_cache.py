@@ -29,8 +29,8 @@ from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.server import Server, serving
 from rpckit.settings.client import ClientSettings
 from search_service import __main__ as search
-from search_service.following import SILENCE_SECONDS
 from search_service.settings import SearchSettings
+from search_service.store.active_index_watcher import SILENCE_SECONDS
 
 FRESH_SECONDS = 0.4
 BOUND_SECONDS = SILENCE_SECONDS + FRESH_SECONDS

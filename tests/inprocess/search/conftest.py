@@ -18,8 +18,8 @@ from marquee.type.v1 import types_pb2
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.server import serving
 from search_service.__main__ import wire
-from search_service.index import Movie, Vectors
-from search_service.messages import movie_message
+from search_service.contract.messages import movie_message
+from search_service.index.vector_index import Movie, Vectors
 from search_service.settings import SearchSettings
 
 

@@ -24,10 +24,10 @@ from marquee.search.v1.search_pb2 import MovieFilter, MovieQuery
 from marquee.type.v1 import types_pb2
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.dispatch import Mount
-from search_service.batching import BatchedSearch
-from search_service.exact import ExactIndex
-from search_service.index_servicer import IndexServicer
-from search_service.search_servicer import SearchServicer
+from search_service.contract.batched_search import BatchedSearch
+from search_service.contract.index_servicer import IndexServicer
+from search_service.contract.search_servicer import SearchServicer
+from search_service.resident.exact_index import ExactIndex
 from search_service.settings import SearchSettings
 
 REQUESTS = {

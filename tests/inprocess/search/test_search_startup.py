@@ -14,11 +14,11 @@ from tests.inprocess.search.conftest import settings
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.server import serving
 from search_service.__main__ import wire
-from search_service.index import Query
-from search_service.lite import milvus_lite
-from search_service.milvus import Milvus
+from search_service.index.vector_index import Query
+from search_service.open_index import open_store
 from search_service.settings import SearchSettings
-from search_service.store import open_store
+from search_service.store.milvus_client import Milvus
+from search_service.store.milvus_lite import milvus_lite
 
 
 def start(*flags: str | Path) -> subprocess.CompletedProcess[str]:
@@ -120,7 +120,7 @@ async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(
             return await _real(self, *arguments)  # type: ignore[operator]
 
         monkeypatch.setattr(Milvus, name, spy)
-    monkeypatch.setattr("search_service.following.PAUSE_SECONDS", 3600)
+    monkeypatch.setattr("search_service.store.active_index_watcher.PAUSE_SECONDS", 3600)
     uri = str(tmp_path / "milvus.db")
     async with open_store(
         SearchSettings(milvus_uri=uri, engine="milvus"), Telemetry("test")

@@ -59,7 +59,7 @@ def subclasses(cls: type) -> set[type]:
 
 @pytest.mark.parametrize("text", ["when", "action"])
 def test_every_error_says_when_it_happens_and_what_to_do(text: str) -> None:
-    import search_service.errors  # noqa: F401 - so that its errors are known
+    import search_service.index.errors  # noqa: F401 - so that its errors are known
 
     for error in subclasses(ServiceError) - {ServiceError}:
         if error.__module__ == "rpckit.calling.upstream_errors":

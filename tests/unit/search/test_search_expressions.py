@@ -8,8 +8,8 @@ from hypothesis import given
 from tests.fixtures.movies import GENRES, spec
 
 from rpckit.errors import InvalidRequestError
-from search_service.expressions import above, matching, one_of
-from search_service.index import Filter
+from search_service.index.vector_index import Filter
+from search_service.store.filter_expressions import above, matching, one_of
 
 YEARS = st.none() | st.integers(0, 3000)
 TERM = r"(genre_\d+ == true|year (>=|<=|>) \d+)"

@@ -3,8 +3,8 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from search_service.grouping import by_filter, cut, reach
-from search_service.index import Filter, Query
+from search_service.index.query_groups import by_filter, cut, reach
+from search_service.index.vector_index import Filter, Query
 
 RANKED = st.lists(st.integers(1, 60), unique=True, max_size=60)
 QUERY = st.builds(

@@ -7,8 +7,8 @@ import numpy as np
 from hypothesis import given
 
 from marquee.search.v1 import search_pb2 as pb
-from search_service.index import Hit, Hits, Movie
-from search_service.messages import movie_message, search_response
+from search_service.contract.messages import movie_message, search_response
+from search_service.index.vector_index import Hit, Hits, Movie
 
 MOVIES = st.builds(
     Movie,

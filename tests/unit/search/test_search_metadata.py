@@ -5,8 +5,8 @@ from collections.abc import Collection
 
 import pytest
 
-from search_service.index import Movie
-from search_service.metadata import WATCHED_SECONDS, MovieCache
+from search_service.index.vector_index import Movie
+from search_service.store.movie_cache import WATCHED_SECONDS, MovieCache
 
 
 class Store:

@@ -6,7 +6,7 @@ from hypothesis import given
 from tests.fixtures.movies import spec
 
 from rpckit.errors import InvalidRequestError
-from search_service.page_token import decode, encode
+from search_service.contract.page_token import decode, encode
 
 IDS = st.integers(1, 2**63 - 1)
 

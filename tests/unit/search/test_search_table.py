@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec, unit_vectors
 
-from search_service.index import Filter, Movie, Query, Vectors
-from search_service.table import MovieTable
+from search_service.index.vector_index import Filter, Movie, Query, Vectors
+from search_service.resident.movie_table import MovieTable
 
 YEARS = st.none() | st.integers(1949, 2001)
 FILTERS = st.builds(

@@ -1,7 +1,8 @@
 """What a process tells about itself: metrics on an HTTP port of their own, and traces.
 
-A `Telemetry` is made once, by `rpckit.serving.server.run`, and handed to whatever measures; it hands
-out recorders that are bound to their labels, to be kept and called on the event loop's thread.
+A `Telemetry` is made once, by `rpckit.serving.server.run`, and handed to whatever measures; it
+hands out recorders that are bound to their labels, to be kept and called on the event loop's
+thread.
 """
 
 from __future__ import annotations

@@ -17,9 +17,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.index import Hits, IndexSpec, Movie, Query, Vectors
-from search_service.milvus import Milvus
-from search_service.table import MovieTable
+from search_service.index.vector_index import Hits, IndexSpec, Movie, Query, Vectors
+from search_service.resident.movie_table import MovieTable
+from search_service.store.milvus_client import Milvus
 
 log = logging.getLogger(__name__)
 

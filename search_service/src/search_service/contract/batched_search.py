@@ -15,7 +15,7 @@ from rpckit.errors import ServiceError
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext, on_behalf_of
 from rpckit.serving.call import Call
-from search_service.index import Hits, IndexSpec, Query, VectorIndex, Vectors
+from search_service.index.vector_index import Hits, IndexSpec, Query, VectorIndex, Vectors
 from search_service.settings import SearchSettings
 
 

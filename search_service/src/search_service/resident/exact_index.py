@@ -7,19 +7,27 @@ from collections import defaultdict
 from collections.abc import Sequence
 
 from rpckit.errors import NotReadyError
-from search_service.errors import (
+from search_service.index.errors import (
     CountMismatchError,
     IndexActiveError,
     IndexExistsError,
     IndexNotFoundError,
     NoActiveIndexError,
 )
-from search_service.index import Activation, Hits, IndexInfo, IndexSpec, Movie, Query, Vectors
-from search_service.table import MovieTable
+from search_service.index.vector_index import (
+    Activation,
+    Hits,
+    IndexInfo,
+    IndexSpec,
+    Movie,
+    Query,
+    Vectors,
+)
+from search_service.resident.movie_table import MovieTable
 
 
 class ExactIndex:
-    """Implements search_service.index.VectorIndex by brute force."""
+    """Implements search_service.index.vector_index.VectorIndex by brute force."""
 
     def __init__(self) -> None:
         """Start without indexes."""

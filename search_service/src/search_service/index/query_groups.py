@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from search_service.index import Filter, Query
+from search_service.index.vector_index import Filter, Query
 
 
 def by_filter(queries: Sequence[Query]) -> dict[Filter, list[int]]:

@@ -6,7 +6,7 @@ import asyncio
 from collections import defaultdict
 from typing import Literal
 
-from search_service.milvus import Kind, Milvus
+from search_service.store.milvus_client import Kind, Milvus
 
 IndexType = Literal["auto", "flat", "hnsw"]
 """How indexes are searched: exactly, by a graph, or by what their size calls for."""

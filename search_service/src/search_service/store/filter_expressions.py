@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from search_service.index import Filter, IndexSpec
-from search_service.layout import ID, REVISION, YEAR, genre_field
+from search_service.index.vector_index import Filter, IndexSpec
+from search_service.store.collection_schema import ID, REVISION, YEAR, genre_field
 
 
 def matching(wanted: Filter, index: IndexSpec) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from marquee.search.v1 import index_pb2 as pb
 from rpckit.serving.call import Call
-from search_service import validation
-from search_service.index import VectorIndex
-from search_service.messages import index_message
+from search_service.contract import validation
+from search_service.contract.messages import index_message
+from search_service.index.vector_index import VectorIndex
 
 
 class IndexServicer:

@@ -1,9 +1,9 @@
 """What hits are dressed with: movies by id, kept because reading them costs more than finding them.
 
 A write of this process drops what it changed at once. What another replica changed is seen when
-everything kept for the index is dropped: as soon as a write is noticed (search_service.following),
-and some time after the first of it was read, in case nobody watches or the writer was killed before
-it could leave word.
+everything kept for the index is dropped: as soon as a write is noticed
+(search_service.store.active_index_watcher), and some time after the first of it was read, in case
+nobody watches or the writer was killed before it could leave word.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from search_service.index import Movie
+from search_service.index.vector_index import Movie
 
 WATCHED_SECONDS = 60.0
 """How long what is kept of an index lasts while its writes are noticed."""

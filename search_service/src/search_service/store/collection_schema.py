@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.index import IndexSpec, Movie
+from search_service.index.vector_index import IndexSpec, Movie
 
 ID = "id"
 VECTOR = "vector"
@@ -24,7 +24,7 @@ YEAR = "year"
 GENRES = "genres"
 REVISION = "revision"
 """When a movie was last written, by the writer's clock, in ns; never twice the same. By it other
-replicas find what changed (search_service.replica)."""
+replicas find what changed (search_service.resident.replica)."""
 MOVIE_FIELDS = [ID, TITLE, YEAR, GENRES]
 """Fields that `movie` reads."""
 RECORD_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]

@@ -17,9 +17,13 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
 from rpckit.errors import NotReadyError, ServiceError
-from search_service.errors import IndexNotFoundError, NoActiveIndexError, StoreUnavailableError
-from search_service.index import METRIC, IndexSpec
-from search_service.milvus import Milvus
+from search_service.index.errors import (
+    IndexNotFoundError,
+    NoActiveIndexError,
+    StoreUnavailableError,
+)
+from search_service.index.vector_index import METRIC, IndexSpec
+from search_service.store.milvus_client import Milvus
 
 log = logging.getLogger(__name__)
 

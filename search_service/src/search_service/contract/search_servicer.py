@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from marquee.search.v1 import search_pb2 as pb
 from rpckit.serving.call import Call
-from search_service import page_token, validation
-from search_service.batching import Answer, BatchedSearch
-from search_service.errors import IndexNotFoundError
-from search_service.index import IndexSpec, VectorIndex
-from search_service.messages import index_message, movie_message, search_response
+from search_service.contract import page_token, validation
+from search_service.contract.batched_search import Answer, BatchedSearch
+from search_service.contract.messages import index_message, movie_message, search_response
+from search_service.index.errors import IndexNotFoundError
+from search_service.index.vector_index import IndexSpec, VectorIndex
 
 
 class SearchServicer:

@@ -3,7 +3,8 @@
 Consistency. A write returns when every later read of this process sees it. Another process on the
 same Milvus sees it within Milvus's bounded staleness (5 s, usually 0.2 s), which index is active
 within a second, and what changed in a hit's title, year and genres within two
-(search_service.following); of an index that is not the active one, after `MovieCache`'s `max_age`.
+(search_service.store.active_index_watcher); of an index that is not the active one, after
+`MovieCache`'s `max_age`.
 """
 
 from __future__ import annotations
@@ -16,17 +17,15 @@ from typing import Self
 
 from rpckit.errors import ServiceError
 from rpckit.observing.telemetry import Telemetry
-from search_service.errors import (
+from search_service.index.errors import (
     CountMismatchError,
     IndexActiveError,
     IndexExistsError,
     IndexNotFoundError,
     StoreUnavailableError,
 )
-from search_service.expressions import matching
-from search_service.following import Follower
-from search_service.grouping import by_filter, cut, reach
-from search_service.index import (
+from search_service.index.query_groups import by_filter, cut, reach
+from search_service.index.vector_index import (
     Activation,
     Hit,
     Hits,
@@ -36,13 +35,15 @@ from search_service.index import (
     Query,
     Vectors,
 )
-from search_service.metadata import MovieCache
-from search_service.milvus import Kind, Milvus
-from search_service.opening import Opener
+from search_service.store.active_index_watcher import Follower
+from search_service.store.collection_loader import Opener
+from search_service.store.filter_expressions import matching
+from search_service.store.milvus_client import Kind, Milvus
+from search_service.store.movie_cache import MovieCache
 
 
 class MilvusIndex:
-    """Implements search_service.index.VectorIndex."""
+    """Implements search_service.index.vector_index.VectorIndex."""
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
-from search_service.index import Hits, IndexInfo, Movie
+from search_service.index.vector_index import Hits, IndexInfo, Movie
 
 _DELIMITED, _FIXED32 = 2, 5  # wire types of the protobuf encoding
 _RESULTS = bytes([search_pb2.SearchMoviesResponse.RESULTS_FIELD_NUMBER << 3 | _DELIMITED])

@@ -1,7 +1,8 @@
 """Exact inner-product search over movies held in memory: one matrix product for a batch.
 
 Synchronous and without I/O, so that it can serve as the oracle of the contract tests
-(search_service.exact) and as an engine of its own (search_service.replica). Belongs to one thread.
+(search_service.resident.exact_index) and as an engine of its own (search_service.resident.replica).
+Belongs to one thread.
 """
 
 from __future__ import annotations
@@ -13,8 +14,17 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.grouping import by_filter
-from search_service.index import EVERYTHING, Filter, Hit, Hits, IndexSpec, Movie, Query, Vectors
+from search_service.index.query_groups import by_filter
+from search_service.index.vector_index import (
+    EVERYTHING,
+    Filter,
+    Hit,
+    Hits,
+    IndexSpec,
+    Movie,
+    Query,
+    Vectors,
+)
 
 
 class MovieTable:

@@ -8,7 +8,7 @@ import hashlib
 import struct
 
 from rpckit.errors import InvalidRequestError
-from search_service.index import IndexSpec
+from search_service.index.vector_index import IndexSpec
 
 _FORMAT = struct.Struct(">B8sq")  # version, index, last id
 _VERSION = 1

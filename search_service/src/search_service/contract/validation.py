@@ -1,8 +1,8 @@
 """Requests of the contract, checked field by field and turned into what the indexes take.
 
 Only what can be told from the request alone; what depends on an index, such as its genres, is
-checked by the index (search_service.index). Every function raises InvalidRequestError with all
-that it found, each under the path of its field.
+checked by the index (search_service.index.vector_index). Every function raises InvalidRequestError
+with all that it found, each under the path of its field.
 """
 
 from __future__ import annotations
@@ -15,8 +15,16 @@ import numpy as np
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
 from rpckit.errors import FieldViolation, InvalidRequestError
-from search_service.index import EVERYTHING, METRIC, Filter, IndexSpec, Movie, Query, Vectors
-from search_service.layout import MAX_GENRES, MAX_TITLE_BYTES
+from search_service.index.vector_index import (
+    EVERYTHING,
+    METRIC,
+    Filter,
+    IndexSpec,
+    Movie,
+    Query,
+    Vectors,
+)
+from search_service.store.collection_schema import MAX_GENRES, MAX_TITLE_BYTES
 
 MAX_ROWS = 1024
 MAX_TOP_K = 1000

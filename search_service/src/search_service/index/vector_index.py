@@ -1,8 +1,8 @@
 """The seam between what is asked of a vector index and what answers it.
 
-`ResidentIndex` (search_service.resident) over `MilvusIndex` is what runs, `ExactIndex`
-(search_service.exact) is the oracle; tests/contract/test_vector_index.py holds them to the words of
-this module.
+`ResidentIndex` (search_service.resident.resident_index) over `MilvusIndex` is what runs,
+`ExactIndex` (search_service.resident.exact_index) is the oracle;
+tests/contract/test_vector_index.py holds them to the words of this module.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rpckit.errors import FieldViolation, InvalidRequestError
-from search_service.errors import ModelMismatchError
+from search_service.index.errors import ModelMismatchError
 
 METRIC = "IP"
 """The one metric: rows are L2-normalised by the model, so an inner product is a cosine."""
@@ -34,7 +34,7 @@ class Movie:
     genres: tuple[str, ...]
     """Names of the index's genres, in the index's order."""
     encoded: bytes = field(default=b"", init=False, repr=False, compare=False)
-    """Kept by search_service.messages: how a hit of this movie begins on the wire."""
+    """Kept by search_service.contract.messages: how a hit of this movie begins on the wire."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,9 +156,9 @@ class Activation:
 class VectorIndex(Protocol):
     """Named indexes of movie vectors, of which one is active.
 
-    Its caller has validated ranges (see search_service.validation); what depends on the state of
-    an index is checked here. Every method may raise StoreUnavailableError, and those that take the
-    name of an index IndexNotFoundError.
+    Its caller has validated ranges (see search_service.contract.validation); what depends on the
+    state of an index is checked here. Every method may raise StoreUnavailableError, and those that
+    take the name of an index IndexNotFoundError.
     """
 
     async def resolve(self, name: str) -> IndexSpec:

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType, MilvusException
 
 from rpckit.errors import ServiceError
-from search_service import layout, milvus_messages
-from search_service.errors import IndexNotFoundError, StoreUnavailableError
-from search_service.expressions import above, one_of, written
-from search_service.index import METRIC, IndexSpec, Movie
+from search_service.index.errors import IndexNotFoundError, StoreUnavailableError
+from search_service.index.vector_index import METRIC, IndexSpec, Movie
+from search_service.store import collection_schema as layout
+from search_service.store import milvus_messages
+from search_service.store.filter_expressions import above, one_of, written
 
 Kind = Literal["FLAT", "HNSW"]
 """How a collection is searched: by brute force, or by a graph."""

@@ -8,15 +8,15 @@ from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
 from rpckit.observing.telemetry import Telemetry
-from search_service.following import SILENCE_SECONDS
-from search_service.index import VectorIndex
-from search_service.lite import milvus_lite
-from search_service.metadata import MovieCache
-from search_service.milvus import Milvus
-from search_service.milvus_index import MilvusIndex
-from search_service.opening import Opener
-from search_service.resident import ResidentIndex
+from search_service.index.vector_index import VectorIndex
+from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
+from search_service.store.active_index_watcher import SILENCE_SECONDS
+from search_service.store.collection_loader import Opener
+from search_service.store.milvus_client import Milvus
+from search_service.store.milvus_index import MilvusIndex
+from search_service.store.milvus_lite import milvus_lite
+from search_service.store.movie_cache import MovieCache
 
 
 @asynccontextmanager

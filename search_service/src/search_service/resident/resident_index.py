@@ -20,11 +20,19 @@ from typing import Literal, Self
 
 from rpckit.errors import NotReadyError, ServiceError
 from rpckit.observing.telemetry import Telemetry
-from search_service.errors import NoActiveIndexError
-from search_service.index import Activation, Hits, IndexInfo, IndexSpec, Movie, Query, Vectors
-from search_service.milvus import Milvus
-from search_service.milvus_index import MilvusIndex
-from search_service.replica import Replica
+from search_service.index.errors import NoActiveIndexError
+from search_service.index.vector_index import (
+    Activation,
+    Hits,
+    IndexInfo,
+    IndexSpec,
+    Movie,
+    Query,
+    Vectors,
+)
+from search_service.resident.replica import Replica
+from search_service.store.milvus_client import Milvus
+from search_service.store.milvus_index import MilvusIndex
 
 Engine = Literal["auto", "milvus", "resident"]
 """What answers searches of the active index."""
@@ -36,7 +44,7 @@ log = logging.getLogger(__name__)
 
 
 class ResidentIndex:
-    """Implements search_service.index.VectorIndex."""
+    """Implements search_service.index.vector_index.VectorIndex."""
 
     def __init__(
         self,

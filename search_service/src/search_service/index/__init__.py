@@ -1,0 +1,1 @@
+"""What a vector index is: the interface, its values, its errors."""

@@ -1,0 +1,1 @@
+"""Milvus: the store of every index."""
