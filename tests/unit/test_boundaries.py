@@ -25,6 +25,7 @@ ROOT = Path(__file__).parents[2]
 
 SOURCES = {
     "rpckit": "libs/rpckit/src/rpckit",
+    "rpckit_envoy": "libs/rpckit_envoy/src/rpckit_envoy",
     "fusion": "libs/fusion/src/fusion",
     "embedder_service": "embedder_service/src/embedder_service",
     "search_service": "search_service/src/search_service",
@@ -37,6 +38,7 @@ SOURCES = {
 
 MAY_IMPORT = {
     "rpckit": {"marquee"},
+    "rpckit_envoy": {"marquee", "rpckit"},
     "fusion": set(),
     "embedder_service": {"marquee", "rpckit", "fusion"},
     "search_service": {"marquee", "rpckit"},
@@ -179,6 +181,8 @@ def test_imports_are_absolute(package: str) -> None:
         ("gateway", "paddle", set()),
         ("fusion", "paddle", set()),
         ("rpckit", "paddle", set()),
+        ("rpckit", "pyvoy", set()),
+        ("rpckit_envoy", "pyvoy", {"envoy_config", "supervisor"}),
         ("search_service", "pymilvus", {"milvus_client", "milvus_messages"}),
         ("embedder_service", "pymilvus", set()),
         ("gateway", "pymilvus", set()),

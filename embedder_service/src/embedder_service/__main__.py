@@ -6,16 +6,16 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
-from embedder_service.embed import TowerQueue
 from embedder_service.encoder import PaddleEncoder
 from embedder_service.servicer import EmbedderServicer
 from embedder_service.settings import EmbedderSettings
+from embedder_service.tower_batching import TowerQueue
 from fusion.bundle import Bundle, BundleError
 from marquee.embedder.v1 import embedder_pb2
 from rpckit.errors import StartupError
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.dispatch import Mount
-from rpckit.serving.server import run
+from rpckit.serving.process import run
 from rpckit.settings.loading import load
 
 

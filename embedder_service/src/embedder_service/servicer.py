@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar, cast
 
-from embedder_service.embed import Embedded, TowerQueue
+from embedder_service.tower_batching import Embedded, TowerQueue
 from fusion.bundle import Bundle
 from fusion.features import Indexed, MovieRow, UserFields, UserRow
 from fusion.records import Gender, Movie, RecordError

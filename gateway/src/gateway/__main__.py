@@ -6,9 +6,9 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from gateway import passing
+from gateway import passthrough
 from gateway.cache import AnswerCache
-from gateway.recommend import Recommender
+from gateway.recommender import Recommender
 from gateway.servicer import RecommenderServicer
 from gateway.settings import GatewaySettings
 from gateway.versions import CurrentVersions
@@ -18,7 +18,7 @@ from marquee.search.v1 import search_pb2
 from rpckit.calling.channel import connect
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.dispatch import Mount
-from rpckit.serving.server import run
+from rpckit.serving.process import run
 from rpckit.settings.loading import load
 
 EMBEDDER = embedder_pb2.DESCRIPTOR.services_by_name["EmbedderService"]
@@ -37,7 +37,7 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
         recommender = Recommender(
             embedder.unary(EMBEDDER.methods_by_name["EmbedUsers"]),
             search.unary(
-                SEARCH.methods_by_name["SearchMovies"], passing.SearchMoviesResponse.FromString
+                SEARCH.methods_by_name["SearchMovies"], passthrough.SearchMoviesResponse.FromString
             ),
             max_batch=settings.max_batch,
             max_in_flight=settings.max_in_flight,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import time
 
-from gateway import page_token, passing
+from gateway import page_token, passthrough
 from gateway.cache import AnswerCache, Key
 from gateway.canonical import canonical
-from gateway.recommend import Ask, Ranking, Recommender
+from gateway.recommender import Ask, Ranking, Recommender
 from gateway.versions import Versions
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
@@ -19,7 +19,7 @@ MAX_PAGE_SIZE = 100
 
 
 class RecommenderServicer:
-    """Translates between the contract and `gateway.recommend`.
+    """Translates between the contract and `gateway.recommender`.
 
     It checks what is its own, the page; the embedder checks the user and the search service the
     filter, each in the one place that knows what is right.
@@ -53,7 +53,7 @@ class RecommenderServicer:
             raise InvalidRequestError.of(
                 "page_token", "belongs to another model or index; begin again at the first page"
             )
-        response = passing.RecommendResponse()
+        response = passthrough.RecommendResponse()
         response.model_version = ranking.model_version
         response.index = ranking.index
         response.user_id_status = _user_id_status(request, ranking)

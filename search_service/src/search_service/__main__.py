@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 from marquee.search.v1 import index_pb2, search_pb2
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.dispatch import Mount
-from rpckit.serving.server import run
+from rpckit.serving.process import run
 from rpckit.settings.loading import load
 from search_service.contract.batched_search import BatchedSearch
 from search_service.contract.index_servicer import IndexServicer

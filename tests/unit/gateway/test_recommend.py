@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.recommend import Ask, Recommender
+from gateway.recommender import Ask, Recommender
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2

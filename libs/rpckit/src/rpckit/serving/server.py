@@ -1,21 +1,14 @@
-"""Runs a service as a process: from settings to a clean exit."""
+"""A listening server: wired, started, and stopped in two phases."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
-import signal
-import sys
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol, TypeVar
 
-import uvloop
-
-from rpckit.errors import StartupError
-from rpckit.observing.logs import AccessLog, configure_logging
+from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
 from rpckit.security.tokens import TokenFile
 from rpckit.serving.dispatch import Anonymous, Authorizer, Dispatcher, Mount
@@ -117,60 +110,3 @@ async def serving(
             yield server
         finally:
             await server.stop()
-
-
-def run(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
-    """Run a service until SIGTERM or SIGINT.
-
-    Args:
-        name: Name of the program, for logs, metrics and error lines.
-        settings: Its settings.
-        wire: Builds its parts.
-
-    Returns:
-        The process's exit code: 0 after a signal, 1 where it could not start.
-    """
-    configure_logging(settings.log_level, settings.log_format, name)
-    try:
-        if settings.server == "envoy":
-            return _run_in_envoy(name, settings, wire)
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(_serve_until_signal(name, settings, wire))
-    except StartupError as error:
-        sys.stderr.write(f"{name}: {error}\n")
-        return 1
-    except KeyboardInterrupt:  # before anything was served
-        return 130
-    return 0
-
-
-def spare_collector() -> None:
-    """Keep garbage collections from going through what a started process holds until its end.
-
-    An embedder holds all of Paddle, 110,000 objects that a full collection takes 60 ms for, again
-    and again under load: without them it answers 15 % more EmbedUsers a second.
-    """
-    gc.collect()
-    gc.freeze()
-
-
-def _run_in_envoy(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
-    try:
-        # Only here: most installations do not have it.
-        from rpckit.envoy.supervisor import supervise
-    except ModuleNotFoundError as error:
-        raise StartupError(f"server envoy needs rpckit[envoy]: {error}") from error
-    return supervise(name, settings, wire)
-
-
-async def _serve_until_signal(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> None:
-    stop = asyncio.Event()
-    with contextlib.ExitStack() as stack:
-        telemetry = stack.enter_context(Telemetry.open(name, settings))
-        async with serving(settings, wire, telemetry) as server:
-            spare_collector()
-            log.info("listening on %s:%d", settings.host, server.port)
-            loop = asyncio.get_running_loop()
-            for signum in (signal.SIGTERM, signal.SIGINT):
-                loop.add_signal_handler(signum, stop.set)
-            await stop.wait()

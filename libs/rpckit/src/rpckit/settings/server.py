@@ -40,9 +40,9 @@ class ServerSettings(BaseSettings):
         nested_model_default_partial_update=True,
     )
 
-    server: Literal["grpcio", "envoy"] = "grpcio"
-    """What listens: grpc.aio, or Envoy with the service inside, which needs rpckit[envoy] and
-    answers the same for a fraction of the CPU."""
+    server: str = "grpcio"
+    """What listens: `grpcio` (grpc.aio), or `envoy` (Envoy with the service inside, by the package
+    rpckit_envoy), which answers the same for a fraction of the CPU."""
     host: str = "127.0.0.1"
     """Address that the gRPC server listens on; `0.0.0.0` or `[::]` for all."""
     port: Port = 0

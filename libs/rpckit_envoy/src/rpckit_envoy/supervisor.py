@@ -16,10 +16,10 @@ from typing import Any
 from pyvoy._server import get_envoy_environ, get_envoy_path  # what the pyvoy command uses
 
 from rpckit.addresses import resolve_free
-from rpckit.envoy import control
-from rpckit.envoy.config import ARGUMENTS, EnvoyServer
 from rpckit.errors import StartupError
 from rpckit.settings.server import ServerSettings
+from rpckit_envoy import control_socket as control
+from rpckit_envoy.envoy_config import ARGUMENTS, EnvoyServer
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class EnvoyProcess:
         return code
 
 
-def supervise(name: str, settings: ServerSettings, wire: Callable[..., Any]) -> int:
+def run_on_envoy(name: str, settings: ServerSettings, wire: Callable[..., Any]) -> int:
     """Run a service inside Envoy until SIGTERM or SIGINT.
 
     Args:

@@ -13,7 +13,7 @@ import math
 
 import grpc
 
-from rpckit.envoy.protocol import Event, ProtocolError, Receive
+from rpckit_envoy.protocol import Event, ProtocolError, Receive
 
 SWEEP_SECONDS = 0.1
 """Pause between two looks at the calls under way, and the age at which one is first asked about."""

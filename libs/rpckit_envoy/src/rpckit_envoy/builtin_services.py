@@ -12,8 +12,8 @@ from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
-from rpckit.envoy.exchange import Exchange
 from rpckit.serving.dispatch import Authorizer
+from rpckit_envoy.exchange import Exchange
 
 
 class BuiltinServices:

@@ -9,8 +9,8 @@ import grpc
 from google.protobuf.message import DecodeError, Message
 from google.rpc import status_pb2
 
-from rpckit.envoy.flights import Flight
-from rpckit.envoy.protocol import (
+from rpckit_envoy.active_calls import Flight
+from rpckit_envoy.protocol import (
     ENCODINGS,
     GoneError,
     Headers,

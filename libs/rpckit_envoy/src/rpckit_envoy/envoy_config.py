@@ -7,10 +7,10 @@ from typing import Any
 
 from pyvoy import PyvoyServer
 
-from rpckit.envoy.certificates import write_secrets
 from rpckit.settings.server import ServerSettings
+from rpckit_envoy.certificates import write_secrets
 
-APPLICATION = "rpckit.envoy.app:app"
+APPLICATION = "rpckit_envoy.application:app"
 ADMIN_SOCKET = "admin.sock"
 
 ARGUMENTS = (

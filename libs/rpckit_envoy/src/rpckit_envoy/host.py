@@ -9,21 +9,21 @@ from typing import Any
 
 import grpc
 
-from rpckit.envoy.admin import Admin
-from rpckit.envoy.builtin import BuiltinServices
-from rpckit.envoy.exchange import Exchange
-from rpckit.envoy.flights import Flights
-from rpckit.envoy.protocol import (
+from rpckit.errors import ServiceError
+from rpckit.serving.dispatch import Authorizer, Dispatcher
+from rpckit.serving.health import Health
+from rpckit.settings.server import ServerSettings
+from rpckit_envoy.active_calls import Flights
+from rpckit_envoy.admin import Admin
+from rpckit_envoy.builtin_services import BuiltinServices
+from rpckit_envoy.exchange import Exchange
+from rpckit_envoy.protocol import (
     GoneError,
     ProtocolError,
     Receive,
     Send,
     parse_timeout,
 )
-from rpckit.errors import ServiceError
-from rpckit.serving.dispatch import Authorizer, Dispatcher
-from rpckit.serving.health import Health
-from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
 

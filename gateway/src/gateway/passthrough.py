@@ -35,8 +35,8 @@ class MovieHit(Protocol):
 
 def _view(message: Descriptor) -> Any:
     """Return the class of a message's twin, in which each `_OPAQUE` field is of type bytes."""
-    file = FileDescriptorProto(name=f"passing/{message.file.name}", syntax="proto3")
-    file.package = f"passing.{message.file.package}"
+    file = FileDescriptorProto(name=f"passthrough/{message.file.name}", syntax="proto3")
+    file.package = f"passthrough.{message.file.package}"
     _add_twin(message, file, set())
     pool = DescriptorPool()
     pool.AddSerializedFile(file.SerializeToString())

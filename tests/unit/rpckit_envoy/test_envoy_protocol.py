@@ -14,7 +14,7 @@ from google.rpc import status_pb2
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpckit.envoy.protocol import (
+from rpckit_envoy.protocol import (
     Event,
     GoneError,
     MessageReader,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.passing import MovieHit
+from gateway.passthrough import MovieHit
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
@@ -65,7 +65,7 @@ class Recommender:
 
         Args:
             embed: EmbedderService.EmbedUsers.
-            search: SearchService.SearchMovies, which returns `passing.SearchMoviesResponse`.
+            search: SearchService.SearchMovies, which returns `passthrough.SearchMoviesResponse`.
             max_batch: Requests that travel together at most.
             max_in_flight: Batches under way at most; requests wait while all are.
             max_queue: Requests that wait at most; one more is refused.

@@ -9,17 +9,18 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
-from rpckit.envoy import control
-from rpckit.envoy.admin import Admin
-from rpckit.envoy.certificates import follow_changes
-from rpckit.envoy.config import ADMIN_SOCKET
-from rpckit.envoy.host import EnvoyHost
-from rpckit.envoy.protocol import Receive, Send
 from rpckit.errors import StartupError
 from rpckit.observing.logs import configure_logging
 from rpckit.observing.telemetry import Telemetry
-from rpckit.serving.server import serving, spare_collector
+from rpckit.serving.process import exempt_from_collection
+from rpckit.serving.server import serving
 from rpckit.settings.server import ServerSettings
+from rpckit_envoy import control_socket as control
+from rpckit_envoy.admin import Admin
+from rpckit_envoy.certificates import follow_changes
+from rpckit_envoy.envoy_config import ADMIN_SOCKET
+from rpckit_envoy.host import EnvoyHost
+from rpckit_envoy.protocol import Receive, Send
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +57,7 @@ class Application:
             admin = Admin(errand.run_dir / ADMIN_SOCKET)
             configure_logging(settings.log_level, settings.log_format, errand.name)
             async with self._running(errand, settings, admin):
-                spare_collector()
+                exempt_from_collection()
                 await send({"type": "lifespan.startup.complete"})
                 envoy_ends = asyncio.ensure_future(receive())
                 stop = asyncio.create_task(_listen_until_stop(settings, supervisor, admin))

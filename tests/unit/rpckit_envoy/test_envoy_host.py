@@ -14,13 +14,13 @@ from google.rpc import status_pb2
 from tests.fixtures.puppet import SERVICE, Puppet, PuppetSettings
 from tests.inprocess.hosts.processes import command
 
-from rpckit.envoy.admin import Admin
-from rpckit.envoy.host import EnvoyHost
-from rpckit.envoy.protocol import Event, frame
 from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.dispatch import Anonymous, Dispatcher, Mount
 from rpckit.serving.health import Health
+from rpckit_envoy.admin import Admin
+from rpckit_envoy.host import EnvoyHost
+from rpckit_envoy.protocol import Event, frame
 
 METHOD = f"/{SERVICE.full_name}/EmbedMovies"
 WATCH = "/grpc.health.v1.Health/Watch"
