@@ -108,10 +108,14 @@ async def test_a_new_title_in_the_active_index_is_seen_before_what_is_kept_of_it
     await build(one, spec(), 20)
     await one.activate(spec(), 20)
 
-    async def watches() -> bool:
-        return two.edition(spec()) != ""
+    async def follows() -> bool:
+        try:
+            await two.check_active()
+        except NotReadyError:
+            return False
+        return True
 
-    await seconds_until(watches)
+    await seconds_until(follows)
     (before,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])
     new = replace(before[0].movie, title="Another title")
     await one.upsert(spec(), [new], unit_vectors(1, 1))

@@ -7,11 +7,9 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway import passthrough
-from gateway.cache import AnswerCache
 from gateway.recommender import Recommender
 from gateway.servicer import RecommenderServicer
 from gateway.settings import GatewaySettings
-from gateway.versions import CurrentVersions
 from marquee.embedder.v1 import embedder_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import search_pb2
@@ -44,28 +42,13 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
             max_queue=settings.max_queue,
             telemetry=telemetry,
         )
-
         stack.push_async_callback(recommender.close)
-        cache = None
-        if settings.cache_size:
-            versions = CurrentVersions(
-                embedder.unary(EMBEDDER.methods_by_name["GetModel"]),
-                search.unary(SEARCH.methods_by_name["GetIndexVersion"]),
-                fresh=settings.cache_fresh_s,
-            )
-            await stack.enter_async_context(versions.running())
-            cache = AnswerCache(
-                versions.get,
-                size=settings.cache_size,
-                ttl=settings.cache_ttl_s,
-                recorder=telemetry.cache("recommend"),
-            )
 
         async def ready() -> None:
             embedder.check_ready()
             search.check_ready()
 
-        yield [Mount(RECOMMENDER, RecommenderServicer(recommender, cache), ready)]
+        yield [Mount(RECOMMENDER, RecommenderServicer(recommender), ready)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

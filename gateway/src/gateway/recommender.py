@@ -42,8 +42,6 @@ class Ranking:
     """The user's id was given and the model does not know it."""
     model_version: str
     index: str
-    index_version: str
-    """Empty: not known."""
     embed_us: int
     search_us: int
 
@@ -150,7 +148,6 @@ class Recommender:
                 user_id_unknown=row in unknown,
                 model_version=found.model_version,
                 index=found.index,
-                index_version=found.index_version,
                 embed_us=embed_us,
                 search_us=search_us,
             )

@@ -5,10 +5,8 @@ from __future__ import annotations
 import time
 
 from gateway import page_token, passthrough
-from gateway.cache import AnswerCache, Key
 from gateway.canonical import canonical
 from gateway.recommender import Ask, Ranking, Recommender
-from gateway.versions import Versions
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
 from rpckit.errors import InvalidRequestError
@@ -25,10 +23,9 @@ class RecommenderServicer:
     filter, each in the one place that knows what is right.
     """
 
-    def __init__(self, recommender: Recommender, cache: AnswerCache | None = None) -> None:
-        """Serve what `recommender` ranks, or what `cache` has kept of it."""
+    def __init__(self, recommender: Recommender) -> None:
+        """Serve what `recommender` ranks."""
         self._recommender = recommender
-        self._cache = cache
 
     async def Recommend(self, request: pb.RecommendRequest, call: Call) -> bytes:
         """Answer one page; return the RecommendResponse serialized."""
@@ -37,12 +34,6 @@ class RecommenderServicer:
         asked = canonical(request)
         page = page_token.decode(request.page_token, asked)
         end = min(page.offset + size, page_token.MAX_RESULTS)
-        if self._cache is not None:
-            key = Key(asked, page.offset, end, page.list_digest)
-            if (kept := self._cache.get(key)) is not None:
-                seconds = time.monotonic() - started
-                timings = pb.RecommendTimings(cached=True, total_us=round(seconds * 1e6))
-                return kept + _rest(timings)
         query = search_pb2.MovieQuery(exclude_movie_ids=request.exclude_movie_ids)
         query.top_k = min(end + 1, page_token.MAX_RESULTS)  # one more tells whether a page follows
         if request.HasField("filter"):
@@ -67,21 +58,13 @@ class RecommenderServicer:
             response.next_page_token = page_token.encode(
                 end, page_token.request_digest(asked), answered_by
             )
+        timings = response.timings
+        timings.queue_us = round(queued * 1e6)
+        timings.embed_us = ranking.embed_us
+        timings.search_us = ranking.search_us
+        timings.total_us = round((time.monotonic() - started) * 1e6)
         body: bytes = response.SerializeToString()
-        if self._cache is not None:
-            self._cache.put(key, Versions(ranking.model_version, ranking.index_version), body)
-        timings = pb.RecommendTimings(
-            queue_us=round(queued * 1e6),
-            embed_us=ranking.embed_us,
-            search_us=ranking.search_us,
-            total_us=round((time.monotonic() - started) * 1e6),
-        )
-        return body + _rest(timings)
-
-
-def _rest(timings: pb.RecommendTimings) -> bytes:
-    """Return the last part of a serialized response, the one that is true of one call only."""
-    return pb.RecommendResponse(timings=timings).SerializeToString()
+        return body
 
 
 def _page_size(request: pb.RecommendRequest) -> int:

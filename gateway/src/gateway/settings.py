@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import ByteSize, Field
+from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
 from rpckit.settings.client import ClientSettings
@@ -27,12 +27,3 @@ class GatewaySettings(ServerSettings):
     """Batches under way at once; requests wait while all are."""
     max_queue: int = Field(1024, ge=0)
     """Requests that may wait for a batch; more are refused with RESOURCE_EXHAUSTED."""
-    cache_size: ByteSize = Field(ByteSize(0), ge=0)
-    """Memory for answers that are kept for requests that come again, as in `64MiB`, which is about
-    50,000 pages of ten; 0 keeps none."""
-    cache_ttl_s: float = Field(300.0, gt=0, allow_inf_nan=False)
-    """Longest that an answer is kept, in seconds."""
-    cache_fresh_s: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """Longest that a change of the model, or of the index as a search service knows it, goes unseen
-    by the cache, in seconds. Both are asked for four times as often; while one does not answer,
-    kept answers are not used."""

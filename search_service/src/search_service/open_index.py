@@ -11,7 +11,7 @@ from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import VectorIndex
 from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
-from search_service.store.active_index_watcher import SILENCE_SECONDS
+from search_service.store.active_index_watcher import SILENCE_SECONDS, ActiveIndexWatcher
 from search_service.store.collection_loader import Opener
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
@@ -36,24 +36,26 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
             silence = math.inf  # nor can it go away; on a busy machine it may be slow
         token = settings.milvus_token.get_secret_value()
         async with Milvus.connect(uri, token, settings.milvus_timeout_s) as milvus:
+            watcher = ActiveIndexWatcher(milvus, silence=silence)
             store = MilvusIndex(
                 milvus,
+                watcher,
                 Opener(milvus, settings.index_type, settings.hnsw_from),
                 MovieCache(settings.movie_cache_size, max_age),
                 telemetry,
-                silence=silence,
             )
             if settings.engine == "milvus":
-                async with store.running():
+                async with watcher.running():
                     yield store
                 return
             resident = ResidentIndex(
                 store,
+                watcher,
                 milvus,
                 limit=settings.resident_limit,
                 required=settings.engine == "resident",
                 shared=shared,
                 telemetry=telemetry,
             )
-            async with resident.running():
+            async with resident.running(), watcher.running():
                 yield resident

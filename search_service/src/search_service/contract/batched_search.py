@@ -25,8 +25,6 @@ class Answer(NamedTuple):
     hits: list[Hits]
     queue_seconds: float
     search_seconds: float
-    edition: str
-    """Of the index; the hits are at least as new."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -40,7 +38,6 @@ class _Ask:
 class _Found(NamedTuple):
     hits: list[Hits]
     seconds: float
-    edition: str
 
 
 class BatchedSearch:
@@ -94,7 +91,7 @@ class BatchedSearch:
         found, queued = await self._coalescer.submit(
             _Ask(index, vectors, queries, call.trace), deadline=call.deadline
         )
-        return Answer(found.hits, queued, found.seconds, found.edition)
+        return Answer(found.hits, queued, found.seconds)
 
     async def _search_all(self, asks: Sequence[_Ask]) -> list[_Found | Exception]:
         by_index: dict[IndexSpec, list[int]] = {}
@@ -103,7 +100,7 @@ class BatchedSearch:
         answers: dict[int, _Found | Exception] = {}
         for index, positions in by_index.items():
             together = [asks[position] for position in positions]
-            started, edition = time.monotonic(), self._index.edition(index)
+            started = time.monotonic()
             try:
                 with on_behalf_of(ask.trace for ask in together):
                     hits = await self._search_together(index, together)
@@ -114,7 +111,7 @@ class BatchedSearch:
             start = 0
             for position, ask in zip(positions, together, strict=True):
                 end = start + len(ask.queries)
-                answers[position] = _Found(hits[start:end], seconds, edition)
+                answers[position] = _Found(hits[start:end], seconds)
                 start = end
         return [answers[position] for position in range(len(asks))]
 

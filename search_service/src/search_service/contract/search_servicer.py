@@ -27,7 +27,6 @@ class SearchServicer:
             pb.SearchMoviesResponse(
                 index=index.name,
                 model_version=index.model_version,
-                index_version=answer.edition,
                 timings=pb.SearchTimings(
                     queue_us=round(answer.queue_seconds * 1e6),
                     search_us=round(answer.search_seconds * 1e6),
@@ -69,18 +68,6 @@ class SearchServicer:
         del call
         index = await self._index.resolve(request.index)
         return pb.GetIndexResponse(index=index_message(await self._index.describe(index)))
-
-    async def GetIndexVersion(
-        self, request: pb.GetIndexVersionRequest, call: Call
-    ) -> pb.GetIndexVersionResponse:
-        """Say what the active index holds, without asking the store."""
-        del request, call
-        index = await self._index.resolve("")
-        return pb.GetIndexVersionResponse(
-            index=index.name,
-            model_version=index.model_version,
-            index_version=self._index.edition(index),
-        )
 
     async def _search(
         self, request: pb.SearchMoviesRequest, call: Call

@@ -171,14 +171,6 @@ class VectorIndex(Protocol):
         """
         ...
 
-    def edition(self, index: IndexSpec) -> str:
-        """Return what stands for the movies that the index holds now; empty: it is not known.
-
-        Every upsert and delete gives an index an edition that no index had before. A search that
-        begins after this returned sees what was written up to that edition, or more.
-        """
-        ...
-
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
     ) -> list[Hits]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from collections import defaultdict
 from collections.abc import Sequence
 
 from rpckit.errors import NotReadyError
@@ -33,17 +31,12 @@ class ExactIndex:
         """Start without indexes."""
         self._tables: dict[str, MovieTable] = {}
         self._active = ""
-        self._editions: defaultdict[str, str] = defaultdict(_edition)
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
         if not name and not self._active:
             raise NoActiveIndexError("no index is active")
         return self._table(name or self._active).spec
-
-    def edition(self, index: IndexSpec) -> str:
-        """See VectorIndex."""
-        return self._editions[index.name]
 
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
@@ -69,12 +62,10 @@ class ExactIndex:
     async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
         """See VectorIndex."""
         self._table(index.name).upsert(movies, vectors)
-        self._editions[index.name] = _edition()
 
     async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
         """See VectorIndex."""
         self._table(index.name).delete(movie_ids)
-        self._editions[index.name] = _edition()
 
     async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
         """See VectorIndex."""
@@ -121,7 +112,3 @@ class ExactIndex:
             active=name == self._active,
             engine="exact numpy",
         )
-
-
-def _edition() -> str:
-    return secrets.token_hex(8)

@@ -71,8 +71,6 @@ class Replica:
         """Why the replica cannot be what the store is, though the store answers."""
         self.over_limit: str | None = None
         """Why it is not even tried."""
-        self.edition = ""
-        """Edition of the store that it is at least as new as."""
         self._milvus = milvus
         self._limit = limit
         self._shared = shared
@@ -137,22 +135,15 @@ class Replica:
         self._doubts += 1
         self._looked = -math.inf
 
-    async def synchronize(self, edition: str) -> None:
+    async def synchronize(self) -> None:
         """Look at the store, and take over what others wrote and deleted.
-
-        Args:
-            edition: Edition of the store, all of whose writes of this process are taken over.
 
         Raises:
             StoreUnavailableError: The store does not answer.
             IndexNotFoundError: The index is gone.
         """
-        if not self.usable or self._shared:
-            await self._take_over()
-        if self.usable:
-            self.edition = edition
-
-    async def _take_over(self) -> None:
+        if self.usable and not self._shared:
+            return
         began, doubts = self._clock(), self._doubts
         since = time.time_ns() - round(OVERLAP_SECONDS * 1e9)
         self._touched.clear()

@@ -31,24 +31,23 @@ from search_service.index.vector_index import (
     Vectors,
 )
 from search_service.resident.replica import Replica
+from search_service.store.active_index_watcher import ActiveIndexObserver, ActiveIndexWatcher
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
 
 Engine = Literal["auto", "milvus", "resident"]
 """What answers searches of the active index."""
 
-PAUSE_SECONDS = 0.4
-"""Pause between two looks at the store."""
-
 log = logging.getLogger(__name__)
 
 
-class ResidentIndex:
+class ResidentIndex(ActiveIndexObserver):
     """Implements search_service.index.vector_index.VectorIndex."""
 
     def __init__(
         self,
         store: MilvusIndex,
+        watcher: ActiveIndexWatcher,
         milvus: Milvus,
         *,
         limit: int,
@@ -56,10 +55,11 @@ class ResidentIndex:
         shared: bool,
         telemetry: Telemetry,
     ) -> None:
-        """Answer from memory what can be; `running` must be entered before anything is asked.
+        """Answer from memory what can be; `watcher` must be running before anything is asked.
 
         Args:
             store: Where everything is.
+            watcher: Tells when the replica is to be compared with the store.
             milvus: The store's Milvus.
             limit: Most movies of an index that is held in memory.
             required: Whether the service is ready only if the active index can be held in memory.
@@ -74,29 +74,28 @@ class ResidentIndex:
         self._stage = telemetry.stage("resident_search")
         self._replica: Replica | None = None
         self._warm = False  # whether a replica has ever been usable
-        self._looking = asyncio.Lock()
-        self._writes = 0  # under way
+        self._synchronizing = asyncio.Lock()
+        self._task: asyncio.Task[None] | None = None  # of the latest look
+        watcher.subscribe(self)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Follow the active index until the context is left."""
-        async with self._store.running():
-            task = asyncio.create_task(self._follow(), name="follow the active index")
-            try:
-                yield self
-            finally:
-                task.cancel()
-                await asyncio.gather(task, return_exceptions=True)
+        """End what is under way in the background when the context is left."""
+        try:
+            yield self
+        finally:
+            if self._task is not None:
+                self._task.cancel()
+                await asyncio.gather(self._task, return_exceptions=True)
+
+    def look_ended(self) -> None:
+        """Compare the replica with the store, unless that is under way: it may take long."""
+        if self._task is None or self._task.done():
+            self._task = asyncio.create_task(self._synchronize(), name="synchronize the replica")
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
         return await self._store.resolve(name)
-
-    def edition(self, index: IndexSpec) -> str:
-        """See VectorIndex. Not known while the replica has yet to take something over."""
-        edition = self._store.edition(index)
-        replica = self._usable(index)
-        return edition if replica is None or replica.edition == edition else ""
 
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
@@ -142,7 +141,7 @@ class ResidentIndex:
     async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
         """See VectorIndex. Returns when the index is in memory, unless it cannot be."""
         done = await self._store.activate(index, expected)
-        await self._look()
+        await self._synchronize()
         return Activation(self._engine_of(done.index), done.previous)
 
     async def list_indexes(self) -> list[IndexInfo]:
@@ -187,24 +186,16 @@ class ResidentIndex:
     @contextmanager
     def _writing(self, index: IndexSpec) -> Iterator[None]:
         """Have the replica compared with the store after a write that may have happened or not."""
-        self._writes += 1
         try:
             yield
         except BaseException:
             if replica := self._replica_of(index):
                 replica.doubt()
             raise
-        finally:
-            self._writes -= 1
 
-    async def _follow(self) -> None:
-        while True:
-            await self._look()
-            await asyncio.sleep(PAUSE_SECONDS)
-
-    async def _look(self) -> None:
+    async def _synchronize(self) -> None:
         """Have the replica of the active index, as it is in the store now."""
-        async with self._looking:
+        async with self._synchronizing:
             try:
                 active = await self._store.resolve("")
                 replica = self._replica_of(active)
@@ -213,9 +204,7 @@ class ResidentIndex:
                     replica = self._replica = Replica(
                         active, self._milvus, limit=self._limit, shared=self._shared
                     )
-                # What is being written may be in the store and not yet in the replica.
-                edition = "" if self._writes else self._store.edition(active)
-                await replica.synchronize(edition)
+                await replica.synchronize()
                 self._warm |= replica.usable
             except NoActiveIndexError:
                 self._replica = None

@@ -1,10 +1,12 @@
-"""Which index is active and whether the store is there, found out in the background.
+"""Watches which index is active and whether the store answers, in the background.
 
-Requests never ask Milvus either; what they need is known when they come.
+Requests never ask Milvus either; what they need is known when they come. This is the one loop that
+follows the alias of the active index; whoever depends on it is an `ActiveIndexObserver`.
 
 Every write leaves a new edition in the properties of the collection, after the movies are written
-and before its caller hears of it. An edition that is seen there becomes known here after a read
-that sees all earlier writes: what is answered while an edition is known is at least as new.
+and before its caller gets the answer. When an edition is new here, the movies are counted with a
+read that sees all earlier writes, and only then are the observers told: what they read from then on
+is at least as new.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ import asyncio
 import logging
 import math
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Self
 
 from rpckit.errors import NotReadyError, ServiceError
 from search_service.index.errors import (
@@ -27,7 +30,7 @@ from search_service.store.milvus_client import Milvus
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 0.3
+PAUSE_SECONDS = 0.4
 """Pause between two looks at the store."""
 SILENCE_SECONDS = 1.4
 """Time without an answer after which a store elsewhere counts as gone; the pause of the health
@@ -36,47 +39,53 @@ service (rpckit.serving.health) still fits into 2 s."""
 _ALIAS = "_marquee_active"  # the name of an index starts with a letter, so none can be called that
 
 
-class Follower:
-    """Follows one Milvus; whether it is there or not."""
+class ActiveIndexObserver:
+    """Depends on the active index; overrides what it wants to know. Methods must be quick."""
 
-    def __init__(
-        self,
-        milvus: Milvus,
-        *,
-        silence: float,
-        looked: Callable[[], None],
-        changed: Callable[[IndexSpec, int], None],
-        written: Callable[[IndexSpec], None],
-    ) -> None:
+    def look_started(self) -> None:
+        """Take note that the store is looked at again."""
+
+    def active_index_changed(self, index: IndexSpec, movies: int) -> None:
+        """Take note that another index is active, and how many movies it holds."""
+
+    def active_index_written(self, index: IndexSpec) -> None:
+        """Take note that some process wrote to the active index."""
+
+    def look_ended(self) -> None:
+        """Take note that all that this look found is known."""
+
+
+class ActiveIndexWatcher:
+    """Watches one Milvus, whether it is there or not."""
+
+    def __init__(self, milvus: Milvus, *, silence: float) -> None:
         """Know nothing yet.
 
         Args:
             milvus: Connection to it.
             silence: Seconds without an answer after which it counts as gone.
-            looked: Called before every look.
-            changed: Told when another index is active, and how many movies it holds.
-            written: Told when the active index has another edition, just before it is known.
         """
         self._milvus = milvus
         self._silence = silence
-        self._looked = looked
-        self._changed = changed
-        self._written = written
-        self._edition = ""  # of the active index
-        self._edition_seen = -math.inf  # when the look began that saw it, in seconds
-        self._writes = 0
+        self._observers: list[ActiveIndexObserver] = []
         self._active: IndexSpec | None = None
+        self._edition = ""  # of the active index
+        self._edition_seen = -math.inf  # when the look that last saw it began, in seconds
         self._answered = -math.inf  # when the store last answered, in seconds
         self._trouble: str | None = "Milvus has not answered yet"
         self._active_trouble: str | None = None
 
+    def subscribe(self, observer: ActiveIndexObserver) -> None:
+        """Tell an observer about every look from the next one on, after those that came before."""
+        self._observers.append(observer)
+
     @asynccontextmanager
-    async def running(self) -> AsyncIterator[None]:
+    async def running(self) -> AsyncIterator[Self]:
         """Look once, then go on looking until the context is left."""
         await self._look()
-        task = asyncio.create_task(self._follow(), name="follow Milvus")
+        task = asyncio.create_task(self._watch(), name="watch the active index")
         try:
-            yield
+            yield self
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
@@ -118,21 +127,12 @@ class Follower:
         """Tell whether an index is the active one, as far as is known."""
         return self._active is not None and self._active.name == index.name
 
-    def edition(self, index: IndexSpec) -> str:
-        """Return the edition of an index that is active and whose store answers; else nothing.
-
-        It was the index's edition in the store less than `silence` ago.
-        """
-        known = time.monotonic() - self._edition_seen <= self._silence
-        if not known or self._trouble or self._active_trouble or not self.is_active(index):
-            return ""
-        return self._edition
-
-    def wrote(self, index: IndexSpec) -> None:
-        """Forget the edition of an index that was written here, until it is seen in the store."""
-        if self.is_active(index):
-            self._writes += 1
-            self._edition = ""
+    def notices_writes(self, index: IndexSpec) -> bool:
+        """Tell whether a write of another process to an index would be noticed by the next look."""
+        seen_lately = time.monotonic() - self._edition_seen <= self._silence
+        return (
+            seen_lately and not self._trouble and not self._active_trouble and self.is_active(index)
+        )
 
     def refuse_without_store(self) -> None:
         """Return if the store is there, though it may be slow.
@@ -143,7 +143,7 @@ class Follower:
         if self._trouble:
             raise StoreUnavailableError(self._trouble, retry_after=1.0)
 
-    async def ask(self) -> str:
+    async def active_in_store(self) -> str:
         """Return the name of the active index as the store has it now; empty: none."""
         try:
             return (await self._milvus.spec(_ALIAS)).name
@@ -151,7 +151,7 @@ class Follower:
             return ""
 
     async def activate(self, index: IndexSpec, movies: int) -> None:
-        """Make an index the active one, for everybody who follows this Milvus.
+        """Make an index the active one, for every process on this Milvus.
 
         Args:
             index: Which one, loaded.
@@ -159,16 +159,17 @@ class Follower:
         """
         await self._milvus.point(_ALIAS, index.name)
         self._active_trouble = None
-        self._set(index, movies)
+        self._set_active(index, movies)
 
-    async def _follow(self) -> None:
+    async def _watch(self) -> None:
         while True:
             await asyncio.sleep(PAUSE_SECONDS)
             await self._look()
 
     async def _look(self) -> None:
-        began, before, writes = time.monotonic(), self._active, self._writes
-        self._looked()
+        began, before = time.monotonic(), self._active
+        for observer in self._observers:
+            observer.look_started()
         try:
             active, edition, movies, trouble = await self._examine()
         except ServiceError as error:
@@ -180,9 +181,10 @@ class Follower:
             self._set_trouble(None)
             if self._active is before:  # else it was activated here since the look began
                 self._active_trouble = trouble
-                self._set(active, movies)
-                if self._writes == writes:  # else this may be the edition before
-                    self._set_edition(edition, began)
+                self._set_active(active, movies)
+                self._set_edition(edition, began)
+        for observer in self._observers:
+            observer.look_ended()
 
     async def _examine(self) -> tuple[IndexSpec | None, str, int, str | None]:
         """Return the active index, its edition, its movies and what is wrong with it.
@@ -209,16 +211,19 @@ class Follower:
                 log.info("the store can be reached")
         self._trouble = trouble
 
-    def _set(self, active: IndexSpec | None, movies: int) -> None:
+    def _set_active(self, active: IndexSpec | None, movies: int) -> None:
         if active != self._active:
             log.info("active index: %s", active.name if active else "none")
             self._active = active
             self._edition = ""
+            self._edition_seen = -math.inf
             if active is not None:
-                self._changed(active, movies)
+                for observer in self._observers:
+                    observer.active_index_changed(active, movies)
 
     def _set_edition(self, edition: str, seen: float) -> None:
         if self._active is not None and edition != self._edition:
-            self._written(self._active)
+            for observer in self._observers:
+                observer.active_index_written(self._active)
         self._edition = edition
         self._edition_seen = seen

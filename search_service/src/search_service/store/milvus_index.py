@@ -13,7 +13,6 @@ import asyncio
 from collections import defaultdict
 from collections.abc import AsyncIterator, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
-from typing import Self
 
 from rpckit.errors import ServiceError
 from rpckit.observing.telemetry import Telemetry
@@ -35,71 +34,68 @@ from search_service.index.vector_index import (
     Query,
     Vectors,
 )
-from search_service.store.active_index_watcher import Follower
+from search_service.store.active_index_watcher import ActiveIndexObserver, ActiveIndexWatcher
 from search_service.store.collection_loader import Opener
 from search_service.store.filter_expressions import matching
 from search_service.store.milvus_client import Kind, Milvus
 from search_service.store.movie_cache import MovieCache
 
 
-class MilvusIndex:
+class MilvusIndex(ActiveIndexObserver):
     """Implements search_service.index.vector_index.VectorIndex."""
 
     def __init__(
         self,
         milvus: Milvus,
+        watcher: ActiveIndexWatcher,
         opener: Opener,
         cache: MovieCache,
         telemetry: Telemetry,
-        *,
-        silence: float,
     ) -> None:
-        """Use a Milvus; `running` must be entered before anything is asked.
+        """Use a Milvus.
 
         Args:
             milvus: Connection to it.
+            watcher: Knows the active index; must be running before anything is asked.
             opener: Makes collections searchable.
             cache: Metadata of movies.
             telemetry: Where searches are timed and the active index is published.
-            silence: Seconds without an answer after which the Milvus counts as gone.
         """
         self._milvus = milvus
+        self._watcher = watcher
         self._opener = opener
         self._cache = cache
         self._telemetry = telemetry
         self._stage = telemetry.stage("milvus_search")
         self._specs: dict[str, IndexSpec] = {}
-        self._fresh: set[str] = set()  # names whose spec was read since the follower last looked
-        self._follower = Follower(
-            milvus,
-            silence=silence,
-            looked=self._fresh.clear,
-            changed=self._active_changed,
-            written=lambda index: cache.forget(index.name),
-        )
+        self._fresh: set[str] = set()  # names whose spec was read since the last look at the store
         self._unflushed: set[str] = set()
         # Milvus Lite does not bear two writes at once.
         self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        watcher.subscribe(self)
 
-    @asynccontextmanager
-    async def running(self) -> AsyncIterator[Self]:
-        """Follow the Milvus, whether it is there or not, until the context is left."""
-        async with self._follower.running():
-            yield self
+    def look_started(self) -> None:
+        """Read specs again: another process may have made another index of the same name."""
+        self._fresh.clear()
+
+    def active_index_changed(self, index: IndexSpec, movies: int) -> None:
+        """Publish the active index."""
+        self._learn(index)
+        self._telemetry.index(name=index.name, model_version=index.model_version, movies=movies)
+
+    def active_index_written(self, index: IndexSpec) -> None:
+        """Forget what is kept of the movies."""
+        self._cache.forget(index.name)
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
         if not name:
-            return self._follower.active()
+            return self._watcher.active()
         if name not in self._fresh:
-            self._follower.refuse_without_store()
+            self._watcher.refuse_without_store()
             self._learn(await self._milvus.spec(name))
             self._fresh.add(name)
         return self._specs[name]
-
-    def edition(self, index: IndexSpec) -> str:
-        """See VectorIndex."""
-        return self._follower.edition(index)
 
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
@@ -137,7 +133,7 @@ class MilvusIndex:
 
     async def create(self, spec: IndexSpec) -> IndexInfo:
         """See VectorIndex."""
-        self._follower.refuse_without_store()
+        self._watcher.refuse_without_store()
         async with self._writing[spec.name]:
             if spec.name in await self._milvus.names():
                 raise IndexExistsError.of(spec.name)
@@ -171,15 +167,15 @@ class MilvusIndex:
             if index.name in self._unflushed:
                 await self._milvus.flush(index.name)
                 self._unflushed.discard(index.name)
-            previous = await self._follower.ask()
+            previous = await self._watcher.active_in_store()
             if previous != index.name:
                 kind = await self._opener.reopen(index.name, count)
-            await self._follower.activate(index, count)
+            await self._watcher.activate(index, count)
         return Activation(_info(index, count, kind, active=True), previous)
 
     async def list_indexes(self) -> list[IndexInfo]:
         """See VectorIndex."""
-        self._follower.refuse_without_store()
+        self._watcher.refuse_without_store()
         infos = []
         for name in sorted(await self._milvus.names()):
             try:
@@ -192,43 +188,42 @@ class MilvusIndex:
         """See VectorIndex."""
         async with self._reading(index) as kind:
             count = await self._milvus.count(index.name)
-        return _info(index, count, kind, active=self._follower.is_active(index))
+        return _info(index, count, kind, active=self._watcher.is_active(index))
 
     async def drop(self, index: IndexSpec) -> None:
         """See VectorIndex."""
-        self._follower.refuse_without_store()
+        self._watcher.refuse_without_store()
         async with self._writing[index.name]:
-            if await self._follower.ask() == index.name:
+            if await self._watcher.active_in_store() == index.name:
                 raise IndexActiveError.of(index.name)
             await self._milvus.spec(index.name)  # Milvus deletes what is not there without a word
             await self._milvus.drop(index.name)
             self._forget(index.name)
 
     def refuse_without_store(self) -> None:
-        """See Follower."""
-        self._follower.refuse_without_store()
+        """See ActiveIndexWatcher."""
+        self._watcher.refuse_without_store()
 
     async def check_store(self) -> None:
         """See VectorIndex."""
-        self._follower.check_store()
+        self._watcher.check_store()
 
     async def check_active(self) -> None:
         """See VectorIndex."""
-        self._follower.check_active()
+        self._watcher.check_active()
 
     async def _metadata(self, index: IndexSpec, movie_ids: Iterable[int]) -> dict[int, Movie]:
         async def read(missing: Collection[int]) -> dict[int, Movie]:
             movies = await self._milvus.movies(index, missing)
             return {movie.movie_id: movie for movie in movies}
 
-        # That its edition is known means that a write of another process would be noticed.
-        watched = self._follower.edition(index) != ""
+        watched = self._watcher.notices_writes(index)
         return await self._cache.get(index.name, movie_ids, read, watched=watched)
 
     @asynccontextmanager
     async def _reading(self, index: IndexSpec) -> AsyncIterator[Kind]:
         """Have an index open; yield how it is searched."""
-        self._follower.refuse_without_store()
+        self._watcher.refuse_without_store()
         try:
             yield await self._opener.open(index.name)
         except (IndexNotFoundError, StoreUnavailableError):
@@ -239,7 +234,7 @@ class MilvusIndex:
     @asynccontextmanager
     async def _changing(self, index: IndexSpec, movie_ids: Sequence[int]) -> AsyncIterator[None]:
         """Let one write at a time at an index; return when every later read sees it."""
-        self._follower.refuse_without_store()
+        self._watcher.refuse_without_store()
         async with self._writing[index.name]:
             self._unflushed.add(index.name)
             try:
@@ -250,21 +245,14 @@ class MilvusIndex:
                     with suppress(ServiceError):
                         await self._milvus.renew_edition(index.name)
                     raise
-                else:
-                    await self._milvus.renew_edition(index.name)
-                finally:
-                    self._follower.wrote(index)
+                await self._milvus.renew_edition(index.name)
                 # While an index is being built nobody reads it, and nobody has to wait.
                 if self._opener.is_open(index.name):
                     movies = await self._milvus.count(index.name)
-                    if self._follower.is_active(index):
-                        self._active_changed(index, movies)
+                    if self._watcher.is_active(index):
+                        self.active_index_changed(index, movies)
             finally:
                 self._cache.changed(index.name, movie_ids)
-
-    def _active_changed(self, active: IndexSpec, movies: int) -> None:
-        self._learn(active)
-        self._telemetry.index(name=active.name, model_version=active.model_version, movies=movies)
 
     def _learn(self, spec: IndexSpec) -> None:
         if self._specs.get(spec.name, spec) != spec:

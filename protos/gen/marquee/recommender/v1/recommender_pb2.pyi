@@ -189,7 +189,6 @@ class RecommendTimings(_message.Message):
     EMBED_US_FIELD_NUMBER: _builtins.int
     SEARCH_US_FIELD_NUMBER: _builtins.int
     TOTAL_US_FIELD_NUMBER: _builtins.int
-    CACHED_FIELD_NUMBER: _builtins.int
     queue_us: _builtins.int
     """Waiting in the gateway to leave with a batch."""
     embed_us: _builtins.int
@@ -198,8 +197,6 @@ class RecommendTimings(_message.Message):
     """The SearchMovies call, network included."""
     total_us: _builtins.int
     """The whole call inside the gateway."""
-    cached: _builtins.bool
-    """Whether the answer came from the gateway's cache, without a wait or a call."""
     def __init__(
         self,
         *,
@@ -207,11 +204,10 @@ class RecommendTimings(_message.Message):
         embed_us: _builtins.int = ...,
         search_us: _builtins.int = ...,
         total_us: _builtins.int = ...,
-        cached: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["cached", b"cached", "embed_us", b"embed_us", "queue_us", b"queue_us", "search_us", b"search_us", "total_us", b"total_us"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["embed_us", b"embed_us", "queue_us", b"queue_us", "search_us", b"search_us", "total_us", b"total_us"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

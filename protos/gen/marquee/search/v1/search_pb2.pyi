@@ -195,13 +195,10 @@ class SearchMoviesResponse(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
-    INDEX_VERSION_FIELD_NUMBER: _builtins.int
     index: _builtins.str
     """Name of the index that answered."""
     model_version: _builtins.str
     """Model version of the index that answered."""
-    index_version: _builtins.str
-    """See GetIndexVersionResponse.index_version. What was found is of this version or a newer one."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieHits]:
         """One per query, in request order."""
@@ -217,11 +214,10 @@ class SearchMoviesResponse(_message.Message):
         index: _builtins.str = ...,
         model_version: _builtins.str = ...,
         timings: Global___SearchTimings | None = ...,
-        index_version: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "index_version", b"index_version", "model_version", b"model_version", "results", b"results", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "model_version", b"model_version", "results", b"results", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -426,53 +422,3 @@ class GetIndexResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetIndexResponse: _TypeAlias = GetIndexResponse  # noqa: Y015
-
-@_typing.final
-class GetIndexVersionRequest(_message.Message):
-    """Request of GetIndexVersion."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    def __init__(
-        self,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetIndexVersionRequest: _TypeAlias = GetIndexVersionRequest  # noqa: Y015
-
-@_typing.final
-class GetIndexVersionResponse(_message.Message):
-    """Response of GetIndexVersion."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    INDEX_FIELD_NUMBER: _builtins.int
-    MODEL_VERSION_FIELD_NUMBER: _builtins.int
-    INDEX_VERSION_FIELD_NUMBER: _builtins.int
-    index: _builtins.str
-    """Name of the active index."""
-    model_version: _builtins.str
-    """Model version of the active index."""
-    index_version: _builtins.str
-    """Opaque; each write to an index gives it one that no index ever had. What a replica says here
-    was so 1.4 s ago or later. Empty: not known, as for a moment after a write, or while the store
-    is slow to answer.
-    """
-    def __init__(
-        self,
-        *,
-        index: _builtins.str = ...,
-        model_version: _builtins.str = ...,
-        index_version: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "index_version", b"index_version", "model_version", b"model_version"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___GetIndexVersionResponse: _TypeAlias = GetIndexVersionResponse  # noqa: Y015

@@ -55,11 +55,6 @@ class SearchServiceStub:
                 request_serializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexRequest.SerializeToString,
                 response_deserializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexResponse.FromString,
                 _registered_method=True)
-        self.GetIndexVersion = channel.unary_unary(
-                '/marquee.search.v1.SearchService/GetIndexVersion',
-                request_serializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexVersionRequest.SerializeToString,
-                response_deserializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexVersionResponse.FromString,
-                _registered_method=True)
 
 
 class SearchServiceServicer:
@@ -95,14 +90,6 @@ class SearchServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
-    def GetIndexVersion(self, request, context):
-        """Says which index is active and which version of it, from memory: cheap enough for many times a
-        second.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
-
 
 def add_SearchServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -125,11 +112,6 @@ def add_SearchServiceServicer_to_server(servicer, server):
                     servicer.GetIndex,
                     request_deserializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexRequest.FromString,
                     response_serializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexResponse.SerializeToString,
-            ),
-            'GetIndexVersion': grpc.unary_unary_rpc_method_handler(
-                    servicer.GetIndexVersion,
-                    request_deserializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexVersionRequest.FromString,
-                    response_serializer=marquee_dot_search_dot_v1_dot_search__pb2.GetIndexVersionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -241,33 +223,6 @@ class SearchService:
             '/marquee.search.v1.SearchService/GetIndex',
             marquee_dot_search_dot_v1_dot_search__pb2.GetIndexRequest.SerializeToString,
             marquee_dot_search_dot_v1_dot_search__pb2.GetIndexResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
-
-    @staticmethod
-    def GetIndexVersion(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/marquee.search.v1.SearchService/GetIndexVersion',
-            marquee_dot_search_dot_v1_dot_search__pb2.GetIndexVersionRequest.SerializeToString,
-            marquee_dot_search_dot_v1_dot_search__pb2.GetIndexVersionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,10 +43,6 @@ class SearchServiceStub:
     """Lists the movies of an index in order of id, page by page (AIP-158)."""
     GetIndex: _grpc.UnaryUnaryMultiCallable[_search_pb2.GetIndexRequest, _search_pb2.GetIndexResponse]
     """Describes one index, by default the active one."""
-    GetIndexVersion: _grpc.UnaryUnaryMultiCallable[_search_pb2.GetIndexVersionRequest, _search_pb2.GetIndexVersionResponse]
-    """Says which index is active and which version of it, from memory: cheap enough for many times a
-    second.
-    """
 
 @_typing.type_check_only
 class SearchServiceAsyncStub(SearchServiceStub):
@@ -63,10 +59,6 @@ class SearchServiceAsyncStub(SearchServiceStub):
     """Lists the movies of an index in order of id, page by page (AIP-158)."""
     GetIndex: _aio.UnaryUnaryMultiCallable[_search_pb2.GetIndexRequest, _search_pb2.GetIndexResponse]  # type: ignore[assignment]
     """Describes one index, by default the active one."""
-    GetIndexVersion: _aio.UnaryUnaryMultiCallable[_search_pb2.GetIndexVersionRequest, _search_pb2.GetIndexVersionResponse]  # type: ignore[assignment]
-    """Says which index is active and which version of it, from memory: cheap enough for many times a
-    second.
-    """
 
 class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
     """Finds movies by vector. Reads only; the writes are in IndexService."""
@@ -104,15 +96,5 @@ class SearchServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_search_pb2.GetIndexResponse, _abc.Awaitable[_search_pb2.GetIndexResponse]]:
         """Describes one index, by default the active one."""
-
-    @_abc_1.abstractmethod
-    def GetIndexVersion(
-        self,
-        request: _search_pb2.GetIndexVersionRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_search_pb2.GetIndexVersionResponse, _abc.Awaitable[_search_pb2.GetIndexVersionResponse]]:
-        """Says which index is active and which version of it, from memory: cheap enough for many times a
-        second.
-        """
 
 def add_SearchServiceServicer_to_server(servicer: SearchServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
