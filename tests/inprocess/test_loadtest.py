@@ -344,11 +344,22 @@ def test_a_scenario_drives_its_loads_in_order_and_finds_the_local_server() -> No
 
 
 def test_resources_of_a_process_are_read_with_those_of_its_children() -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
     before = resources.cpu_seconds([os.getpid()])
-    end = time.process_time() + 0.2
-    while time.process_time() < end:
-        pass
-    assert resources.cpu_seconds([os.getpid()]) - before >= 0.15
-    assert resources.resident_bytes(os.getpid()) > 10 * 2**20
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        assert child.pid in set(resources.tree(os.getpid()))
+    alone = resources.resident_bytes(os.getpid())
+    with subprocess.Popen(
+        [sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert resources.cpu_seconds([child.pid]) >= 0.25
+        assert resources.cpu_seconds([os.getpid(), child.pid]) - before >= 0.25
+        assert resources.resident_bytes(child.pid) > 2**20
+        assert resources.resident_bytes(os.getpid()) > alone + 2**20
+        child.communicate(b"\n")
+    assert resources.cpu_seconds([child.pid]) == 0
+
+
+def test_a_tree_is_counted_once_however_often_it_is_named() -> None:
+    once = resources.cpu_seconds([os.getpid()])
+    assert resources.cpu_seconds([os.getpid()] * 3) < 2 * once
