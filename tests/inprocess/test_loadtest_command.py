@@ -13,12 +13,12 @@ from pathlib import Path
 import grpc
 import pytest
 
-from loadtest import aio, resources
+from loadtest import resources
 from loadtest.bench import secured
 from loadtest.bench.launch import LaunchError, Program, Running, accepts, free_ports, running
 from loadtest.bench.memory import slope
 from loadtest.histogram import Latencies
-from loadtest.job import Driver, Job, Requests
+from loadtest.job import Job, Requests
 from loadtest.pacing import Closed
 from loadtest.results import Results
 from loadtest.wire import driver as wire
@@ -89,6 +89,7 @@ def test_two_runs_are_compared(echo: Running, tmp_path: Path) -> None:
         (("run", "--rate", "-1"), "above 0"),
         (("run", "--target", "127.0.0.1:1"), "127.0.0.1:1"),
         (("run", "--rate", "5", "--client", "h2load", "--target", "ECHO"), "closed loop"),
+        (("run", "--client", "grpcio", "--target", "ECHO"), "there are wire, h2load"),
         (("compare", "absent.json", "absent.json"), "absent.json"),
     ],
 )
@@ -133,8 +134,7 @@ def test_settings_that_a_service_does_not_have_are_found_beforehand() -> None:
     assert not accepts("gateway", ["--no-such-setting=1"])
 
 
-@pytest.mark.parametrize("drive", [wire.drive, aio.drive], ids=["wire", "grpcio"])
-def test_tls_and_tokens_are_as_the_settings_say(drive: Driver, tmp_path: Path) -> None:
+def test_tls_and_tokens_are_as_the_settings_say(tmp_path: Path) -> None:
     files = secured.make(tmp_path)
     if files is None:
         pytest.skip("no openssl")
@@ -152,7 +152,7 @@ def test_tls_and_tokens_are_as_the_settings_say(drive: Driver, tmp_path: Path) -
     endpoint = files.endpoint(f"127.0.0.1:{port}")
     job = Job({"Recommend": endpoint}, Workload(), Closed(4), duration=0.5, warm_up=0.1)
     try:
-        outcome = drive(job, Requests.of(job), lambda: time.perf_counter() + 0.01)
+        outcome = wire.drive(job, Requests.of(job), lambda: time.perf_counter() + 0.01)
     finally:
         server.stop(None).wait()
     answered = outcome.methods["Recommend"]

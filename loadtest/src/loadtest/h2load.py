@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from loadtest import resources
-from loadtest.clients import LoadError
+from loadtest.clients import LoadClient, LoadError
 from loadtest.measurement import Measurement, MethodResult
 from loadtest.sampling import sample
 from loadtest.tally import MethodTally
@@ -143,7 +143,7 @@ def measure(
     return Measurement(
         name=name,
         load=f"{connections} × {streams} callers",
-        client="h2load",
+        client=LoadClient.H2LOAD,
         duration_s=duration,
         offered_per_s=None,
         concurrency=connections * streams,

@@ -191,7 +191,7 @@ class Published:
         """Measure the embedder without the others."""
         subject = self._subject(f"embed user: {host}", suite, "EmbedUsers", "embedder")
         self._beside_echo(subject)
-        self._record.drive(subject, Closed(1), "grpcio")
+        self._record.drive(subject, Closed(1))
         workload = replace(self._workload, batch=ratios.BATCH)
         batches = replace(subject, name=f"embed batch: {host}", workload=workload)
         self._record.saturate(batches, streams=2)
@@ -199,7 +199,7 @@ class Published:
     def _search_alone(self, suite: Suite) -> None:
         subject = self._subject(f"search: {MILVUS.name}", suite, "SearchMovies", "search")
         self._record.saturate(subject)
-        self._record.drive(subject, Closed(1), "grpcio")
+        self._record.drive(subject, Closed(1))
 
     def _echoes(self, suite: Suite) -> None:
         """Measure the echo with the suite's own bytes, while the suite does nothing."""
@@ -219,8 +219,7 @@ class Published:
             name, pids = f"echo: {_ECHOED[method]}", {"echo": echo.pid}
             subject = Subject(name, echo.endpoint, method, self._workload, pids)
             if idle:
-                self._record.drive(subject, Closed(1), "grpcio")
-                self._record.drive(subject, Closed(1), "wire")
+                self._record.drive(subject, Closed(1))
             if full:
                 self._record.saturate(subject)
 
@@ -248,8 +247,7 @@ class Published:
         subject = self._subject(f"recommend: {configuration.name}", suite, "Recommend", "")
         if idle:
             self._echo("Recommend", idle=True, full=False)
-            self._record.drive(subject, Closed(1), "grpcio")
-            self._record.drive(subject, Closed(1), "wire")
+            self._record.drive(subject, Closed(1))
         pids = {**subject.pids, **({"milvus": store} if store else {})}
         most = self._beside_echo(replace(subject, pids=pids)).per_second
         if curve:

@@ -130,27 +130,27 @@ def _fastest(results: Results, prefix: str, echo: str) -> float:
     return max(ratios)
 
 
-def _alone(results: Results, name: str, client: str) -> list[Measurement]:
+def _alone(results: Results, name: str) -> list[Measurement]:
     """Return the loads of one caller alone."""
     alone = [
         each
         for each in results.measurements
-        if each.name == name and each.concurrency == 1 and each.client == client and each.calls
+        if each.name == name and each.concurrency == 1 and each.calls
     ]
     if not alone:
         raise KeyError(name)
     return alone
 
 
-def _idle(results: Results, name: str, client: str = "grpcio") -> float:
+def _idle(results: Results, name: str) -> float:
     """Return the median in milliseconds of one caller alone."""
-    return _alone(results, name, client)[0].percentile_ms(50)
+    return _alone(results, name)[0].percentile_ms(50)
 
 
 def _idle_echo(results: Results, name: str) -> float:
     """Return the median of the echo alone that was measured next to a load of one caller alone."""
-    echoes = _alone(results, "echo: recommend", "grpcio")
-    return _beside(results, _alone(results, name, "grpcio")[0], echoes).percentile_ms(50)
+    echoes = _alone(results, "echo: recommend")
+    return _beside(results, _alone(results, name)[0], echoes).percentile_ms(50)
 
 
 def _idle_vs_echo(results: Results, name: str) -> float:
@@ -181,7 +181,7 @@ def _tail(results: Results, name: str) -> float:
     nearest = min(opened, key=lambda each: abs((each.offered_per_s or 0) - wanted))
     if nearest.failed > 0.01 * (nearest.calls + nearest.failed):
         raise KeyError(name)  # one in a hundred was refused, so there is no time for p99
-    return nearest.percentile_ms(99) / _idle(results, name, "wire")
+    return nearest.percentile_ms(99) / _idle(results, name)
 
 
 def _batch_rate(results: Results) -> float:
