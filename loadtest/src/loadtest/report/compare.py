@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from loadtest.bench.ratios import RATIOS
 from loadtest.results import Results
 
 
@@ -32,14 +33,6 @@ class Change:
         if self.more_is_better is None:
             return False
         return (-self.change if self.more_is_better else self.change) > by
-
-
-_LESS_IS_BETTER = {
-    "gateway_cpu_vs_echo",
-    "idle_p50_vs_floor",
-    "p99_at_70_vs_idle_p50",
-    "coalescing_idle_cost",
-}
 
 
 def compare(before: Results, after: Results) -> list[Change]:
@@ -80,7 +73,9 @@ def table(changes: list[Change], threshold: float) -> Table:
 def _ratios(before: Results, after: Results) -> Iterator[Change]:
     for name, value in before.ratios.items():
         if name in after.ratios:
-            yield Change("ratio", name, value, after.ratios[name], name not in _LESS_IS_BETTER)
+            ratio = RATIOS.get(name)
+            more = None if ratio is None else ratio.better == "more"
+            yield Change("ratio", name, value, after.ratios[name], more)
 
 
 def _measurements(before: Results, after: Results) -> Iterator[Change]:

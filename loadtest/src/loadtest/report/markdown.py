@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from loadtest.bench.ratios import BOUNDS
+from loadtest.bench.ratios import RATIOS
 from loadtest.results import Results
 
 
@@ -17,7 +17,9 @@ def tables(results: Results) -> str:
         *(f"Note: {note}." for note in results.notes),
     ]
     if results.ratios:
-        parts.append(_table(("ratio", "measured", "aim"), _ratios(results)))
+        parts.append(
+            _table(("ratio", "is", "measured", "aim", "accepted by the check"), _ratios(results))
+        )
     if results.measurements:
         head = ("what", "load", "client", "calls/s", "p50 ms", "p99 ms", "failed", "CPU µs a call")
         parts.append(_table(head, _measurements(results)))
@@ -29,11 +31,13 @@ def tables(results: Results) -> str:
 
 def _ratios(results: Results) -> Iterator[tuple[str, ...]]:
     for name, value in results.ratios.items():
-        bound = BOUNDS.get(name)
-        sign = {"least": "≥", "most": "≤"}
-        aim = f"{sign[bound.at]} {bound.aim:g}" if bound else ""
-        reached = "" if bound is None or bound.reaches(value) else " (missed)"
-        yield f"`{name}`", _number(value) + reached, aim
+        ratio = RATIOS.get(name)
+        if ratio is None:  # of another version
+            yield f"`{name}`", "", _number(value), "", ""
+            continue
+        missed = "" if ratio.reaches_aim(value) else " (missed)"
+        bounds = ratio.bound(ratio.aim), ratio.bound(ratio.accepted)
+        yield f"`{name}`", ratio.meaning, _number(value) + missed, *bounds
 
 
 def _measurements(results: Results) -> Iterator[tuple[str, ...]]:
