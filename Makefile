@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/fusion embedder_service search_service gatewa
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
+.PHONY: help setup demo test coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-publish bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -64,10 +64,14 @@ build/bench/bundle: | setup
 	$(BIN)/marquee train --data build/bench/data --out build/bench/training --epochs 1 --bundle $@
 
 bench: setup .venv-milvus/.done $(BENCH_BUNDLE) ## measure the published set; needs h2load and an idle machine for 20 minutes
-	$(BIN)/marquee bench suite --bundle $(BENCH_BUNDLE)
+	$(BIN)/marquee bench published --bundle $(BENCH_BUNDLE)
+
+bench-publish: setup ## make the last `make bench` the published one: docs/performance-results.md
+	$(BIN)/marquee bench publish
+	$(BIN)/python docs/generate.py
 
 bench-check: setup .venv-milvus/.done $(BENCH_BUNDLE) ## measure shorter, and fail when a ratio is far out of its bounds
-	$(BIN)/marquee bench suite --bundle $(BENCH_BUNDLE) --quick --check --out build/bench/check.json
+	$(BIN)/marquee bench published --bundle $(BENCH_BUNDLE) --quick --check --out build/bench/check.json
 
 bench-growth: setup .venv-milvus/.done ## measure search with 4,000, 100,000 and a million movies; an hour
 	$(BIN)/marquee bench growth

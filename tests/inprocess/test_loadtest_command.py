@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.fixtures.results import measured
 
 from loadtest import resources
 from loadtest.bench import secured
@@ -23,6 +24,7 @@ from loadtest.pacing import Closed
 from loadtest.results import Results
 from loadtest.wire import driver as wire
 from loadtest.workload import METHODS, Workload
+from marquee_cli.bench.sets import kept
 
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -79,6 +81,59 @@ def test_two_runs_are_compared(echo: Running, tmp_path: Path) -> None:
     assert answer.returncode == 1
     assert "became worse" in answer.stderr
     assert "-50.0%" in answer.stdout
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("published", "--bundle", "/nowhere"),
+        ("growth", "--lite-sizes", "", "--milvus-server", "no"),
+    ],
+    ids=["fails", "has no store"],
+)
+def test_a_set_that_measures_nothing_leaves_the_last_results_alone(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "results.json"
+    out.write_text("of the last run")
+    answer = bench(*arguments, "--work", tmp_path / "work", "--out", out)
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1].startswith("marquee: ")
+    assert out.read_text() == "of the last run"
+    assert {each.name for each in tmp_path.iterdir()} <= {"results.json", "work"}
+
+
+def test_what_was_measured_before_a_failure_is_kept_beside_the_last_results(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "results.json"
+    out.write_text("of the last run")
+    results = Results("a set")
+
+    def failing() -> None:
+        with kept(results, out):
+            results.measurements.append(measured())
+            raise LaunchError("the embedder ended")
+
+    with pytest.raises(LaunchError):
+        failing()
+    assert out.read_text() == "of the last run"
+    assert Results.read(tmp_path / "results-incomplete.json").measurements
+    with kept(results, out):
+        pass
+    assert Results.read(out).measurements
+
+
+def test_a_run_is_published_without_its_histograms(echo: Running, tmp_path: Path) -> None:
+    run, out = tmp_path / "run.json", tmp_path / "docs" / "published.json"
+    bench("run", "--target", echo.endpoint.target, "-c", "4", "--duration", "0.3", "--out", run)
+    answer = bench("publish", run, "--out", out)
+    assert answer.returncode == 0, answer.stderr
+    assert "not measured in it: coalescing_gain" in answer.stderr
+    (before,), (after,) = Results.read(run).measurements, Results.read(out).measurements
+    assert not after.methods["Recommend"].histogram
+    assert after.percentile_ms(99) == before.percentile_ms(99)
+    assert bench("compare", run, out, "--strict").returncode == 0
 
 
 @pytest.mark.parametrize(

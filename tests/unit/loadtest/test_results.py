@@ -9,14 +9,13 @@ from pathlib import Path
 import jsonschema
 import pytest
 from rich.console import Console
+from tests.fixtures.results import measured, some
 
 from loadtest.bench.ratios import RATIOS, Ratio
-from loadtest.measurement import Measurement, MethodResult
 from loadtest.report import compare, table
 from loadtest.report.markdown import tables
 from loadtest.report.page import page
 from loadtest.results import SCHEMA, Results, ResultsError
-from loadtest.tally import MethodTally
 
 NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 COUNTS = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}}
@@ -67,46 +66,6 @@ LESS_IS_BETTER = {
     "milvus_search_cost_tenfold", "lite_search_cost_tenfold",
 }  # fmt: skip
 """Times and costs; all others are gains and throughputs."""
-
-
-def measured(
-    name: str = "recommend",
-    *,
-    milliseconds: float = 2.0,
-    calls: int = 1000,
-    rate: float | None = 100.0,
-    failures: int = 0,
-) -> Measurement:
-    tally = MethodTally()
-    for number in range(calls):
-        tally.record(0, milliseconds / 1000 * (1 + number / calls))
-    for _ in range(failures):
-        tally.record(8, 0.1)
-    return Measurement(
-        name=name,
-        load=f"{rate:,.0f}/s" if rate else "64 callers",
-        client="wire",
-        duration_s=10.0,
-        offered_per_s=rate,
-        concurrency=None if rate else 64,
-        methods={"Recommend": MethodResult.of(tally)},
-        cpu_s={"gateway": 0.5},
-    )
-
-
-def some() -> Results:
-    return Results(
-        "A <b>run</b>",
-        machine={"processor": "x", "cpus": "2", "memory": "1 GiB", "python": "3"},
-        measurements=[
-            measured(rate=100.0),
-            measured(rate=200.0, milliseconds=3.0, failures=5),
-            measured("echo", rate=None, milliseconds=1.0),
-        ],
-        ratios={"coalescing_gain": 6.5},
-        figures={"gateway_resident_mib": 61.2},
-        notes=["the machine was busy"],
-    )
 
 
 def test_a_file_has_the_promised_form(tmp_path: Path) -> None:
