@@ -83,6 +83,11 @@ class Measurement:
         return sum(each.failed for each in self.methods.values())
 
     @property
+    def has_histograms(self) -> bool:
+        """Whether latencies are there in full, and not as percentiles only."""
+        return self.calls > 0 and all(each.histogram for each in self.methods.values())
+
+    @property
     def failed_share(self) -> float:
         """Share of the answered calls that failed, from 0 to 1."""
         return self.failed / max(1, self.calls + self.failed)

@@ -1,9 +1,7 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
@@ -14,7 +12,6 @@ from tests.fixtures.results import measured, some
 from loadtest.bench.ratios import RATIOS, Ratio
 from loadtest.report import compare, table
 from loadtest.report.markdown import tables
-from loadtest.report.page import page
 from loadtest.results import SCHEMA, Results, ResultsError
 
 NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
@@ -101,38 +98,6 @@ def test_throughput_and_cpu_count_successes_only() -> None:
     assert measurement.per_second == 100.0
     assert measurement.cpu_us_per_call("gateway") == 500.0
     assert measurement.failed == 500
-
-
-def test_the_page_needs_nothing_but_itself() -> None:
-    class Links(HTMLParser):
-        def __init__(self) -> None:
-            super().__init__()
-            self.found: list[str] = []
-
-        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-            assert tag not in {"script", "link", "img", "iframe", "object", "embed", "base"}
-            self.found += [f"{name}={value}" for name, value in attributes
-                           if name in {"src", "href", "srcset", "data", "action"}]  # fmt: skip
-
-    text = page(some())
-    parser = Links()
-    parser.feed(text)
-    assert not parser.found
-    assert not re.search(r"url\(|@import|https?://", text)
-
-
-def test_the_page_shows_curves_percentiles_and_failures() -> None:
-    text = page(some())
-    assert "A &lt;b&gt;run&lt;/b&gt;" in text
-    assert text.count("<svg") == 1 + 2  # one curve, for it was measured at two loads; two tails
-    assert "RESOURCE_EXHAUSTED 5" in text
-    assert "coalescing_gain" in text
-    assert "the machine was busy" in text
-
-
-def test_a_page_without_any_call_is_still_a_page() -> None:
-    empty = Results("Nothing", measurements=[measured(calls=0, failures=3)])
-    assert "RESOURCE_EXHAUSTED 3" in page(empty)
 
 
 def test_the_table_shows_every_load_and_its_failures() -> None:
