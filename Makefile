@@ -102,7 +102,7 @@ fmt: setup ## rewrite the code in the agreed format
 gen: setup ## make protos/gen anew from the .proto files
 	cd protos && ../$(BIN)/python generate.py
 
-docs: setup ## write the pages that are made from the code: settings, errors, metrics
+docs: setup ## write the pages that are made from the code: settings, errors, metrics, results
 	$(BIN)/python docs/generate.py
 
 contract-release: setup ## accept today's contract as what `make check` compares with

@@ -11,7 +11,7 @@ from tests.fixtures.results import measured, some
 
 from loadtest.bench.ratios import RATIOS, Ratio
 from loadtest.report import compare, table
-from loadtest.report.markdown import tables
+from loadtest.report.markdown import sections
 from loadtest.results import SCHEMA, Results, ResultsError
 
 NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
@@ -156,12 +156,13 @@ def test_the_comparison_prints_each_figure_and_what_only_one_run_has() -> None:
     assert compare.missing(before, after) == ["echo at 64 callers"]
 
 
-def test_markdown_tables_say_which_aims_were_missed() -> None:
+def test_markdown_says_which_aims_were_missed() -> None:
     results = some()
     results.ratios["recommend_vs_echo"] = 0.2
-    text = tables(results)
+    text = sections(results)
     assert "| 6.5 | ≥ 6 | ≥ 3 |" in text
     assert "| 0.2 (missed) | ≥ 0.45 | ≥ 0.2 |" in text
     assert RATIOS["recommend_vs_echo"].meaning in text
-    widths = {line.count("|") for line in text.splitlines() if line.startswith("| recommend")}
-    assert widths == {9}
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert [{line.count("|") for line in lines} for lines in tables] == [{7}, {6}, {9}, {3}]
+    assert text.endswith("- the machine was busy\n")

@@ -43,17 +43,17 @@ def compare(
 def show(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of a run.")] = RESULTS,
     markdown: Annotated[
-        bool, typer.Option("--markdown", help="Print Markdown, as in docs/performance.md.")
+        bool, typer.Option("--markdown", help="Print Markdown, as in docs/performance-results.md.")
     ] = False,
 ) -> None:
     """Show a run again."""
     with kit():
-        from loadtest.report.markdown import tables
+        from loadtest.report.markdown import sections
         from loadtest.results import Results
 
         results = Results.read(file)
         if markdown:
-            typer.echo(tables(results))
+            typer.echo(sections(results))
         else:
             show_results(results)
 

@@ -111,5 +111,5 @@ class Recording:
                 for each in measurement.methods.values()
                 for code, number in each.failures.items()
             )
-            self.note(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
+            self.say(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
         return measurement

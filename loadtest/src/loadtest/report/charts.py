@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
 from loadtest.measurement import Measurement
+from loadtest.report.numbers import percent
 from loadtest.report.summary import REFUSED_SHARE, Curve
 
 _WIDTH, _HEIGHT = 5.0, 5.4
@@ -85,9 +86,9 @@ def by_load(curve: Curve) -> str:
         figure, (latency, throughput) = _figure((5, 3))
         points = curve.offered
         known = [p for p in _LATENCIES if all(_knows(each, p) for each in curve.loads)]
-        for colour, percent in zip(_SERIES, known, strict=False):
-            times = [each.percentile_ms(percent) for each in curve.loads]
-            _line(latency, points, times, colour, f"p{percent:g}", curve.loads)
+        for colour, percentile in zip(_SERIES, known, strict=False):
+            times = [each.percentile_ms(percentile) for each in curve.loads]
+            _line(latency, points, times, colour, f"p{percentile:g}", curve.loads)
         latency.set_title("latency, ms")
         _logarithmic(latency)
         latency.tick_params(labelbottom=False)
@@ -114,7 +115,7 @@ def by_load(curve: Curve) -> str:
         for x, y, each in zip(points, answered, curve.loads, strict=True):
             if each.failed_share > REFUSED_SHARE:
                 throughput.annotate(
-                    f"{each.failed_share * 100:.0f} %",
+                    percent(each.failed_share),
                     (x, y),
                     (0, -9),
                     textcoords="offset points",
@@ -200,10 +201,9 @@ def _thousands() -> FuncFormatter:
     return FuncFormatter(lambda value, _: f"{value:,.0f}")
 
 
-def _knows(measurement: Measurement, percent: float) -> bool:
-    return all(
-        m.histogram or f"{percent:g}" in m.percentiles_ms for m in measurement.methods.values()
-    )
+def _knows(measurement: Measurement, percentile: float) -> bool:
+    name = f"{percentile:g}"
+    return all(m.histogram or name in m.percentiles_ms for m in measurement.methods.values())
 
 
 def _place(percent: float) -> float:

@@ -9,6 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from loadtest.bench.ratios import RATIOS
+from loadtest.report.numbers import figure
 from loadtest.results import Results
 
 
@@ -62,8 +63,8 @@ def table(changes: list[Change], threshold: float) -> Table:
         shown.add_row(
             each.what,
             each.figure,
-            f"{each.before:,.3g}" if each.before < 1000 else f"{each.before:,.0f}",
-            f"{each.after:,.3g}" if each.after < 1000 else f"{each.after:,.0f}",
+            figure(each.before),
+            figure(each.after),
             f"{each.change:+.1%}",
             style=style,
         )

@@ -11,9 +11,9 @@ from itertools import groupby
 from loadtest.bench.ratios import RATIOS
 from loadtest.measurement import Measurement
 from loadtest.report import charts
+from loadtest.report.numbers import figure, milliseconds, percent
 from loadtest.report.summary import REFUSED_SHARE, Curve, Subject, curves, subjects
 from loadtest.results import Results
-from loadtest.workload import METHODS
 
 _STYLE = files("loadtest.report").joinpath("page.css").read_text(encoding="utf-8")
 _HARDWARE = ("processor", "cpus", "memory")
@@ -63,17 +63,17 @@ def _cards(found: Sequence[Subject], drawn: Sequence[Curve]) -> str:
 def _card(subject: Subject) -> str:
     most = subject.most
     at = "with" if most.concurrency else "at"
-    facts = [(f"p99 {at} {escape(most.load)}", _ms(most.percentile_ms(99)))]
+    facts = [(f"p99 {at} {escape(most.load)}", milliseconds(most.percentile_ms(99)))]
     if subject.callers is not None:
         facts.append(("saturated from", f"{subject.callers} callers on"))
     if subject.holds is not None:
-        p99 = _ms(subject.holds.percentile_ms(99))
+        p99 = milliseconds(subject.holds.percentile_ms(99))
         facts.append((f"p99 at {escape(subject.holds.load)} offered", p99))
     if subject.refuses is not None:
-        share = f'<span class="bad">{_percent(subject.refuses.failed_share)}</span>'
+        share = f'<span class="bad">{percent(subject.refuses.failed_share)}</span>'
         facts.append((f"refused or failed at {escape(subject.refuses.load)}", share))
     if subject.alone is not None:
-        facts.append(("p50 of one caller alone", _ms(subject.alone.percentile_ms(50))))
+        facts.append(("p50 of one caller alone", milliseconds(subject.alone.percentile_ms(50))))
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
     return (
         f'<section class="card"><h3>{escape(subject.name)}</h3>'
@@ -87,7 +87,7 @@ def _beside_echo(subject: Subject) -> str:
         return ""
     return (
         f"{_bar(subject.share_of_echo)}"
-        f'<div class="faint">{_percent(subject.share_of_echo)} of the echo measured beside it '
+        f'<div class="faint">{percent(subject.share_of_echo)} of the echo measured beside it '
         f"({subject.echo.per_second:,.0f}/s)</div>"
     )
 
@@ -97,17 +97,16 @@ def _overview(found: Sequence[Subject]) -> str:
     if len(found) < 2:
         return ""
     rows = []
-    place = list(METHODS).index
-    for each in sorted(found, key=lambda each: place(next(iter(each.most.methods)))):
+    for each in found:
         share = each.share_of_echo
         rows.append(
             (
                 escape(each.name),
                 f"{each.most.per_second:,.0f}",
-                "" if share is None else f"{_bar(share)}<span>{_percent(share)}</span>",
-                _ms(each.most.percentile_ms(50)),
-                _ms(each.most.percentile_ms(99)),
-                _ms(each.alone.percentile_ms(50)) if each.alone else "",
+                "" if share is None else f"{_bar(share)}<span>{percent(share)}</span>",
+                milliseconds(each.most.percentile_ms(50)),
+                milliseconds(each.most.percentile_ms(99)),
+                milliseconds(each.alone.percentile_ms(50)) if each.alone else "",
                 escape(each.most.load),
             )
         )
@@ -126,7 +125,7 @@ def _ratios(values: Mapping[str, float]) -> str:
         rows.append(
             (
                 f"{_prose(ratio.meaning) if ratio else ''} {_identifier(name)}",
-                _number(value),
+                figure(value),
                 f'{aim}<div class="bad">missed</div>' if missed else aim,
             )
         )
@@ -198,7 +197,7 @@ def _measurements(measured: Sequence[Measurement]) -> str:
 def _figures(values: Mapping[str, float]) -> str:
     if not values:
         return ""
-    rows = [(escape(name), _number(value)) for name, value in values.items()]
+    rows = [(escape(name), figure(value)) for name, value in values.items()]
     return f"<h2>Figures of this machine</h2>{_table(('', 'measured'), rows)}"
 
 
@@ -237,10 +236,6 @@ def _bar(share: float) -> str:
     return f'<span class="bar"><i style="width: {min(1.0, share):.1%}"></i></span>'
 
 
-def _percent(share: float) -> str:
-    return f"{share * 100:.0f} %"
-
-
 def _prose(text: str) -> str:
     """Return prose with its `code` as HTML."""
     return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
@@ -249,11 +244,3 @@ def _prose(text: str) -> str:
 def _identifier(name: str) -> str:
     """Return a name that may be broken between its words."""
     return f'<code class="name">{escape(name).replace("_", "_<wbr>")}</code>'
-
-
-def _ms(milliseconds: float) -> str:
-    return f"{milliseconds:.3g} ms" if milliseconds < 100 else f"{milliseconds:,.0f} ms"
-
-
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from loadtest.bench.formulas import beside
 from loadtest.measurement import Measurement
 from loadtest.results import Results
+from loadtest.workload import METHODS
 
 REFUSED_SHARE = 0.01
 """More failed calls than this, and a load is more than its subject bears."""
@@ -76,9 +77,11 @@ def curves(measured: Sequence[Measurement]) -> list[Curve]:
 
 
 def subjects(results: Results) -> list[Subject]:
-    """Return what each name bears, in the order in which they were measured, without the echo."""
+    """Return what each name bears, without the echo: method by method, in order as measured."""
     names = dict.fromkeys(each.name for each in results.measurements if each.calls)
-    return [_subject(results, name) for name in names if not name.startswith(_ECHO)]
+    found = [_subject(results, name) for name in names if not name.startswith(_ECHO)]
+    place = list(METHODS).index
+    return sorted(found, key=lambda each: place(next(iter(each.most.methods))))
 
 
 def _subject(results: Results, name: str) -> Subject:
