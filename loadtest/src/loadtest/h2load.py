@@ -1,4 +1,4 @@
-"""The closed loop at the speed of C: nghttp2's h2load, with its answers checked.
+"""The closed loop by a client that others know: nghttp2's h2load, with its answers checked.
 
 h2load counts HTTP 200, which gRPC's errors are too. So replies are looked at before and after by
 an ordinary client, and in between by their size: an error has no message.

@@ -9,7 +9,7 @@ from loadtest.report.numbers import figure, milliseconds, percent
 from loadtest.report.summary import subjects
 from loadtest.results import Results
 
-_OVERVIEW = ("", "calls/s", "of the echo beside it", "p50", "p99", "one caller alone, p50")
+_OVERVIEW = ("", "calls/s", "p99", "of the echo beside it", "p50", "one caller alone, p50")
 _RATIOS = ("ratio", "is", "measured", "aim", "accepted by the check")
 _LOADS = ("what", "load", "client", "calls/s", "p50 ms", "p99 ms", "failed", "CPU µs a call")
 
@@ -37,9 +37,9 @@ def _overview(results: Results) -> Iterator[Sequence[str]]:
         yield (
             each.name,
             f"{each.most.per_second:,.0f}",
+            milliseconds(each.most.percentile_ms(99)),
             "" if each.share_of_echo is None else percent(each.share_of_echo),
             milliseconds(each.most.percentile_ms(50)),
-            milliseconds(each.most.percentile_ms(99)),
             milliseconds(each.alone.percentile_ms(50)) if each.alone else "",
         )
 

@@ -103,14 +103,14 @@ def _overview(found: Sequence[Subject]) -> str:
             (
                 escape(each.name),
                 f"{each.most.per_second:,.0f}",
+                milliseconds(each.most.percentile_ms(99)),
                 "" if share is None else f"{_bar(share)}<span>{percent(share)}</span>",
                 milliseconds(each.most.percentile_ms(50)),
-                milliseconds(each.most.percentile_ms(99)),
                 milliseconds(each.alone.percentile_ms(50)) if each.alone else "",
                 escape(each.most.load),
             )
         )
-    head = ("", "calls/s", "of the echo", "p50", "p99", "one caller, p50", "load")
+    head = ("", "calls/s", "p99", "of the echo", "p50", "one caller, p50", "load")
     return f"<h2>At full load</h2>{_table(head, rows)}"
 
 
