@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from tests.fixtures.results import measured, some
 
 from loadtest.report.page import page
-from loadtest.report.summary import curves, subjects
+from loadtest.report.summary import capacities, curves
 from loadtest.results import Results
 
 
@@ -92,9 +92,9 @@ def test_a_subject_is_compared_with_the_echo_that_was_measured_beside_it() -> No
     ]
     results = Results("made", measurements=loads)
     results.measurements.insert(1, measured("recommend", rate=None, callers=1, calls=100))
-    (subject,) = subjects(results)
-    assert subject.share_of_echo == 0.5
-    assert subject.alone is results.measurements[1]
+    (capacity,) = capacities(results)
+    assert capacity.share_of_echo == 0.5
+    assert capacity.alone is results.measurements[1]
 
 
 def test_what_a_subject_holds_is_below_what_it_refuses() -> None:
@@ -103,16 +103,16 @@ def test_what_a_subject_holds_is_below_what_it_refuses() -> None:
         measured(rate=200.0, calls=1900, failures=100),
         measured(rate=300.0, calls=2999, failures=1),
     ]
-    (subject,) = subjects(Results("made", measurements=loads))
-    assert subject.holds is loads[0]
-    assert subject.refuses is loads[1]
-    assert subject.most is loads[2]
+    (capacity,) = capacities(Results("made", measurements=loads))
+    assert capacity.holds is loads[0]
+    assert capacity.refuses is loads[1]
+    assert capacity.most is loads[2]
 
 
 def test_callers_saturate_where_more_of_them_gain_nothing() -> None:
     rising = [measured(rate=None, callers=c, calls=100 * c) for c in (1, 8, 64)]
-    (subject,) = subjects(Results("made", measurements=rising))
-    assert subject.callers is None
+    (capacity,) = capacities(Results("made", measurements=rising))
+    assert capacity.callers is None
     flat = [*rising, measured(rate=None, callers=128, calls=6500)]
-    (subject,) = subjects(Results("made", measurements=flat))
-    assert subject.callers == 64
+    (capacity,) = capacities(Results("made", measurements=flat))
+    assert capacity.callers == 64

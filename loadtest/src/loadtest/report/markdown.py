@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from loadtest.bench.ratios import RATIOS
 from loadtest.report.numbers import figure, milliseconds, percent
-from loadtest.report.summary import subjects
+from loadtest.report.summary import capacities
 from loadtest.results import Results
 
 _OVERVIEW = ("", "calls/s", "p99", "of the echo beside it", "p50", "one caller alone, p50")
@@ -33,7 +33,7 @@ def sections(results: Results) -> str:
 
 
 def _overview(results: Results) -> Iterator[Sequence[str]]:
-    for each in subjects(results):
+    for each in capacities(results):
         yield (
             each.name,
             f"{each.most.per_second:,.0f}",

@@ -12,7 +12,7 @@ from loadtest.bench.ratios import RATIOS
 from loadtest.measurement import Measurement
 from loadtest.report import charts
 from loadtest.report.numbers import figure, milliseconds, percent
-from loadtest.report.summary import REFUSED_SHARE, Curve, Subject, curves, subjects
+from loadtest.report.summary import REFUSED_SHARE, Capacity, Curve, capacities, curves
 from loadtest.results import Results
 
 _STYLE = files("loadtest.report").joinpath("page.css").read_text(encoding="utf-8")
@@ -21,7 +21,7 @@ _HARDWARE = ("processor", "cpus", "memory")
 
 def page(results: Results) -> str:
     """Return the page as text."""
-    found, drawn = subjects(results), curves(results.measurements)
+    found, drawn = capacities(results), curves(results.measurements)
     sections = [
         _head(results),
         _cards(found, drawn),
@@ -53,47 +53,47 @@ def _head(results: Results) -> str:
     )
 
 
-def _cards(found: Sequence[Subject], drawn: Sequence[Curve]) -> str:
-    """Return what each subject bears: of those with a curve, or of all where none has one."""
+def _cards(found: Sequence[Capacity], drawn: Sequence[Curve]) -> str:
+    """Return what each name bears: of those with a curve, or of all where none has one."""
     with_curve = {curve.name for curve in drawn}
     shown = [each for each in found if each.name in with_curve] or found
     return f'<div class="cards">{"".join(map(_card, shown))}</div>' if shown else ""
 
 
-def _card(subject: Subject) -> str:
-    most = subject.most
+def _card(capacity: Capacity) -> str:
+    most = capacity.most
     at = "with" if most.concurrency else "at"
     facts = [(f"p99 {at} {escape(most.load)}", milliseconds(most.percentile_ms(99)))]
-    if subject.callers is not None:
-        facts.append(("saturated from", f"{subject.callers} callers on"))
-    if subject.holds is not None:
-        p99 = milliseconds(subject.holds.percentile_ms(99))
-        facts.append((f"p99 at {escape(subject.holds.load)} offered", p99))
-    if subject.refuses is not None:
-        share = f'<span class="bad">{percent(subject.refuses.failed_share)}</span>'
-        facts.append((f"refused or failed at {escape(subject.refuses.load)}", share))
-    if subject.alone is not None:
-        facts.append(("p50 of one caller alone", milliseconds(subject.alone.percentile_ms(50))))
+    if capacity.callers is not None:
+        facts.append(("saturated from", f"{capacity.callers} callers on"))
+    if capacity.holds is not None:
+        p99 = milliseconds(capacity.holds.percentile_ms(99))
+        facts.append((f"p99 at {escape(capacity.holds.load)} offered", p99))
+    if capacity.refuses is not None:
+        share = f'<span class="bad">{percent(capacity.refuses.failed_share)}</span>'
+        facts.append((f"refused or failed at {escape(capacity.refuses.load)}", share))
+    if capacity.alone is not None:
+        facts.append(("p50 of one caller alone", milliseconds(capacity.alone.percentile_ms(50))))
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
     return (
-        f'<section class="card"><h3>{escape(subject.name)}</h3>'
+        f'<section class="card"><h3>{escape(capacity.name)}</h3>'
         f'<div class="most">{most.per_second:,.0f} <small>calls a second at most</small></div>'
-        f"{_beside_echo(subject)}<dl>{rows}</dl></section>"
+        f"{_beside_echo(capacity)}<dl>{rows}</dl></section>"
     )
 
 
-def _beside_echo(subject: Subject) -> str:
-    if subject.share_of_echo is None or subject.echo is None:
+def _beside_echo(capacity: Capacity) -> str:
+    if capacity.share_of_echo is None or capacity.echo is None:
         return ""
     return (
-        f"{_bar(subject.share_of_echo)}"
-        f'<div class="faint">{percent(subject.share_of_echo)} of the echo measured beside it '
-        f"({subject.echo.per_second:,.0f}/s)</div>"
+        f"{_bar(capacity.share_of_echo)}"
+        f'<div class="faint">{percent(capacity.share_of_echo)} of the echo measured beside it '
+        f"({capacity.echo.per_second:,.0f}/s)</div>"
     )
 
 
-def _overview(found: Sequence[Subject]) -> str:
-    """Return all subjects side by side, where there are several."""
+def _overview(found: Sequence[Capacity]) -> str:
+    """Return all names side by side, where there are several."""
     if len(found) < 2:
         return ""
     rows = []

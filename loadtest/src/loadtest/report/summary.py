@@ -1,4 +1,4 @@
-"""What a run says at a glance: the curves in it, and what each subject bears."""
+"""What a run says at a glance: the curves in it, and what each name bears."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from loadtest.results import Results
 from loadtest.workload import METHODS
 
 REFUSED_SHARE = 0.01
-"""More failed calls than this, and a load is more than its subject bears."""
+"""More failed calls than this, and a load is more than can be borne."""
 _NEAR = 0.95
 """Share of the most calls a second from which on more callers gain next to nothing."""
 _ECHO = "echo"
@@ -19,7 +19,7 @@ _ECHO = "echo"
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """One subject under one kind of load, in the order of the load."""
+    """One name under one kind of load, in the order of the load."""
 
     name: str
     loads: Sequence[Measurement]
@@ -36,8 +36,8 @@ class Curve:
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What was measured under one name."""
+class Capacity:
+    """How much of a load one name bears."""
 
     name: str
     most: Measurement
@@ -76,15 +76,15 @@ def curves(measured: Sequence[Measurement]) -> list[Curve]:
     ]
 
 
-def subjects(results: Results) -> list[Subject]:
+def capacities(results: Results) -> list[Capacity]:
     """Return what each name bears, without the echo: method by method, in order as measured."""
     names = dict.fromkeys(each.name for each in results.measurements if each.calls)
-    found = [_subject(results, name) for name in names if not name.startswith(_ECHO)]
+    found = [_capacity(results, name) for name in names if not name.startswith(_ECHO)]
     place = list(METHODS).index
     return sorted(found, key=lambda each: place(next(iter(each.most.methods))))
 
 
-def _subject(results: Results, name: str) -> Subject:
+def _capacity(results: Results, name: str) -> Capacity:
     loads = [each for each in results.measurements if each.name == name and each.calls]
     borne = [each for each in loads if each.failed_share <= REFUSED_SHARE]
     most = max(borne or loads, key=lambda each: each.per_second)
@@ -100,7 +100,7 @@ def _subject(results: Results, name: str) -> Subject:
     refusing = [each for each in rates if each not in borne]
     held = [each for each in rates if not refusing or _offered(each) < _offered(refusing[0])]
     closed = next((c for c in curves(loads) if not c.is_open), None)
-    return Subject(
+    return Capacity(
         name,
         most,
         beside(results, most, echoes) if echoes else None,
