@@ -84,6 +84,20 @@ def test_two_runs_are_compared(echo: Running, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "ratio",
+    ["idle_p50_vs_floor_resident", "p99_at_70_vs_idle_p50_all_envoy", "milvus_search_cost_tenfold"],
+)
+def test_a_strict_comparison_fails_when_a_cost_grows(ratio: str, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    Results("before", ratios={ratio: 2.0}).write(before)
+    Results("after", ratios={ratio: 3.0}).write(after)
+    answer = bench("compare", before, after, "--strict")
+    assert answer.returncode == 1
+    assert "1 figures became worse" in answer.stderr
+    assert bench("compare", after, before, "--strict").returncode == 0
+
+
+@pytest.mark.parametrize(
     "arguments",
     [
         ("published", "--bundle", "/nowhere"),
