@@ -34,6 +34,7 @@ _VARIABLES = {
 """What the style sheet calls the colours, which are others in the dark."""
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
+    "text.parse_math": False,
     "svg.hashsalt": "marquee",  # the same results give the same page
     "font.size": 11,
     "text.color": _INK,
@@ -67,7 +68,7 @@ _REWRITES = tuple(
         (r"<clipPath.*?</clipPath>", ""),
         (r' clip-path="[^"]*"', ""),  # nothing is drawn beyond the axes
         (r"<defs>\s*</defs>", ""),
-        (r'<g id="(curve|reference)">', r'<g class="\1">'),
+        (r'<g id="curve">', '<g class="curve">'),
         (r'<g id="[^"]*"/>', ""),
         (r'<g id="[^"]*">', "<g>"),
         (r" font-family: [^;]*;", ""),
@@ -84,49 +85,8 @@ def by_load(curve: Curve) -> str:
     """Return latency and throughput of one kind of load, with the share of calls refused."""
     with mpl.rc_context(_STYLE):
         figure, (latency, throughput) = _figure((5, 3))
-        points = curve.offered
-        known = [p for p in _LATENCIES if all(_knows(each, p) for each in curve.loads)]
-        for colour, percentile in zip(_SERIES, known, strict=False):
-            times = [each.percentile_ms(percentile) for each in curve.loads]
-            _line(latency, points, times, colour, f"p{percentile:g}", curve.loads)
-        latency.set_title("latency, ms")
-        _logarithmic(latency)
-        latency.tick_params(labelbottom=False)
-
-        answered = [each.per_second for each in curve.loads]
-        if curve.is_open:
-            (offered,) = throughput.plot(
-                [0, points[-1]], [0, points[-1]], color=_FAINT, linewidth=1, linestyle=(0, (3, 3))
-            )
-            offered.set_gid("reference")
-            throughput.set_title("answered calls a second (dashed: offered)")
-            throughput.set_xlim(0, points[-1] * 1.06)
-            throughput.set_xlabel("offered calls a second")
-            throughput.xaxis.set_major_locator(MaxNLocator(5))
-            throughput.xaxis.set_major_formatter(_thousands())
-        else:
-            throughput.set_title("answered calls a second")
-            throughput.set_xlabel("callers, each waiting for its answer")
-            throughput.set_xscale("log", base=2)
-            throughput.xaxis.set_major_locator(FixedLocator(points))
-            throughput.xaxis.set_major_formatter(_thousands())
-            throughput.xaxis.set_minor_locator(NullLocator())
-        _line(throughput, points, answered, _INK, "_", curve.loads)
-        for x, y, each in zip(points, answered, curve.loads, strict=True):
-            if each.failed_share > REFUSED_SHARE:
-                throughput.annotate(
-                    percent(each.failed_share),
-                    (x, y),
-                    (0, -9),
-                    textcoords="offset points",
-                    ha="center",
-                    va="top",
-                    color=_BAD,
-                    weight="bold",
-                )
-        throughput.set_ylim(0, max(*answered, points[-1] if curve.is_open else 0) * 1.1)
-        throughput.yaxis.set_major_locator(MaxNLocator(4))
-        throughput.yaxis.set_major_formatter(_thousands())
+        _latency(latency, curve)
+        _throughput(throughput, curve)
         figure.legend(loc="outside upper left", ncols=3)
         kind = "offered calls a second" if curve.is_open else "callers"
         return _svg(figure, f"{curve.name}: latency and answered calls by {kind}")
@@ -163,6 +123,52 @@ def _figure(heights: Sequence[int]) -> tuple[Figure, list[Axes]]:
     FigureCanvasSVG(figure)
     axes = figure.subplots(len(heights), 1, sharex=True, squeeze=False, height_ratios=heights)
     return figure, list(axes[:, 0])
+
+
+def _latency(axes: Axes, curve: Curve) -> None:
+    known = [each for each in _LATENCIES if all(_knows(load, each) for load in curve.loads)]
+    for colour, percentile in zip(_SERIES, known, strict=False):
+        times = [each.percentile_ms(percentile) for each in curve.loads]
+        _line(axes, curve.offered, times, colour, f"p{percentile:g}", curve.loads)
+    axes.set_title("latency, ms")
+    _logarithmic(axes)
+    axes.tick_params(labelbottom=False)
+
+
+def _throughput(axes: Axes, curve: Curve) -> None:
+    offered, answered = curve.offered, [each.per_second for each in curve.loads]
+    most = max(answered)
+    if curve.is_open:
+        most = max(most, offered[-1])
+        ends = [0, offered[-1]]
+        axes.plot(ends, ends, color=_FAINT, linewidth=1, linestyle=(0, (3, 3)))
+        axes.set_title("answered calls a second (dashed: offered)")
+        axes.set_xlabel("offered calls a second")
+        axes.set_xlim(0, offered[-1] * 1.06)
+        axes.xaxis.set_major_locator(MaxNLocator(5))
+    else:
+        axes.set_title("answered calls a second")
+        axes.set_xlabel("callers, each waiting for its answer")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_locator(FixedLocator(offered))
+        axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(_thousands())
+    _line(axes, offered, answered, _INK, "_", curve.loads)
+    for place, each in zip(zip(offered, answered, strict=True), curve.loads, strict=True):
+        if each.failed_share > REFUSED_SHARE:
+            axes.annotate(
+                percent(each.failed_share),
+                place,
+                (0, -9),
+                textcoords="offset points",
+                ha="center",
+                va="top",
+                color=_BAD,
+                weight="bold",
+            )
+    axes.set_ylim(0, most * 1.1)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(_thousands())
 
 
 def _line(
