@@ -6,7 +6,7 @@ MEMBERS := protos libs/rpckit libs/rpckit_envoy libs/fusion embedder_service sea
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-check bench-growth check fmt gen docs pins contract-release clean
+.PHONY: help setup browser demo test coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-publish bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -28,13 +28,22 @@ $(VENV)/.done: requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
 		&& touch $@ \
 		|| echo "setup: no Milvus server for this machine; its tests will be skipped"
 
+# A browser for the test of the report page. Where none can be had that test says so and skips.
+CHROMIUM := chromium chromium-browser google-chrome google-chrome-stable
+browser: setup ## have a Chromium: the machine's own, by apt-get as root, or Playwright's
+	@{ $(CHROMIUM:%=command -v % ||) false; } >/dev/null \
+		|| { [ "$$(id -u)" = 0 ] && apt-get -qq update \
+			&& apt-get -qq install --yes --no-install-recommends chromium >/dev/null; } \
+		|| $(BIN)/playwright install chromium \
+		|| echo "setup: no Chromium for this machine; its test will be skipped"
+
 demo: setup ## train, index, start the three services, recommend, stop
 	$(BIN)/marquee demo
 
-test: setup .venv-milvus/.done ## all tests but the slow ones
+test: setup .venv-milvus/.done browser ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not images"
 
-coverage: setup .venv-milvus/.done ## the same tests, and which lines they reach: half as long again
+coverage: setup .venv-milvus/.done browser ## the same tests, and which lines they reach: half as long again
 	$(BIN)/coverage erase
 	$(BIN)/coverage run -m pytest -m "not slow and not images"
 	$(BIN)/coverage combine -q && $(BIN)/coverage report
@@ -45,7 +54,7 @@ test-slow: setup .venv-milvus/.done ## the tests that take minutes each
 accept: setup .venv-milvus/.done ## what was promised, in minutes: RMSE on MovieLens-1M, restarts that fail no call, all engines alike
 	$(BIN)/python -m pytest -m slow tests/e2e/test_training_movielens.py tests/e2e/test_rolling_restart.py tests/contract
 
-e2e-lite: setup ## the processes that a user starts, on Milvus Lite
+e2e-lite: setup browser ## the processes that a user starts, on Milvus Lite
 	$(BIN)/python -m pytest tests/e2e -m "not slow and not images" -k "not server"
 
 e2e-milvus: setup .venv-milvus/.done ## the same on a real Milvus server
@@ -64,10 +73,14 @@ build/bench/bundle: | setup
 	$(BIN)/marquee train --data build/bench/data --out build/bench/training --epochs 1 --bundle $@
 
 bench: setup .venv-milvus/.done $(BENCH_BUNDLE) ## measure the published set; needs h2load and an idle machine for 20 minutes
-	$(BIN)/marquee bench suite --bundle $(BENCH_BUNDLE)
+	$(BIN)/marquee bench published --bundle $(BENCH_BUNDLE)
+
+bench-publish: setup ## make the last `make bench` the published one: docs/performance-results.md
+	$(BIN)/marquee bench publish
+	$(BIN)/python docs/generate.py
 
 bench-check: setup .venv-milvus/.done $(BENCH_BUNDLE) ## measure shorter, and fail when a ratio is far out of its bounds
-	$(BIN)/marquee bench suite --bundle $(BENCH_BUNDLE) --quick --check --out build/bench/check.json
+	$(BIN)/marquee bench published --bundle $(BENCH_BUNDLE) --quick --check --out build/bench/check.json
 
 bench-growth: setup .venv-milvus/.done ## measure search with 4,000, 100,000 and a million movies; an hour
 	$(BIN)/marquee bench growth
@@ -89,7 +102,7 @@ fmt: setup ## rewrite the code in the agreed format
 gen: setup ## make protos/gen anew from the .proto files
 	cd protos && ../$(BIN)/python generate.py
 
-docs: setup ## write the pages that are made from the code: settings, errors, metrics
+docs: setup ## write the pages that are made from the code: settings, errors, metrics, results
 	$(BIN)/python docs/generate.py
 
 contract-release: setup ## accept today's contract as what `make check` compares with

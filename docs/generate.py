@@ -1,4 +1,4 @@
-"""Writes the reference pages that the code knows best: settings, errors and metrics.
+"""Writes the pages that follow from the code: settings, errors, metrics, published measurements.
 
 `make docs` runs it. With --check it writes nothing and fails where a page is out of date.
 """
@@ -13,6 +13,8 @@ from pathlib import Path
 
 from embedder_service.settings import EmbedderSettings
 from gateway.settings import GatewaySettings
+from loadtest.report.markdown import sections
+from loadtest.results import Results
 from rpckit.errors import ServiceError
 from rpckit.observing.metrics import definitions as metrics
 from rpckit.observing.metrics.instruments import Definition
@@ -22,6 +24,8 @@ from search_service.settings import SearchSettings
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
+PUBLISHED = DOCS / "results" / "published.json"
+"""The run that `make bench-publish` made the published one."""
 NOTICE = "<!-- Written by docs/generate.py from the code; `make docs` writes it anew. -->\n\n"
 
 SERVICES: dict[str, type[ServerSettings]] = {
@@ -74,6 +78,15 @@ Prometheus to scrape. `deploy/grafana/marquee.json` is a dashboard of them, and
 
 Times are in seconds. Queue wait, work, and time in the server are measured apart, so that a slow
 answer can be told from one that waited: in one service, wait + work ≈ time in the server.
+"""
+
+RESULTS = """\
+# Performance: results
+
+One run of `make bench` as it came, from `docs/results/published.json`; what each ratio means is
+read from the code (`loadtest.bench.ratios`). [performance.md](performance.md) says how to read it,
+[performance-log.md](performance-log.md) why the figures are what they are.
+
 """
 
 
@@ -169,6 +182,11 @@ def metric_reference() -> str:
     return "".join(parts)
 
 
+def performance_results() -> str:
+    """Return docs/performance-results.md."""
+    return "".join([NOTICE, RESULTS, sections(Results.read(PUBLISHED))])
+
+
 def labels(metric: Definition) -> str:
     """Return a metric's labels."""
     return ", ".join(f"`{label}`" for label in metric.labels)
@@ -192,6 +210,7 @@ def main() -> None:
         DOCS / "configuration.md": configuration(),
         DOCS / "errors.md": errors(),
         DOCS / "metrics.md": metric_reference(),
+        DOCS / "performance-results.md": performance_results(),
     }
     stale = [path for path, text in pages.items() if not path.exists() or path.read_text() != text]
     if check and stale:

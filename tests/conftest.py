@@ -9,6 +9,7 @@ settings.register_profile("marquee", deadline=None)
 settings.load_profile("marquee")
 
 pytest_plugins = [
+    "tests.fixtures.browser",
     "tests.fixtures.bundle",
     "tests.fixtures.collector",
     "tests.fixtures.milvus",

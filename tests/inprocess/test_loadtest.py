@@ -16,12 +16,12 @@ from dataclasses import replace
 import grpc
 import pytest
 
-from loadtest import aio, h2load, resources
+from loadtest import h2load, resources
 from loadtest.bench.echo import Echo
 from loadtest.bench.replies import made_replies
 from loadtest.clients import LoadError, measure
 from loadtest.histogram import Latencies
-from loadtest.job import Driver, Job, Outcome, Requests
+from loadtest.job import Job, Outcome, Requests
 from loadtest.pacing import Closed, Open, Pacing
 from loadtest.sampling import sample
 from loadtest.scenario import Scenario, local_servers
@@ -71,34 +71,29 @@ def job(target: str, pacing: Pacing, **changes: object) -> Job:
     return replace(made, **changes)
 
 
-def run(drive: Driver, plan: Job) -> Outcome:
-    return drive(plan, Requests.of(plan), lambda: time.perf_counter() + 0.01)
+def run(plan: Job) -> Outcome:
+    return wire.drive(plan, Requests.of(plan), lambda: time.perf_counter() + 0.01)
 
 
 def latencies(outcome: Outcome, method: str = "Recommend") -> Latencies:
     return Latencies.decode(outcome.methods[method].latencies)
 
 
-@pytest.fixture(params=[wire.drive, aio.drive], ids=["wire", "grpcio"])
-def drive(request: pytest.FixtureRequest) -> Driver:
-    return request.param
-
-
-def test_a_closed_loop_gets_every_answer(drive: Driver) -> None:
+def test_a_closed_loop_gets_every_answer() -> None:
     with serving({RECOMMEND: replying}) as target:
-        outcome = run(drive, job(target, Closed(8)))
+        outcome = run(job(target, Closed(8)))
     assert latencies(outcome).count > 50
     assert not outcome.methods["Recommend"].failures
     assert outcome.cpu_seconds > 0
 
 
-def test_an_open_loop_sends_at_its_rate_whatever_the_answers(drive: Driver) -> None:
+def test_an_open_loop_sends_at_its_rate_whatever_the_answers() -> None:
     with serving({RECOMMEND: replying}) as target:
-        outcome = run(drive, job(target, Open(100.0, "even"), duration=2.0))
+        outcome = run(job(target, Open(100.0, "even"), duration=2.0))
     assert latencies(outcome).count == pytest.approx(200, abs=2)
 
 
-def test_an_open_loop_counts_the_waiting_that_a_closed_one_hides(drive: Driver) -> None:
+def test_an_open_loop_counts_the_waiting_that_a_closed_one_hides() -> None:
     """Coordinated omission: one stall of half a second among answers of a millisecond."""
     shares = {}
     for pacing in (Closed(1), Open(200.0, "even")):
@@ -119,7 +114,7 @@ def test_an_open_loop_counts_the_waiting_that_a_closed_one_hides(drive: Driver) 
             return b"reply"
 
         with serving({RECOMMEND: stalling}) as target:
-            outcome = run(drive, job(target, pacing, duration=2.0))
+            outcome = run(job(target, pacing, duration=2.0))
         assert stalled.is_set()
         seen = latencies(outcome)
         assert seen.longest > 0.4
@@ -130,21 +125,21 @@ def test_an_open_loop_counts_the_waiting_that_a_closed_one_hides(drive: Driver) 
     assert shares[Closed] < 0.05
 
 
-def test_failures_are_counted_by_their_status_and_not_as_latency(drive: Driver) -> None:
+def test_failures_are_counted_by_their_status_and_not_as_latency() -> None:
     with serving({RECOMMEND: refusing}) as target:
-        outcome = run(drive, job(target, Closed(4)))
+        outcome = run(job(target, Closed(4)))
     failures = outcome.methods["Recommend"].failures
     assert failures.keys() == {"RESOURCE_EXHAUSTED"}
     assert latencies(outcome).count == 0
 
 
-def test_a_missing_method_is_unimplemented(drive: Driver) -> None:
+def test_a_missing_method_is_unimplemented() -> None:
     with serving({}) as target:
-        outcome = run(drive, job(target, Open(50.0)))
+        outcome = run(job(target, Open(50.0)))
     assert outcome.methods["Recommend"].failures.keys() == {"UNIMPLEMENTED"}
 
 
-def test_calls_that_outlive_their_budget_are_failures(drive: Driver) -> None:
+def test_calls_that_outlive_their_budget_are_failures() -> None:
     release = threading.Event()
 
     def hanging(_request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -154,14 +149,14 @@ def test_calls_that_outlive_their_budget_are_failures(drive: Driver) -> None:
     with serving({RECOMMEND: hanging}) as target:
         plan = job(target, Open(20.0), duration=0.5, warm_up=0.0)
         endpoint = ClientSettings(target=target, timeout_s=0.3)
-        outcome = run(drive, replace(plan, endpoints={"Recommend": endpoint}))
+        outcome = run(replace(plan, endpoints={"Recommend": endpoint}))
         release.set()
     failures = outcome.methods["Recommend"].failures
     assert failures.keys() == {"DEADLINE_EXCEEDED"}
     assert failures["DEADLINE_EXCEEDED"] == pytest.approx(10, abs=6)
 
 
-def test_a_mix_reaches_each_method_in_its_share(drive: Driver) -> None:
+def test_a_mix_reaches_each_method_in_its_share() -> None:
     handlers = {METHODS["Recommend"]: replying, METHODS["EmbedUsers"]: replying}
     with serving(handlers) as target:
         endpoint = ClientSettings(target=target)
@@ -171,13 +166,13 @@ def test_a_mix_reaches_each_method_in_its_share(drive: Driver) -> None:
             endpoints={"Recommend": endpoint, "EmbedUsers": endpoint},
             workload=Workload({"Recommend": 0.75, "EmbedUsers": 0.25}),
         )
-        outcome = run(drive, plan)
+        outcome = run(plan)
     counts = {name: latencies(outcome, name).count for name in outcome.methods}
     assert sum(counts.values()) == pytest.approx(300, abs=3)
     assert counts["EmbedUsers"] == pytest.approx(75, abs=30)
 
 
-def test_requests_arrive_as_they_were_made(drive: Driver) -> None:
+def test_requests_arrive_as_they_were_made() -> None:
     seen: set[int] = set()
 
     def reading(request: bytes, context: grpc.ServicerContext) -> bytes:
@@ -186,12 +181,12 @@ def test_requests_arrive_as_they_were_made(drive: Driver) -> None:
         return b"reply"
 
     with serving({RECOMMEND: reading}) as target:
-        outcome = run(drive, job(target, Closed(4), workload=Workload(users=20)))
+        outcome = run(job(target, Closed(4), workload=Workload(users=20)))
     assert seen == set(range(1, 21))
     assert not outcome.methods["Recommend"].failures
 
 
-def test_large_requests_wait_for_the_servers_window(drive: Driver) -> None:
+def test_large_requests_wait_for_the_servers_window() -> None:
     sizes: set[int] = set()
 
     def measuring(request: bytes, _context: grpc.ServicerContext) -> bytes:
@@ -206,14 +201,14 @@ def test_large_requests_wait_for_the_servers_window(drive: Driver) -> None:
             workload=Workload({"EmbedUsers": 1.0}, users=30_000, batch=15_000),
         )
         expected = {len(each) for each in plan.workload.messages("EmbedUsers")}
-        outcome = run(drive, plan)
+        outcome = run(plan)
     assert min(expected) > 100_000
     assert sizes == expected
     assert latencies(outcome, "EmbedUsers").count > 0
     assert not outcome.methods["EmbedUsers"].failures
 
 
-def test_calls_go_round_several_addresses(drive: Driver) -> None:
+def test_calls_go_round_several_addresses() -> None:
     counts = [0, 0]
 
     def counting(which: int) -> Handler:
@@ -224,14 +219,14 @@ def test_calls_go_round_several_addresses(drive: Driver) -> None:
         return handle
 
     with serving({RECOMMEND: counting(0)}) as one, serving({RECOMMEND: counting(1)}) as two:
-        run(drive, job(f"ipv4:{one},{two}", Open(100.0)))
+        run(job(f"ipv4:{one},{two}", Open(100.0)))
     assert min(counts) > 0.3 * sum(counts)
 
 
 def test_connections_that_the_server_retires_are_replaced_without_loss() -> None:
     age = ("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 2000)
     with serving({RECOMMEND: replying}, *age) as target:
-        outcome = run(wire.drive, job(target, Open(200.0), duration=1.5))
+        outcome = run(job(target, Open(200.0), duration=1.5))
     assert not outcome.methods["Recommend"].failures
     assert latencies(outcome).count == pytest.approx(300, abs=60)
 
@@ -243,7 +238,7 @@ def test_a_server_that_goes_away_is_unavailable_and_not_asked_without_end() -> N
     server.start()
     timer = threading.Timer(0.5, lambda: server.stop(None))
     timer.start()
-    outcome = run(wire.drive, job(target, Closed(4), duration=1.5))
+    outcome = run(job(target, Closed(4), duration=1.5))
     timer.join()
     failures = outcome.methods["Recommend"].failures
     assert {"UNAVAILABLE"} <= failures.keys() <= {"UNAVAILABLE", "CANCELLED"}
@@ -344,11 +339,22 @@ def test_a_scenario_drives_its_loads_in_order_and_finds_the_local_server() -> No
 
 
 def test_resources_of_a_process_are_read_with_those_of_its_children() -> None:
+    busy = "import time\nwhile time.process_time() < 0.3: pass\nprint(flush=True); input()"
     before = resources.cpu_seconds([os.getpid()])
-    end = time.process_time() + 0.2
-    while time.process_time() < end:
-        pass
-    assert resources.cpu_seconds([os.getpid()]) - before >= 0.15
-    assert resources.resident_bytes(os.getpid()) > 10 * 2**20
-    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as child:
-        assert child.pid in set(resources.tree(os.getpid()))
+    alone = resources.resident_bytes(os.getpid())
+    with subprocess.Popen(
+        [sys.executable, "-c", busy], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        child.stdout.readline()
+        assert resources.cpu_seconds([child.pid]) >= 0.25
+        assert resources.cpu_seconds([os.getpid(), child.pid]) - before >= 0.25
+        assert resources.resident_bytes(child.pid) > 2**20
+        assert resources.resident_bytes(os.getpid()) > alone + 2**20
+        child.communicate(b"\n")
+    assert resources.cpu_seconds([child.pid]) == 0
+
+
+def test_a_tree_is_counted_once_however_often_it_is_named() -> None:
+    once = resources.cpu_seconds([os.getpid()])
+    assert resources.cpu_seconds([os.getpid()] * 3) < 2 * once

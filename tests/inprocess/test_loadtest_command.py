@@ -12,17 +12,19 @@ from pathlib import Path
 
 import grpc
 import pytest
+from tests.fixtures.results import measured
 
-from loadtest import aio, resources
+from loadtest import resources
 from loadtest.bench import secured
 from loadtest.bench.launch import LaunchError, Program, Running, accepts, free_ports, running
 from loadtest.bench.memory import slope
 from loadtest.histogram import Latencies
-from loadtest.job import Driver, Job, Requests
+from loadtest.job import Job, Requests
 from loadtest.pacing import Closed
 from loadtest.results import Results
 from loadtest.wire import driver as wire
 from loadtest.workload import METHODS, Workload
+from marquee_cli.bench.sets import kept
 
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
@@ -82,6 +84,73 @@ def test_two_runs_are_compared(echo: Running, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "ratio",
+    ["idle_p50_vs_floor_resident", "p99_at_70_vs_idle_p50_all_envoy", "milvus_search_cost_tenfold"],
+)
+def test_a_strict_comparison_fails_when_a_cost_grows(ratio: str, tmp_path: Path) -> None:
+    before, after = tmp_path / "before.json", tmp_path / "after.json"
+    Results("before", ratios={ratio: 2.0}).write(before)
+    Results("after", ratios={ratio: 3.0}).write(after)
+    answer = bench("compare", before, after, "--strict")
+    assert answer.returncode == 1
+    assert "1 figures became worse" in answer.stderr
+    assert bench("compare", after, before, "--strict").returncode == 0
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("published", "--bundle", "/nowhere"),
+        ("growth", "--lite-sizes", "", "--milvus-server", "no"),
+    ],
+    ids=["fails", "has no store"],
+)
+def test_a_set_that_measures_nothing_leaves_the_last_results_alone(
+    arguments: tuple[str, ...], tmp_path: Path
+) -> None:
+    out = tmp_path / "results.json"
+    out.write_text("of the last run")
+    answer = bench(*arguments, "--work", tmp_path / "work", "--out", out)
+    assert answer.returncode == 1
+    assert answer.stderr.splitlines()[-1].startswith("marquee: ")
+    assert out.read_text() == "of the last run"
+    assert {each.name for each in tmp_path.iterdir()} <= {"results.json", "work"}
+
+
+def test_what_was_measured_before_a_failure_is_kept_beside_the_last_results(
+    tmp_path: Path,
+) -> None:
+    out = tmp_path / "results.json"
+    out.write_text("of the last run")
+    results = Results("a set")
+
+    def failing() -> None:
+        with kept(results, out):
+            results.measurements.append(measured())
+            raise LaunchError("the embedder ended")
+
+    with pytest.raises(LaunchError):
+        failing()
+    assert out.read_text() == "of the last run"
+    assert Results.read(tmp_path / "results-incomplete.json").measurements
+    with kept(results, out):
+        pass
+    assert Results.read(out).measurements
+
+
+def test_a_run_is_published_without_its_histograms(echo: Running, tmp_path: Path) -> None:
+    run, out = tmp_path / "run.json", tmp_path / "docs" / "published.json"
+    bench("run", "--target", echo.endpoint.target, "-c", "4", "--duration", "0.3", "--out", run)
+    answer = bench("publish", run, "--out", out)
+    assert answer.returncode == 0, answer.stderr
+    assert "not measured in it: coalescing_gain" in answer.stderr
+    (before,), (after,) = Results.read(run).measurements, Results.read(out).measurements
+    assert not after.methods["Recommend"].histogram
+    assert after.percentile_ms(99) == before.percentile_ms(99)
+    assert bench("compare", run, out, "--strict").returncode == 0
+
+
+@pytest.mark.parametrize(
     ("arguments", "words"),
     [
         (("run", "Nothing"), "there are Recommend"),
@@ -89,6 +158,7 @@ def test_two_runs_are_compared(echo: Running, tmp_path: Path) -> None:
         (("run", "--rate", "-1"), "above 0"),
         (("run", "--target", "127.0.0.1:1"), "127.0.0.1:1"),
         (("run", "--rate", "5", "--client", "h2load", "--target", "ECHO"), "closed loop"),
+        (("run", "--client", "grpcio", "--target", "ECHO"), "there are wire, h2load"),
         (("compare", "absent.json", "absent.json"), "absent.json"),
     ],
 )
@@ -133,8 +203,7 @@ def test_settings_that_a_service_does_not_have_are_found_beforehand() -> None:
     assert not accepts("gateway", ["--no-such-setting=1"])
 
 
-@pytest.mark.parametrize("drive", [wire.drive, aio.drive], ids=["wire", "grpcio"])
-def test_tls_and_tokens_are_as_the_settings_say(drive: Driver, tmp_path: Path) -> None:
+def test_tls_and_tokens_are_as_the_settings_say(tmp_path: Path) -> None:
     files = secured.make(tmp_path)
     if files is None:
         pytest.skip("no openssl")
@@ -152,7 +221,7 @@ def test_tls_and_tokens_are_as_the_settings_say(drive: Driver, tmp_path: Path) -
     endpoint = files.endpoint(f"127.0.0.1:{port}")
     job = Job({"Recommend": endpoint}, Workload(), Closed(4), duration=0.5, warm_up=0.1)
     try:
-        outcome = drive(job, Requests.of(job), lambda: time.perf_counter() + 0.01)
+        outcome = wire.drive(job, Requests.of(job), lambda: time.perf_counter() + 0.01)
     finally:
         server.stop(None).wait()
     answered = outcome.methods["Recommend"]

@@ -6,11 +6,13 @@ import multiprocessing
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from enum import StrEnum
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.synchronize import Barrier
 from threading import BrokenBarrierError
+from typing import Self
 
-from loadtest import aio, resources
+from loadtest import resources
 from loadtest.histogram import Latencies
 from loadtest.job import Job, Outcome, Requests
 from loadtest.measurement import Measurement, MethodResult
@@ -27,6 +29,27 @@ _LEAD_SECONDS = 0.05
 
 class LoadError(Exception):
     """A load could not be driven; the message is one line that says why."""
+
+
+class LoadClient(StrEnum):
+    """What makes the load."""
+
+    WIRE = "wire"
+    """The kit's own: any load of any mix."""
+    H2LOAD = "h2load"
+    """nghttp2's: the closed loop of one method."""
+
+    @classmethod
+    def parse(cls, name: str) -> Self:
+        """Return the client of a name.
+
+        Raises:
+            LoadError: There is none.
+        """
+        try:
+            return cls(name)
+        except ValueError:
+            raise LoadError(f"no client {name!r}; there are {', '.join(cls)}") from None
 
 
 def measure(
@@ -95,9 +118,8 @@ def _client(job: Job, barrier: Barrier, pipe: Pipe) -> None:
         barrier.wait(_READY_SECONDS)
         return time.perf_counter() + _LEAD_SECONDS
 
-    drive = wire.drive if job.client == "wire" else aio.drive
     try:
-        pipe.send(drive(job, Requests.of(job), start))
+        pipe.send(wire.drive(job, Requests.of(job), start))
     except BrokenBarrierError:  # another one failed, and says why
         return
     except Exception as error:
@@ -129,7 +151,7 @@ def _merge(
     return Measurement(
         name=name,
         load=str(job.pacing),
-        client=job.client,
+        client=LoadClient.WIRE,
         duration_s=job.duration,
         offered_per_s=job.pacing.rate if isinstance(job.pacing, Open) else None,
         concurrency=job.pacing.concurrency if isinstance(job.pacing, Closed) else None,

@@ -1,4 +1,4 @@
-"""The closed loop at the speed of C: nghttp2's h2load, with its answers checked.
+"""The closed loop by a client that others know: nghttp2's h2load, with its answers checked.
 
 h2load counts HTTP 200, which gRPC's errors are too. So replies are looked at before and after by
 an ordinary client, and in between by their size: an error has no message.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Self
 
 from loadtest import resources
-from loadtest.clients import LoadError
+from loadtest.clients import LoadClient, LoadError
 from loadtest.measurement import Measurement, MethodResult
 from loadtest.sampling import sample
 from loadtest.tally import MethodTally
@@ -143,7 +143,7 @@ def measure(
     return Measurement(
         name=name,
         load=f"{connections} × {streams} callers",
-        client="h2load",
+        client=LoadClient.H2LOAD,
         duration_s=duration,
         offered_per_s=None,
         concurrency=connections * streams,

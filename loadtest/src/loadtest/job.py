@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Literal
 
 from loadtest.histogram import Latencies
 from loadtest.pacing import Pacing
 from loadtest.tally import EncodedTally, MethodTally
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
-
-ClientKind = Literal["wire", "grpcio"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +26,6 @@ class Job:
     """Seconds of the same load before them, which are not recorded."""
     connections: int = 1
     """Connections to each address."""
-    client: ClientKind = "wire"
     seed: int = 0
 
     @property
@@ -105,7 +101,3 @@ class Requests:
         """Return a method and the request to send it."""
         method, which = next(self.choices)
         return method, self.messages[method][which]
-
-
-Driver = Callable[[Job, Requests, Callable[[], float]], Outcome]
-"""Connects, asks when to begin, and drives a job to its end."""

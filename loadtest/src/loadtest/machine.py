@@ -7,6 +7,8 @@ import platform
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import psutil
+
 _SHOWN = (
     "grpcio",
     "uvloop",
@@ -21,11 +23,10 @@ _SHOWN = (
 
 def describe() -> dict[str, str]:
     """Return processor, memory, system and the versions that matter, for people to read."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     facts = {
         "processor": _processor(),
-        "cpus": str(cpus),
-        "memory": f"{_memory_bytes() / 2**30:.1f} GiB",
+        "cpus": str(_cpus()),
+        "memory": f"{psutil.virtual_memory().total / 2**30:.1f} GiB",
         "system": f"{platform.system()} {platform.release()}",
         "python": platform.python_version(),
     }
@@ -39,7 +40,12 @@ def describe() -> dict[str, str]:
 
 def load_average() -> float:
     """Return how many processes have wanted a CPU in the last minute."""
-    return os.getloadavg()[0]
+    return psutil.getloadavg()[0]
+
+
+def _cpus() -> int | None:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else psutil.cpu_count()
 
 
 def _processor() -> str:
@@ -49,7 +55,3 @@ def _processor() -> str:
         return platform.processor() or platform.machine()
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.machine()
-
-
-def _memory_bytes() -> int:
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Self
 
 from loadtest.histogram import Latencies
@@ -25,7 +25,7 @@ class MethodResult:
     percentiles_ms: Mapping[str, float]
     """Latencies of the successes by percent, as in "99.9"."""
     histogram: str
-    """The same in full, HdrHistogram's compressed form, in microseconds."""
+    """The same in full, in microseconds, HdrHistogram's compressed form; "" where left out."""
 
     @classmethod
     def of(cls, tally: MethodTally) -> Self:
@@ -83,12 +83,26 @@ class Measurement:
         return sum(each.failed for each in self.methods.values())
 
     @property
+    def has_histograms(self) -> bool:
+        """Whether latencies are there in full, and not as percentiles only."""
+        return self.calls > 0 and all(each.histogram for each in self.methods.values())
+
+    @property
+    def failed_share(self) -> float:
+        """Share of the answered calls that failed, from 0 to 1."""
+        return self.failed / max(1, self.calls + self.failed)
+
+    @property
     def per_second(self) -> float:
         """Successful calls a second."""
         return self.calls / self.duration_s
 
     def percentile_ms(self, percent: float) -> float:
         """Return the latency of all methods together, in milliseconds."""
+        if len(self.methods) == 1:
+            (result,) = self.methods.values()
+            if (known := result.percentiles_ms.get(f"{percent:g}")) is not None:
+                return known
         merged = Latencies()
         for each in self.methods.values():
             merged.merge(each.histogram)
@@ -97,6 +111,14 @@ class Measurement:
     def cpu_us_per_call(self, server: str) -> float:
         """Return the microseconds of a server's CPU that one successful call took."""
         return self.cpu_s[server] / max(1, self.calls) * 1e6
+
+    def without_histograms(self) -> Measurement:
+        """Return it without what only a plot of the tail needs; a mix of methods keeps it."""
+        if len(self.methods) > 1:
+            return self
+        return replace(
+            self, methods={name: replace(m, histogram="") for name, m in self.methods.items()}
+        )
 
     def to_json(self) -> dict[str, Any]:
         """Return it as JSON values, with the throughput that follows from them."""

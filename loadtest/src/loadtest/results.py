@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -30,7 +30,7 @@ class Results:
     machine: Mapping[str, str] = field(default_factory=machine.describe)
     measurements: list[Measurement] = field(default_factory=list)
     ratios: dict[str, float] = field(default_factory=dict)
-    """Figures that hold beyond the machine; docs/performance.md explains each."""
+    """Figures that hold beyond the machine; `loadtest.bench.ratios` explains each."""
     figures: dict[str, float] = field(default_factory=dict)
     """Figures of this machine that are no measurement of a load: memory, build times, floors."""
     notes: list[str] = field(default_factory=list)
@@ -46,6 +46,10 @@ class Results:
             if each.name == name and load in (None, each.load):
                 return each
         raise KeyError(name)
+
+    def without_histograms(self) -> Results:
+        """Return it for a file that is kept under version control; percentiles are as they were."""
+        return replace(self, measurements=[m.without_histograms() for m in self.measurements])
 
     def write(self, path: Path) -> None:
         """Write the file, and its folder where it is missing."""

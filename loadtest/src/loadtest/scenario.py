@@ -5,12 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import grpc
 
 from loadtest import h2load, resources
-from loadtest.clients import LoadError, measure
+from loadtest.clients import LoadClient, LoadError, measure
 from loadtest.job import Job
 from loadtest.measurement import Measurement
 from loadtest.pacing import Closed, Pacing
@@ -20,8 +19,6 @@ from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
 from marquee.search.v1 import search_pb2, search_pb2_grpc
 from rpckit.calling.channel import connect
 from rpckit.settings.client import ClientSettings
-
-Client = Literal["wire", "grpcio", "h2load"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +35,7 @@ class Scenario:
     warm_up: float = 2.0
     processes: int = 1
     connections: int = 1
-    client: Client = "wire"
+    client: LoadClient = LoadClient.WIRE
     servers: Mapping[str, int] | None = None
     """Processes whose CPU is measured; None looks for those that listen on this machine."""
 
@@ -62,7 +59,7 @@ class Scenario:
         return measured
 
     def _measure(self, load: Pacing, servers: Mapping[str, int]) -> Measurement:
-        if self.client == "h2load":
+        if self.client is LoadClient.H2LOAD:
             return self._h2load(load, servers)
         job = Job(
             self.endpoints,
@@ -71,7 +68,6 @@ class Scenario:
             duration=self.duration,
             warm_up=self.warm_up,
             connections=self.connections,
-            client=self.client,
         )
         return measure(job, name=self.name, processes=self.processes, servers=servers)
 

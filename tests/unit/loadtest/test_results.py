@@ -1,21 +1,18 @@
 from __future__ import annotations
 
 import json
-import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import jsonschema
 import pytest
 from rich.console import Console
+from tests.fixtures.results import measured, some
 
-from loadtest.measurement import Measurement, MethodResult
+from loadtest.bench.ratios import RATIOS, Ratio
 from loadtest.report import compare, table
-from loadtest.report.markdown import tables
-from loadtest.report.page import page
+from loadtest.report.markdown import sections
 from loadtest.results import SCHEMA, Results, ResultsError
-from loadtest.tally import MethodTally
 
 NUMBERS = {"type": "object", "additionalProperties": {"type": "number"}}
 COUNTS = {"type": "object", "additionalProperties": {"type": "integer", "minimum": 1}}
@@ -60,44 +57,12 @@ FILE = {
 """What readers of the file may rely on."""
 
 
-def measured(
-    name: str = "recommend",
-    *,
-    milliseconds: float = 2.0,
-    calls: int = 1000,
-    rate: float | None = 100.0,
-    failures: int = 0,
-) -> Measurement:
-    tally = MethodTally()
-    for number in range(calls):
-        tally.record(0, milliseconds / 1000 * (1 + number / calls))
-    for _ in range(failures):
-        tally.record(8, 0.1)
-    return Measurement(
-        name=name,
-        load=f"{rate:,.0f}/s" if rate else "64 callers",
-        client="wire",
-        duration_s=10.0,
-        offered_per_s=rate,
-        concurrency=None if rate else 64,
-        methods={"Recommend": MethodResult.of(tally)},
-        cpu_s={"gateway": 0.5},
-    )
-
-
-def some() -> Results:
-    return Results(
-        "A <b>run</b>",
-        machine={"processor": "x", "cpus": "2", "memory": "1 GiB", "python": "3"},
-        measurements=[
-            measured(rate=100.0),
-            measured(rate=200.0, milliseconds=3.0, failures=5),
-            measured("echo", rate=None, milliseconds=1.0),
-        ],
-        ratios={"coalescing_gain": 6.5},
-        figures={"gateway_resident_mib": 61.2},
-        notes=["the machine was busy"],
-    )
+LESS_IS_BETTER = {
+    "gateway_cpu_vs_echo", "idle_p50_vs_floor", "idle_p50_vs_floor_resident",
+    "coalescing_idle_cost", "p99_at_70_vs_idle_p50", "p99_at_70_vs_idle_p50_all_envoy",
+    "milvus_search_cost_tenfold", "lite_search_cost_tenfold",
+}  # fmt: skip
+"""Times and costs; all others are gains and throughputs."""
 
 
 def test_a_file_has_the_promised_form(tmp_path: Path) -> None:
@@ -135,38 +100,6 @@ def test_throughput_and_cpu_count_successes_only() -> None:
     assert measurement.failed == 500
 
 
-def test_the_page_needs_nothing_but_itself() -> None:
-    class Links(HTMLParser):
-        def __init__(self) -> None:
-            super().__init__()
-            self.found: list[str] = []
-
-        def handle_starttag(self, tag: str, attributes: list[tuple[str, str | None]]) -> None:
-            assert tag not in {"script", "link", "img", "iframe", "object", "embed", "base"}
-            self.found += [f"{name}={value}" for name, value in attributes
-                           if name in {"src", "href", "srcset", "data", "action"}]  # fmt: skip
-
-    text = page(some())
-    parser = Links()
-    parser.feed(text)
-    assert not parser.found
-    assert not re.search(r"url\(|@import|https?://", text)
-
-
-def test_the_page_shows_curves_percentiles_and_failures() -> None:
-    text = page(some())
-    assert "A &lt;b&gt;run&lt;/b&gt;" in text
-    assert text.count("<svg") == 1 + 2  # one curve, for it was measured at two loads; two tails
-    assert "RESOURCE_EXHAUSTED 5" in text
-    assert "coalescing_gain" in text
-    assert "the machine was busy" in text
-
-
-def test_a_page_without_any_call_is_still_a_page() -> None:
-    empty = Results("Nothing", measurements=[measured(calls=0, failures=3)])
-    assert "RESOURCE_EXHAUSTED 3" in page(empty)
-
-
 def test_the_table_shows_every_load_and_its_failures() -> None:
     console = Console(width=200, record=True, file=None)
     with console.capture() as capture:
@@ -199,11 +132,18 @@ def test_the_rate_of_an_open_loop_is_neither_better_nor_worse() -> None:
     assert rate.more_is_better is None
 
 
-def test_a_ratio_for_which_less_is_better_is_worse_when_it_grows() -> None:
-    before, after = Results("a"), Results("b")
-    before.ratios, after.ratios = {"idle_p50_vs_floor": 1.0}, {"idle_p50_vs_floor": 1.5}
-    (change,) = compare.compare(before, after)
-    assert change.is_worse(0.1)
+@pytest.mark.parametrize("ratio", RATIOS.values(), ids=RATIOS)
+def test_a_ratio_is_worse_when_it_moves_against_its_direction(ratio: Ratio) -> None:
+    before, after = Results("a", ratios={ratio.name: 1.0}), Results("b", ratios={ratio.name: 1.5})
+    (grown,), (fallen,) = compare.compare(before, after), compare.compare(after, before)
+    less_is_better = ratio.name in LESS_IS_BETTER
+    assert grown.is_worse(0.1) is less_is_better
+    assert fallen.is_worse(0.1) is not less_is_better
+
+
+def test_a_ratio_of_another_version_is_neither_better_nor_worse() -> None:
+    (change,) = compare.compare(Results("a", ratios={"x": 1}), Results("b", ratios={"x": 9}))
+    assert change.more_is_better is None
 
 
 def test_the_comparison_prints_each_figure_and_what_only_one_run_has() -> None:
@@ -216,11 +156,13 @@ def test_the_comparison_prints_each_figure_and_what_only_one_run_has() -> None:
     assert compare.missing(before, after) == ["echo at 64 callers"]
 
 
-def test_markdown_tables_say_which_aims_were_missed() -> None:
+def test_markdown_says_which_aims_were_missed() -> None:
     results = some()
     results.ratios["recommend_vs_echo"] = 0.2
-    text = tables(results)
-    assert "| `coalescing_gain` | 6.5 | ≥ 6 |" in text
-    assert "| `recommend_vs_echo` | 0.2 (missed) | ≥ 0.45 |" in text
-    widths = {line.count("|") for line in text.splitlines() if line.startswith("| recommend")}
-    assert widths == {9}
+    text = sections(results)
+    assert "| 6.5 | ≥ 6 | ≥ 3 |" in text
+    assert "| 0.2 (missed) | ≥ 0.45 | ≥ 0.2 |" in text
+    assert RATIOS["recommend_vs_echo"].meaning in text
+    tables = [part.splitlines() for part in text.split("\n\n") if part.startswith("|")]
+    assert [{line.count("|") for line in lines} for lines in tables] == [{7}, {6}, {9}, {3}]
+    assert text.endswith("- the machine was busy\n")

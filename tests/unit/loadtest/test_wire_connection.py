@@ -3,7 +3,7 @@ from __future__ import annotations
 import struct
 
 from loadtest.wire.connection import Connection, Method
-from loadtest.wire.hpack import encode
+from loadtest.wire.headers import encode
 
 METHOD = Method("a.B/C", authority="x:1", scheme="http", metadata=(), timeout=1.5)
 HEADERS = encode([(":status", "200"), ("content-type", "application/grpc")])

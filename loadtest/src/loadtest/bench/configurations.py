@@ -71,7 +71,6 @@ ENVOY_GATEWAY = Configuration("resident, gateway on Envoy", gateway=_ENVOY, sear
 ENVOY = Configuration(
     "resident, all on Envoy", gateway=_ENVOY, embedder=_ENVOY, search=(*_ENVOY, *_RESIDENT)
 )
-CACHED = Configuration("resident, cache", gateway=("--cache-size=64MiB",), search=_RESIDENT)
 FAST = (RESIDENT, ENVOY_GATEWAY, ENVOY)
 """Configurations among which the fastest is looked for."""
 

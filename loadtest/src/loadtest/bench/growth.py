@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from loadtest import h2load, resources
+from loadtest.bench import ratios
 from loadtest.bench.catalogue import build_made, clustered, made_vectors
 from loadtest.bench.configurations import INDEX, SEARCH
 from loadtest.bench.launch import Program, Running, free_ports, milvus, running, wait_for
@@ -79,7 +79,7 @@ class Growth:
                         self._measure("milvus", size, search, store.pid)
         elif self._sizes:
             self.results.notes.append(f"no Milvus server at {self._server}")
-        self._compare()
+        self.results.ratios = ratios.compute(self.results)
         return self.results
 
     def _search(self, uri: str) -> Program:
@@ -120,21 +120,6 @@ class Growth:
         subject = Subject(f"search: {name}", search.endpoint, "SearchMovies", workload, pids)
         self._record.drive(subject, Closed(1))
         self._record.saturate(subject)
-
-    def _compare(self) -> None:
-        """Say how much more a query costs when the catalogue is so much larger."""
-        for store, sizes in (("milvus", self._sizes), ("lite", self._lite_sizes)):
-            for small, large in itertools.pairwise(sizes):
-                times = f"{large / small:.0f} × the movies"
-                cost = self._cost(f"search: {store} {large:,}") / self._cost(
-                    f"search: {store} {small:,}"
-                )
-                self.results.ratios[f"{store}: CPU per query, {times}"] = round(cost, 3)
-
-    def _cost(self, name: str) -> float:
-        """Return the CPU of one query in microseconds, at full load, store included."""
-        measured = self.results.find(name)
-        return sum(measured.cpu_us_per_call(server) for server in measured.cpu_s)
 
 
 def queries() -> NDArray[np.float32]:

@@ -13,7 +13,6 @@ from loadtest import h2load, machine, resources
 from loadtest.bench import memory, ratios, secured
 from loadtest.bench.catalogue import MOVIES, build
 from loadtest.bench.configurations import (
-    CACHED,
     ENVOY,
     FAST,
     LITE,
@@ -21,7 +20,6 @@ from loadtest.bench.configurations import (
     MILVUS,
     ONE_BY_ONE,
     RECOMMENDER,
-    RESIDENT,
     SEARCH,
     SECURED,
     TWO_EMBEDDERS,
@@ -30,6 +28,7 @@ from loadtest.bench.configurations import (
     Suite,
     started,
 )
+from loadtest.bench.formulas import BATCH, SATURATION
 from loadtest.bench.launch import LaunchError, Program, free_ports, milvus, running, wait_for
 from loadtest.bench.recording import Recording, Subject
 from loadtest.measurement import Measurement
@@ -39,7 +38,7 @@ from loadtest.sampling import sample
 from loadtest.scenario import search_space
 from loadtest.workload import METHODS, Workload
 
-_CURVE = (0.2, 0.4, 0.6, ratios.SATURATION, 0.8, 0.9)
+_CURVE = (0.2, 0.4, 0.6, SATURATION, 0.8, 0.9)
 """Shares of the most calls a second at which latency is measured."""
 _ECHOED = {"Recommend": "recommend", "EmbedUsers": "embed user", "SearchMovies": "search"}
 
@@ -141,8 +140,6 @@ class Published:
                     self._recommend(configuration, suite, store.pid)
             for configuration in FAST:
                 self._fast(configuration, store.uri)
-            for configuration in (RESIDENT, CACHED) if self._effort.everything else ():
-                self._users_who_come_again(configuration, store.uri)
 
     def _variants(self) -> list[Configuration]:
         """Return what is compared with the suite as shipped, at full load only."""
@@ -164,13 +161,6 @@ class Published:
                 self._alone(suite, "Envoy")
             self._recommend(configuration, suite, idle=True, curve=configuration is ENVOY)
 
-    def _users_who_come_again(self, configuration: Configuration, uri: str) -> None:
-        """Measure what the gateway's cache gains, apart from all that is compared."""
-        with self._suite(configuration, uri) as suite:
-            subject = self._subject(f"zipfian users: {configuration.name}", suite, "Recommend", "")
-            workload = replace(self._workload, zipf=1.0)
-            self._record.drive(replace(subject, workload=workload), Closed(64))
-
     @contextmanager
     def _suite(self, configuration: Configuration, uri: str) -> Iterator[Suite]:
         """Run a configuration over a store; build the index where there is none."""
@@ -191,15 +181,15 @@ class Published:
         """Measure the embedder without the others."""
         subject = self._subject(f"embed user: {host}", suite, "EmbedUsers", "embedder")
         self._beside_echo(subject)
-        self._record.drive(subject, Closed(1), "grpcio")
-        workload = replace(self._workload, batch=ratios.BATCH)
+        self._record.drive(subject, Closed(1))
+        workload = replace(self._workload, batch=BATCH)
         batches = replace(subject, name=f"embed batch: {host}", workload=workload)
         self._record.saturate(batches, streams=2)
 
     def _search_alone(self, suite: Suite) -> None:
         subject = self._subject(f"search: {MILVUS.name}", suite, "SearchMovies", "search")
         self._record.saturate(subject)
-        self._record.drive(subject, Closed(1), "grpcio")
+        self._record.drive(subject, Closed(1))
 
     def _echoes(self, suite: Suite) -> None:
         """Measure the echo with the suite's own bytes, while the suite does nothing."""
@@ -219,8 +209,7 @@ class Published:
             name, pids = f"echo: {_ECHOED[method]}", {"echo": echo.pid}
             subject = Subject(name, echo.endpoint, method, self._workload, pids)
             if idle:
-                self._record.drive(subject, Closed(1), "grpcio")
-                self._record.drive(subject, Closed(1), "wire")
+                self._record.drive(subject, Closed(1))
             if full:
                 self._record.saturate(subject)
 
@@ -248,12 +237,11 @@ class Published:
         subject = self._subject(f"recommend: {configuration.name}", suite, "Recommend", "")
         if idle:
             self._echo("Recommend", idle=True, full=False)
-            self._record.drive(subject, Closed(1), "grpcio")
-            self._record.drive(subject, Closed(1), "wire")
+            self._record.drive(subject, Closed(1))
         pids = {**subject.pids, **({"milvus": store} if store else {})}
         most = self._beside_echo(replace(subject, pids=pids)).per_second
         if curve:
-            for share in _CURVE if self._effort.curve else (ratios.SATURATION,):
+            for share in _CURVE if self._effort.curve else (SATURATION,):
                 self._record.drive(subject, Open(max(1, round(share * most))))
 
     def _subject(self, name: str, suite: Suite, method: str, processes: str) -> Subject:

@@ -1,74 +1,228 @@
 """What the figures of one run say about each other, and within which bounds they are expected.
 
-Ratios hold from machine to machine where times do not. docs/performance.md is the reader's page.
+Ratios hold from machine to machine where times do not. This is their only list: what is published,
+compared, checked and documented follows from it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from loadtest.measurement import Measurement
+from loadtest.bench.formulas import (
+    batch_vectors_per_s,
+    cost_per_tenfold,
+    cpu_vs_echo,
+    fastest_vs_echo,
+    gain,
+    idle_vs_echo,
+    idle_vs_floor,
+    rate,
+    rate_vs_echo,
+    tail_vs_idle,
+)
 from loadtest.results import Results
-
-SATURATION = 0.7
-"""Share of the most calls a second at which the tail is measured."""
-BATCH = 256
-"""Users in one request of the batch measurement."""
 
 
 @dataclass(frozen=True, slots=True)
-class Bound:
-    """What is aimed at, and what `make bench-check` still accepts."""
+class Ratio:
+    """A figure that follows from others of the same run."""
 
-    at: Literal["least", "most"]
-    aim: float
-    accepted: float
-    """Generous: for a machine that has other things to do."""
+    name: str
+    """Its key in a results file."""
+    meaning: str
+    """What is divided by what, in words."""
+    formula: Callable[[Results], float]
+    """Raises KeyError where a run did not measure what it needs."""
+    better: Literal["more", "less"] = "more"
+    aim: float | None = None
+    """What is aimed at."""
+    accepted: float | None = None
+    """What `make bench-check` still accepts: generous, for a machine that does other things too."""
+
+    def reaches_aim(self, value: float) -> bool:
+        """Tell whether a value is what is aimed at; where nothing is, any is."""
+        return self._within(self.aim, value)
 
     def accepts(self, value: float) -> bool:
-        """Tell whether a ratio is within what is accepted."""
-        return value >= self.accepted if self.at == "least" else value <= self.accepted
+        """Tell whether the check accepts a value."""
+        return self._within(self.accepted, value)
 
-    def reaches(self, value: float) -> bool:
-        """Tell whether a ratio is what is aimed at."""
-        return value >= self.aim if self.at == "least" else value <= self.aim
+    def bound(self, value: float | None) -> str:
+        """Return an aim or an accepted value as a bound, as in `≥ 6`."""
+        if value is None:
+            return ""
+        return f"{'≥' if self.better == 'more' else '≤'} {value:g}"
+
+    def _within(self, bound: float | None, value: float) -> bool:
+        return bound is None or (value >= bound if self.better == "more" else value <= bound)
 
 
-BOUNDS: Mapping[str, Bound] = {
-    "coalescing_gain": Bound("least", 6.0, 3.0),
-    "recommend_vs_echo": Bound("least", 0.45, 0.2),
-    "recommend_fastest_vs_echo": Bound("least", 1.3, 0.5),
-    "embedder_fastest_vs_echo": Bound("least", 2.5, 1.4),
-    "gateway_cpu_vs_echo": Bound("most", 1.6, 3.0),
-    "idle_p50_vs_floor": Bound("most", 1.15, 4.0),
-    "coalescing_idle_cost": Bound("most", 1.03, 1.3),
-    "p99_at_70_vs_idle_p50": Bound("most", 4.0, 20.0),
-    "embedder_vs_echo": Bound("least", 0.7, 0.5),
-    "embed_batch_vs_predictor": Bound("least", 0.7, 0.07),
-    "search_vs_single": Bound("least", 8.0, 3.0),
-    "two_embedders_vs_one": Bound("least", 1.0, 0.75),
-    "two_searches_vs_one": Bound("least", 1.0, 0.75),
+RATIOS: Mapping[str, Ratio] = {
+    ratio.name: ratio
+    for ratio in (
+        Ratio(
+            "coalescing_gain",
+            "Recommend/s, Milvus answering each batch (`--engine milvus`), by Recommend/s of the "
+            "same suite with batches of at most one",
+            lambda run: gain(run, "recommend: milvus", "recommend: milvus, max batch 1"),
+            aim=6.0,
+            accepted=3.0,
+        ),
+        Ratio(
+            "coalescing_gain_lite",
+            "the gain of batches on Milvus Lite",
+            lambda run: gain(run, "recommend: lite", "recommend: lite, max batch 1"),
+        ),
+        Ratio(
+            "recommend_vs_echo",
+            "Recommend/s by the echo's, all on grpc.aio, Milvus answering each batch",
+            lambda run: rate_vs_echo(run, "recommend: milvus"),
+            aim=0.45,
+            accepted=0.2,
+        ),
+        Ratio(
+            "recommend_resident_vs_echo",
+            "Recommend/s by the echo's, with the index in memory, as shipped",
+            lambda run: rate_vs_echo(run, "recommend: resident"),
+        ),
+        Ratio(
+            "recommend_fastest_vs_echo",
+            "Recommend/s by the echo's, in the fastest configuration",
+            lambda run: fastest_vs_echo(run, "recommend: "),
+            aim=1.3,
+            accepted=0.5,
+        ),
+        Ratio(
+            "embedder_vs_echo",
+            "EmbedUsers/s of one user, on grpc.aio, by the echo's",
+            lambda run: rate_vs_echo(run, "embed user: grpcio", "echo: embed user"),
+            aim=0.7,
+            accepted=0.5,
+        ),
+        Ratio(
+            "embedder_fastest_vs_echo",
+            "EmbedUsers/s of one user by the echo's, in the fastest configuration",
+            lambda run: fastest_vs_echo(run, "embed user: ", "echo: embed user"),
+            aim=2.5,
+            accepted=1.4,
+        ),
+        Ratio(
+            "gateway_cpu_vs_echo",
+            "the gateway's CPU of one Recommend by the echo's of one call",
+            lambda run: cpu_vs_echo(run, "recommend: milvus", "gateway"),
+            better="less",
+            aim=1.6,
+            accepted=3.0,
+        ),
+        Ratio(
+            "idle_p50_vs_floor",
+            "p50 of one caller alone by predictor and search in one process and three round trips "
+            "of the echo",
+            lambda run: idle_vs_floor(run, "recommend: milvus", "milvus_one_s"),
+            better="less",
+            aim=1.15,
+            accepted=4.0,
+        ),
+        Ratio(
+            "idle_p50_vs_floor_resident",
+            "p50 of one caller alone by that floor, with the index in memory",
+            lambda run: idle_vs_floor(run, "recommend: resident", "exact_one_s"),
+            better="less",
+        ),
+        Ratio(
+            "coalescing_idle_cost",
+            "p50 of one caller alone by the same with batches of at most one",
+            lambda run: (
+                idle_vs_echo(run, "recommend: milvus")
+                / idle_vs_echo(run, "recommend: milvus, max batch 1")
+            ),
+            better="less",
+            aim=1.03,
+            accepted=1.3,
+        ),
+        Ratio(
+            "p99_at_70_vs_idle_p50",
+            "p99 of an open loop at 70 % of the most, by p50 of one caller alone",
+            lambda run: tail_vs_idle(run, "recommend: milvus"),
+            better="less",
+            aim=4.0,
+            accepted=20.0,
+        ),
+        Ratio(
+            "p99_at_70_vs_idle_p50_all_envoy",
+            "p99 at 70 % of the most by p50 of one caller, index in memory and all on Envoy",
+            lambda run: tail_vs_idle(run, "recommend: resident, all on Envoy"),
+            better="less",
+        ),
+        Ratio(
+            "embed_batch_vs_predictor",
+            "vectors/s in requests of 256 users by those of the bare predictor in one process",
+            lambda run: batch_vectors_per_s(run) / run.figures["vectors_per_s_256"],
+            aim=0.7,
+            accepted=0.07,
+        ),
+        Ratio(
+            "embed_batch_vectors_per_s", "vectors/s in requests of 256 users", batch_vectors_per_s
+        ),
+        Ratio(
+            "search_vs_single",
+            "searches/s by pymilvus calls one at a time on the same Milvus",
+            lambda run: rate(run, "search: milvus") / run.figures["searches_per_s"],
+            aim=8.0,
+            accepted=3.0,
+        ),
+        Ratio(
+            "tls_and_tokens_vs_none",
+            "Recommend/s with TLS and tokens on every hop, by that without",
+            lambda run: gain(run, "recommend: milvus, TLS and tokens", "recommend: milvus"),
+        ),
+        Ratio(
+            "two_embedders_vs_one",
+            "Recommend/s with two embedders on the same cores, by that with one",
+            lambda run: gain(run, "recommend: milvus, two embedders", "recommend: milvus"),
+            aim=1.0,
+            accepted=0.75,
+        ),
+        Ratio(
+            "two_searches_vs_one",
+            "Recommend/s with two search services on the same cores, by that with one",
+            lambda run: gain(run, "recommend: milvus, two searches", "recommend: milvus"),
+            aim=1.0,
+            accepted=0.75,
+        ),
+        Ratio(
+            "milvus_search_cost_tenfold",
+            "CPU of a search on a Milvus server by that in a catalogue of a tenth the size",
+            lambda run: cost_per_tenfold(run, "milvus"),
+            better="less",
+        ),
+        Ratio(
+            "lite_search_cost_tenfold",
+            "CPU of a search in Milvus Lite by that in a catalogue of a tenth the size",
+            lambda run: cost_per_tenfold(run, "lite"),
+            better="less",
+        ),
+    )
 }
-"""By name of ratio; those without a bound are for information."""
+"""By name, in the order in which they are published."""
 
 
 def compute(results: Results) -> dict[str, float]:
-    """Return every ratio whose figures were measured, in the order of the published table."""
-    ratios: dict[str, float] = {}
-    for name, formula in _FORMULAS.items():
+    """Return every ratio whose figures were measured, in the order of `RATIOS`."""
+    values: dict[str, float] = {}
+    for name, ratio in RATIOS.items():
         try:
-            value = formula(results)
+            value = ratio.formula(results)
         except (KeyError, ZeroDivisionError):  # not measured in this run, or in vain
             continue
-        ratios[name] = round(value, 4 if value < 1000 else 0)
-    return ratios
+        values[name] = round(value, 4 if value < 1000 else 0)
+    return values
 
 
 def failures(results: Results) -> list[str]:
-    """Return a line for each ratio out of its bounds, and for each load with failed calls.
+    """Return a line for each ratio that the check does not accept, and each load that failed calls.
 
     An open loop may be refused: its bursts are larger than what is admitted.
     """
@@ -78,146 +232,7 @@ def failures(results: Results) -> list[str]:
         if each.failed and not each.offered_per_s
     ]
     for name, value in results.ratios.items():
-        bound = BOUNDS.get(name)
-        if bound and not bound.accepts(value):
-            lines.append(f"{name} is {value:.3g}, not at {bound.at} {bound.accepted:g}")
+        ratio = RATIOS.get(name)
+        if ratio and not ratio.accepts(value):
+            lines.append(f"{name} is {value:.3g}, not {ratio.bound(ratio.accepted)}")
     return lines
-
-
-def _full(results: Results, name: str) -> list[Measurement]:
-    """Return the closed loops of many callers, those without failures."""
-    full = [
-        each
-        for each in results.measurements
-        if each.name == name and (each.concurrency or 0) > 1 and not each.failed
-    ]
-    if not full:
-        raise KeyError(name)
-    return full
-
-
-def _rate(results: Results, name: str) -> float:
-    """Return the calls per second at full load."""
-    full = _full(results, name)
-    return sum(each.per_second for each in full) / len(full)
-
-
-def _beside(results: Results, each: Measurement, others: Sequence[Measurement]) -> Measurement:
-    """Return the one of `others` that was measured next to a measurement."""
-    place = results.measurements.index
-    return min(others, key=lambda other: abs(place(other) - place(each)))
-
-
-def _vs_echo(results: Results, name: str, echo: str) -> float:
-    """Return the calls per second at full load by those of the echo that was measured next."""
-    full, echoes = _full(results, name), _full(results, echo)
-    ratios = [each.per_second / _beside(results, each, echoes).per_second for each in full]
-    return sum(ratios) / len(ratios)
-
-
-def _recommend(results: Results, name: str) -> float:
-    return _vs_echo(results, f"recommend: {name}", "echo: recommend")
-
-
-def _fastest(results: Results, prefix: str, echo: str) -> float:
-    names = {each.name for each in results.measurements if each.name.startswith(prefix)}
-    ratios = []
-    for name in names:
-        with suppress(KeyError):
-            ratios.append(_vs_echo(results, name, echo))
-    if not ratios:
-        raise KeyError(prefix)
-    return max(ratios)
-
-
-def _alone(results: Results, name: str, client: str) -> list[Measurement]:
-    """Return the loads of one caller alone."""
-    alone = [
-        each
-        for each in results.measurements
-        if each.name == name and each.concurrency == 1 and each.client == client and each.calls
-    ]
-    if not alone:
-        raise KeyError(name)
-    return alone
-
-
-def _idle(results: Results, name: str, client: str = "grpcio") -> float:
-    """Return the median in milliseconds of one caller alone."""
-    return _alone(results, name, client)[0].percentile_ms(50)
-
-
-def _idle_echo(results: Results, name: str) -> float:
-    """Return the median of the echo alone that was measured next to a load of one caller alone."""
-    echoes = _alone(results, "echo: recommend", "grpcio")
-    return _beside(results, _alone(results, name, "grpcio")[0], echoes).percentile_ms(50)
-
-
-def _idle_vs_echo(results: Results, name: str) -> float:
-    return _idle(results, name) / _idle_echo(results, name)
-
-
-def _cpu_vs_echo(results: Results, name: str, server: str) -> float:
-    full, echoes = _full(results, name), _full(results, "echo: recommend")
-    ratios = [
-        each.cpu_us_per_call(server) / _beside(results, each, echoes).cpu_us_per_call("echo")
-        for each in full
-    ]
-    return sum(ratios) / len(ratios)
-
-
-def _floor(results: Results, name: str, search: str) -> float:
-    """Return the least that one Recommend can take, in milliseconds."""
-    work = results.figures["predict_one_s"] + results.figures[search]
-    return work * 1000 + 3 * _idle_echo(results, name)
-
-
-def _tail(results: Results, name: str) -> float:
-    """Return p99 at 70 % of the most, open loop, by the median of one caller alone."""
-    wanted = SATURATION * _rate(results, name)
-    opened = [each for each in results.measurements if each.name == name and each.offered_per_s]
-    if not opened:
-        raise KeyError(name)
-    nearest = min(opened, key=lambda each: abs((each.offered_per_s or 0) - wanted))
-    if nearest.failed > 0.01 * (nearest.calls + nearest.failed):
-        raise KeyError(name)  # one in a hundred was refused, so there is no time for p99
-    return nearest.percentile_ms(99) / _idle(results, name, "wire")
-
-
-def _batch_rate(results: Results) -> float:
-    return BATCH * _rate(results, "embed batch: grpcio")
-
-
-_FORMULAS: dict[str, Callable[[Results], float]] = {
-    "coalescing_gain": lambda r: _recommend(r, "milvus") / _recommend(r, "milvus, max batch 1"),
-    "coalescing_gain_lite": lambda r: _recommend(r, "lite") / _recommend(r, "lite, max batch 1"),
-    "recommend_vs_echo": lambda r: _recommend(r, "milvus"),
-    "recommend_resident_vs_echo": lambda r: _recommend(r, "resident"),
-    "recommend_fastest_vs_echo": lambda r: _fastest(r, "recommend: ", "echo: recommend"),
-    "embedder_vs_echo": lambda r: _vs_echo(r, "embed user: grpcio", "echo: embed user"),
-    "embedder_fastest_vs_echo": lambda r: _fastest(r, "embed user: ", "echo: embed user"),
-    "gateway_cpu_vs_echo": lambda r: _cpu_vs_echo(r, "recommend: milvus", "gateway"),
-    "idle_p50_vs_floor": lambda r: (
-        _idle(r, "recommend: milvus") / _floor(r, "recommend: milvus", "milvus_one_s")
-    ),
-    "idle_p50_vs_floor_resident": lambda r: (
-        _idle(r, "recommend: resident") / _floor(r, "recommend: resident", "exact_one_s")
-    ),
-    "coalescing_idle_cost": lambda r: (
-        _idle_vs_echo(r, "recommend: milvus") / _idle_vs_echo(r, "recommend: milvus, max batch 1")
-    ),
-    "p99_at_70_vs_idle_p50": lambda r: _tail(r, "recommend: milvus"),
-    "p99_at_70_vs_idle_p50_all_envoy": lambda r: _tail(r, "recommend: resident, all on Envoy"),
-    "embed_batch_vs_predictor": lambda r: _batch_rate(r) / r.figures["vectors_per_s_256"],
-    "embed_batch_vectors_per_s": _batch_rate,
-    "search_vs_single": lambda r: _rate(r, "search: milvus") / r.figures["searches_per_s"],
-    "tls_and_tokens_vs_none": lambda r: (
-        _recommend(r, "milvus, TLS and tokens") / _recommend(r, "milvus")
-    ),
-    "two_embedders_vs_one": lambda r: (
-        _recommend(r, "milvus, two embedders") / _recommend(r, "milvus")
-    ),
-    "two_searches_vs_one": lambda r: (
-        _recommend(r, "milvus, two searches") / _recommend(r, "milvus")
-    ),
-}

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from loadtest import clients, h2load
 from loadtest.clients import LoadError
-from loadtest.job import ClientKind, Job
+from loadtest.job import Job
 from loadtest.measurement import Measurement
 from loadtest.pacing import Pacing
 from loadtest.results import Results
@@ -63,8 +63,8 @@ class Recording:
             )
         )
 
-    def drive(self, subject: Subject, pacing: Pacing, client: ClientKind = "wire") -> Measurement:
-        """Measure a load of the kit's own clients.
+    def drive(self, subject: Subject, pacing: Pacing) -> Measurement:
+        """Measure a load of the kit's own client.
 
         Raises:
             LoadError: See `loadtest.clients.measure`.
@@ -75,7 +75,6 @@ class Recording:
             pacing,
             duration=self._seconds,
             warm_up=1.0,
-            client=client,
         )
         return self._keep(clients.measure(job, name=subject.name, servers=subject.pids))
 
@@ -112,5 +111,5 @@ class Recording:
                 for each in measurement.methods.values()
                 for code, number in each.failures.items()
             )
-            self.note(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
+            self.say(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
         return measurement

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from loadtest.bench.ratios import RATIOS
+from loadtest.report.numbers import figure
 from loadtest.results import Results
 
 
@@ -32,14 +34,6 @@ class Change:
         if self.more_is_better is None:
             return False
         return (-self.change if self.more_is_better else self.change) > by
-
-
-_LESS_IS_BETTER = {
-    "gateway_cpu_vs_echo",
-    "idle_p50_vs_floor",
-    "p99_at_70_vs_idle_p50",
-    "coalescing_idle_cost",
-}
 
 
 def compare(before: Results, after: Results) -> list[Change]:
@@ -69,8 +63,8 @@ def table(changes: list[Change], threshold: float) -> Table:
         shown.add_row(
             each.what,
             each.figure,
-            f"{each.before:,.3g}" if each.before < 1000 else f"{each.before:,.0f}",
-            f"{each.after:,.3g}" if each.after < 1000 else f"{each.after:,.0f}",
+            figure(each.before),
+            figure(each.after),
             f"{each.change:+.1%}",
             style=style,
         )
@@ -80,7 +74,9 @@ def table(changes: list[Change], threshold: float) -> Table:
 def _ratios(before: Results, after: Results) -> Iterator[Change]:
     for name, value in before.ratios.items():
         if name in after.ratios:
-            yield Change("ratio", name, value, after.ratios[name], name not in _LESS_IS_BETTER)
+            ratio = RATIOS.get(name)
+            more = None if ratio is None else ratio.better == "more"
+            yield Change("ratio", name, value, after.ratios[name], more)
 
 
 def _measurements(before: Results, after: Results) -> Iterator[Change]:

@@ -1,42 +1,61 @@
-"""Results as Markdown tables, for docs/performance.md."""
+"""Results as Markdown: the body of docs/performance-results.md."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
-from loadtest.bench.ratios import BOUNDS
+from loadtest.bench.ratios import RATIOS
+from loadtest.report.numbers import figure, milliseconds, percent
+from loadtest.report.summary import capacities
 from loadtest.results import Results
 
+_OVERVIEW = ("", "calls/s", "p99", "of the echo beside it", "p50", "one caller alone, p50")
+_RATIOS = ("ratio", "is", "measured", "aim", "accepted by the check")
+_LOADS = ("what", "load", "client", "calls/s", "p50 ms", "p99 ms", "failed", "CPU µs a call")
 
-def tables(results: Results) -> str:
-    """Return the machine, ratios, measurements and figures of a run."""
-    parts = [
-        f"Measured at {results.measured_at}: "
-        + ", ".join(f"{name} {fact}" for name, fact in results.machine.items())
-        + ".",
-        *(f"Note: {note}." for note in results.notes),
-    ]
-    if results.ratios:
-        parts.append(_table(("ratio", "measured", "aim"), _ratios(results)))
+
+def sections(results: Results) -> str:
+    """Return what a run says, from what is asked first to its notes."""
+    machine = ", ".join(f"{name} {fact}" for name, fact in results.machine.items())
+    parts = [f"Measured at {results.measured_at}: {machine}."]
     if results.measurements:
-        head = ("what", "load", "client", "calls/s", "p50 ms", "p99 ms", "failed", "CPU µs a call")
-        parts.append(_table(head, _measurements(results)))
+        parts += ["## At full load", _table(_OVERVIEW, _overview(results))]
+    if results.ratios:
+        parts += ["## Ratios", _table(_RATIOS, _ratios(results))]
+    if results.measurements:
+        parts += ["## All loads", _table(_LOADS, _loads(results))]
     if results.figures:
-        rows = ((name, _number(value)) for name, value in results.figures.items())
-        parts.append(_table(("figure", "measured"), rows))
+        rows = ((f"`{name}`", figure(value)) for name, value in results.figures.items())
+        parts += ["## Figures of this machine", _table(("figure", "measured"), rows)]
+    if results.notes:
+        parts += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
     return "\n\n".join(parts) + "\n"
 
 
-def _ratios(results: Results) -> Iterator[tuple[str, ...]]:
+def _overview(results: Results) -> Iterator[Sequence[str]]:
+    for each in capacities(results):
+        yield (
+            each.name,
+            f"{each.most.per_second:,.0f}",
+            milliseconds(each.most.percentile_ms(99)),
+            "" if each.share_of_echo is None else percent(each.share_of_echo),
+            milliseconds(each.most.percentile_ms(50)),
+            milliseconds(each.alone.percentile_ms(50)) if each.alone else "",
+        )
+
+
+def _ratios(results: Results) -> Iterator[Sequence[str]]:
     for name, value in results.ratios.items():
-        bound = BOUNDS.get(name)
-        sign = {"least": "≥", "most": "≤"}
-        aim = f"{sign[bound.at]} {bound.aim:g}" if bound else ""
-        reached = "" if bound is None or bound.reaches(value) else " (missed)"
-        yield f"`{name}`", _number(value) + reached, aim
+        ratio = RATIOS.get(name)
+        if ratio is None:  # of another version
+            yield f"`{name}`", "", figure(value), "", ""
+            continue
+        missed = "" if ratio.reaches_aim(value) else " (missed)"
+        bounds = ratio.bound(ratio.aim), ratio.bound(ratio.accepted)
+        yield f"`{name}`", ratio.meaning, figure(value) + missed, *bounds
 
 
-def _measurements(results: Results) -> Iterator[tuple[str, ...]]:
+def _loads(results: Results) -> Iterator[Sequence[str]]:
     for each in results.measurements:
         cpu = ", ".join(f"{name} {each.cpu_us_per_call(name):.0f}" for name in each.cpu_s)
         yield (
@@ -46,15 +65,11 @@ def _measurements(results: Results) -> Iterator[tuple[str, ...]]:
             f"{each.per_second:,.0f}",
             f"{each.percentile_ms(50):.2f}",
             f"{each.percentile_ms(99):.2f}",
-            str(each.failed),
+            str(each.failed) + (f" ({percent(each.failed_share)})" if each.failed else ""),
             cpu,
         )
 
 
-def _number(value: float) -> str:
-    return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     lines = [head, ("---",) * len(head), *rows]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)

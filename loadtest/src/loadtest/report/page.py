@@ -1,169 +1,246 @@
-"""Results as one HTML page that needs nothing but itself."""
+"""Results as one HTML page that needs nothing but itself: first what a run says, last its notes."""
 
 from __future__ import annotations
 
-import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
+from importlib.resources import files
 from itertools import groupby
 
+from loadtest.bench.ratios import RATIOS
 from loadtest.measurement import Measurement
-from loadtest.report.svg import Axis, Line, around, chart
+from loadtest.report import charts
+from loadtest.report.numbers import figure, milliseconds, percent
+from loadtest.report.summary import REFUSED_SHARE, Capacity, Curve, capacities, curves
 from loadtest.results import Results
 
-_STYLE = """
-:root { color-scheme: light dark; --ink: #1d2430; --paper: #fff; --faint: #8a94a6; --rule: #e3e7ee }
-@media (prefers-color-scheme: dark) {
-  :root { --ink: #e6e9ef; --paper: #14181f; --faint: #8a94a6; --rule: #2b323d }
-}
-body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: var(--paper);
-  max-width: 1340px; margin: 2rem auto; padding: 0 1rem }
-h1 { font-size: 1.5rem } h2 { font-size: 1.15rem; margin-top: 2.5rem }
-p, dl { color: var(--faint) } dl { display: flex; flex-wrap: wrap; gap: .25rem 1.5rem }
-dt { display: inline } dd { display: inline; margin: 0; color: var(--ink) }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums }
-th, td { padding: .3rem .7rem; border-bottom: 1px solid var(--rule); text-align: right;
-  white-space: nowrap }
-th:first-child, td:first-child, .text { text-align: left } td.bad { color: #d33 }
-.scroll { overflow-x: auto }
-.charts { display: grid; grid-template-columns: repeat(auto-fit, minmax(420px, 1fr)); gap: 1.5rem }
-figure { margin: 0 } figcaption { font-weight: 600 }
-svg { width: 100%; height: auto; font: 12px system-ui, sans-serif } svg text { fill: var(--faint) }
-svg line, svg polyline { stroke-width: 2; fill: none }
-svg .grid { stroke: var(--rule); stroke-width: 1 }
-.c0 { stroke: #3b7dd8; fill: #3b7dd8 } .c1 { stroke: #e07b39; fill: #e07b39 }
-.c2 { stroke: #2f9e6e; fill: #2f9e6e } .c3 { stroke: #c0497d; fill: #c0497d }
-.c4 { stroke: #8a63d2; fill: #8a63d2 } .c5 { stroke: #b08a1e; fill: #b08a1e }
-.c6 { stroke: #2a9db0; fill: #2a9db0 } .c7 { stroke: #7a7f87; fill: #7a7f87 }
-"""
-_PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
+_STYLE = files("loadtest.report").joinpath("page.css").read_text(encoding="utf-8")
+_HARDWARE = ("processor", "cpus", "memory")
 
 
 def page(results: Results) -> str:
     """Return the page as text."""
+    found, drawn = capacities(results), curves(results.measurements)
     sections = [
-        f"<h1>{escape(results.title)}</h1>",
-        f"<p>Measured at {escape(results.measured_at)}.</p>",
-        _facts(results.machine),
-        *(f"<p>{escape(note)}</p>" for note in results.notes),
-        _numbers("Ratios", results.ratios),
-        _curves(results.measurements),
-        _percentiles(results.measurements),
-        _table(results.measurements),
-        _numbers("Figures of this machine", results.figures),
+        _head(results),
+        _cards(found, drawn),
+        _overview(found),
+        _ratios(results.ratios),
+        _charts(results.measurements, drawn),
+        _measurements(results.measurements),
+        _figures(results.figures),
+        _machine(results.machine),
+        _notes(results.notes),
     ]
     return (
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{escape(results.title)}</title><style>{_STYLE}</style></head>\n"
+        f"<title>{escape(results.title)}</title>\n<style>\n{_STYLE}</style></head>\n"
         f"<body>\n{chr(10).join(filter(None, sections))}\n</body></html>\n"
     )
 
 
-def _facts(facts: Mapping[str, str]) -> str:
-    items = (f"<div><dt>{escape(k)}</dt> <dd>{escape(v)}</dd></div>" for k, v in facts.items())
-    return f"<dl>{''.join(items)}</dl>"
+def _head(results: Results) -> str:
+    date, _, time = results.measured_at.partition("T")
+    facts = [results.machine[fact] for fact in _HARDWARE if fact in results.machine]
+    if "cpus" in results.machine:
+        facts[_HARDWARE.index("cpus")] += " CPUs"
+    on = f" on {escape(', '.join(facts))}" if facts else ""
+    return (
+        f"<header><h1>{escape(results.title)}</h1>"
+        f'<p class="faint">Measured on {escape(date)} at {escape(time[:5])} UTC{on}</p></header>'
+    )
 
 
-def _numbers(title: str, values: Mapping[str, float]) -> str:
+def _cards(found: Sequence[Capacity], drawn: Sequence[Curve]) -> str:
+    """Return what each name bears: of those with a curve, or of all where none has one."""
+    with_curve = {curve.name for curve in drawn}
+    shown = [each for each in found if each.name in with_curve] or found
+    return f'<div class="cards">{"".join(map(_card, shown))}</div>' if shown else ""
+
+
+def _card(capacity: Capacity) -> str:
+    most = capacity.most
+    at = "with" if most.concurrency else "at"
+    facts = [(f"p99 {at} {escape(most.load)}", milliseconds(most.percentile_ms(99)))]
+    if capacity.callers is not None:
+        facts.append(("saturated from", f"{capacity.callers} callers on"))
+    if capacity.holds is not None:
+        p99 = milliseconds(capacity.holds.percentile_ms(99))
+        facts.append((f"p99 at {escape(capacity.holds.load)} offered", p99))
+    if capacity.refuses is not None:
+        share = f'<span class="bad">{percent(capacity.refuses.failed_share)}</span>'
+        facts.append((f"refused or failed at {escape(capacity.refuses.load)}", share))
+    if capacity.alone is not None:
+        facts.append(("p50 of one caller alone", milliseconds(capacity.alone.percentile_ms(50))))
+    rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
+    return (
+        f'<section class="card"><h3>{escape(capacity.name)}</h3>'
+        f'<div class="most">{most.per_second:,.0f} <small>calls a second at most</small></div>'
+        f"{_beside_echo(capacity)}<dl>{rows}</dl></section>"
+    )
+
+
+def _beside_echo(capacity: Capacity) -> str:
+    if capacity.share_of_echo is None or capacity.echo is None:
+        return ""
+    return (
+        f"{_bar(capacity.share_of_echo)}"
+        f'<div class="faint">{percent(capacity.share_of_echo)} of the echo measured beside it '
+        f"({capacity.echo.per_second:,.0f}/s)</div>"
+    )
+
+
+def _overview(found: Sequence[Capacity]) -> str:
+    """Return all names side by side, where there are several."""
+    if len(found) < 2:
+        return ""
+    rows = []
+    for each in found:
+        share = each.share_of_echo
+        rows.append(
+            (
+                escape(each.name),
+                f"{each.most.per_second:,.0f}",
+                milliseconds(each.most.percentile_ms(99)),
+                "" if share is None else f"{_bar(share)}<span>{percent(share)}</span>",
+                milliseconds(each.most.percentile_ms(50)),
+                milliseconds(each.alone.percentile_ms(50)) if each.alone else "",
+                escape(each.most.load),
+            )
+        )
+    head = ("", "calls/s", "p99", "of the echo", "p50", "one caller, p50", "load")
+    return f"<h2>At full load</h2>{_table(head, rows)}"
+
+
+def _ratios(values: Mapping[str, float]) -> str:
     if not values:
         return ""
-    rows = (
-        f"<tr><td>{escape(name)}</td><td>{f'{v:,.0f}' if abs(v) >= 1000 else f'{v:.3g}'}</td></tr>"
-        for name, v in values.items()
-    )
-    return f"<h2>{escape(title)}</h2><table>{''.join(rows)}</table>"
-
-
-def _curves(measured: Sequence[Measurement]) -> str:
-    """Return latency by load, a chart for each name that was measured at several loads."""
-    figures = []
-    for name, each in groupby(sorted(measured, key=_name), key=_name):
-        loads = sorted((m for m in each if m.calls), key=lambda m: m.per_second)
-        if len({m.load for m in loads}) < 2:
-            continue
-        lines = [
-            Line(
-                f"p{percent:g}",
-                [(m.per_second, m.percentile_ms(percent)) for m in loads],
-                [f"{m.load}: {m.percentile_ms(percent):.2f} ms" for m in loads],
+    rows = []
+    for name, value in values.items():
+        ratio = RATIOS.get(name)
+        missed = ratio is not None and not ratio.reaches_aim(value)
+        aim = ratio.bound(ratio.aim) if ratio else ""
+        rows.append(
+            (
+                f"{_prose(ratio.meaning) if ratio else ''} {_identifier(name)}",
+                figure(value),
+                f'{aim}<div class="bad">missed</div>' if missed else aim,
             )
-            for percent in (50.0, 90.0, 99.0)
-        ]
-        x = around("calls per second", (m.per_second for m in loads))
-        heights = (height for line in lines for _, height in line.points)
-        y = around("milliseconds", heights, logarithmic=True)
-        figures.append(_figure(name, chart(lines, x, y, dots=True)))
-    return _charts("Latency by load", figures)
-
-
-def _percentiles(measured: Sequence[Measurement]) -> str:
-    """Return the latencies at each percentile, a chart for each name, a line for each load."""
-    figures = []
-    for name, each in groupby(sorted(measured, key=_name), key=_name):
-        lines = [
-            Line(f"{m.load}" if len(m.methods) == 1 else f"{method}, {m.load}", points)
-            for m in each
-            for method, result in m.methods.items()
-            if (points := _tail(result.latencies().curve()))
-        ]
-        if not lines:
-            continue
-        x = Axis(
-            "percent of calls", 0.0, _place(99.99), ticks=[(_place(p), f"{p:g}") for p in _PERCENTS]
         )
-        heights = (height for line in lines for _, height in line.points)
-        y = around("milliseconds", heights, logarithmic=True)
-        figures.append(_figure(name, chart(lines, x, y, dots=False)))
-    return _charts("Latency by percentile", figures)
+    return f"<h2>Ratios</h2>{_table(('', 'measured', 'aim'), rows, first='prose')}"
 
 
-def _tail(curve: Iterable[tuple[float, float]]) -> list[tuple[float, float]]:
-    return [(_place(p), seconds * 1000) for p, seconds in curve if p <= _PERCENTS[-1]]
-
-
-def _place(percent: float) -> float:
-    """Return where a percent is on an axis on which each further nine takes the same room."""
-    return -math.log10(1 - percent / 100)
-
-
-def _table(measured: Sequence[Measurement]) -> str:
-    if not measured:
+def _charts(measured: Sequence[Measurement], drawn: Sequence[Curve]) -> str:
+    """Return each curve by load and by percentile; where there is none, each name by percentile."""
+    parts = [
+        _figures_of(
+            f"{curve.name}, {'open' if curve.is_open else 'closed'} loop",
+            [charts.by_load(curve), *_tails(curve.name, curve.loads)],
+        )
+        for curve in drawn
+    ]
+    if not drawn:
+        by_name = sorted(measured, key=lambda each: each.name)
+        parts = [
+            _figures_of(name, tails)
+            for name, loads in groupby(by_name, lambda each: each.name)
+            if (tails := _tails(name, [*loads]))
+        ]
+    if not parts:
         return ""
-    head = "".join(
-        f"<th>{name}</th>"
-        for name in ("name", "load", "method", "calls/s", "mean ms", "p50", "p90", "p95", "p99",
-                     "p99.9", "max", "failed", "client", "CPU µs/call")
-    )  # fmt: skip
+    red = '<p class="faint">Hollow and red: calls were refused or failed, in this share.</p>'
+    refused = any(m.failed_share > REFUSED_SHARE for curve in drawn for m in curve.loads)
+    return f"<h2>Curves</h2>{red if refused else ''}{''.join(parts)}"
+
+
+def _tails(name: str, loads: Sequence[Measurement]) -> list[str]:
+    kept = [each for each in loads if each.has_histograms]
+    return [charts.by_percentile(name, kept)] if kept else []
+
+
+def _figures_of(title: str, drawings: Sequence[str]) -> str:
+    figures = "".join(f"<figure>{drawing}</figure>" for drawing in drawings)
+    return f'<h3>{escape(title)}</h3><div class="charts">{figures}</div>'
+
+
+def _measurements(measured: Sequence[Measurement]) -> str:
     rows = []
     for each in measured:
         cpu = ", ".join(f"{name} {each.cpu_us_per_call(name):.0f}" for name in each.cpu_s)
         for method, result in each.methods.items():
-            times = (result.mean_ms, *result.percentiles_ms.values(), result.max_ms)
             failed = ", ".join(f"{code} {n}" for code, n in result.failures.items())
             rows.append(
-                f"<tr><td>{escape(each.name)}</td><td>{escape(each.load)}</td>"
-                f'<td class="text">{escape(method)}</td>'
-                f"<td>{result.calls / each.duration_s:,.0f}</td>"
-                + "".join(f"<td>{ms:.2f}</td>" for ms in times)
-                + f'<td class="{"bad" if failed else ""}">{escape(failed) or 0}</td>'
-                f"<td>{escape(each.client)}</td><td>{escape(cpu)}</td></tr>"
+                (
+                    escape(each.name),
+                    escape(each.load),
+                    escape(method),
+                    f"{result.calls / each.duration_s:,.0f}",
+                    f"{result.mean_ms:.2f}",
+                    *(f"{ms:.2f}" for ms in result.percentiles_ms.values()),
+                    f"{result.max_ms:.2f}",
+                    f'<span class="bad">{escape(failed)}</span>' if failed else "0",
+                    f"{each.lag_p99_ms:.1f}" if each.offered_per_s else "",
+                    escape(each.client),
+                    escape(cpu),
+                )
             )
+    if not rows:
+        return ""
+    percents = next(iter(measured[0].methods.values())).percentiles_ms
+    head = ("", "load", "method", "calls/s", "mean ms", *(f"p{each}" for each in percents), "max",
+            "failed", "sent late, p99", "client", "CPU µs/call")  # fmt: skip
+    return f"<h2>All measurements</h2>{_table(head, rows)}"
+
+
+def _figures(values: Mapping[str, float]) -> str:
+    if not values:
+        return ""
+    rows = [(escape(name), figure(value)) for name, value in values.items()]
+    return f"<h2>Figures of this machine</h2>{_table(('', 'measured'), rows)}"
+
+
+def _machine(facts: Mapping[str, str]) -> str:
+    if not facts:
+        return ""
+    listed = ", ".join(f"{escape(name)} {escape(fact)}" for name, fact in facts.items())
+    return f"<h2>Machine and versions</h2><p>{listed}</p>"
+
+
+def _notes(notes: Sequence[str]) -> str:
+    if not notes:
+        return ""
+    return f"<h2>Notes</h2><ul>{''.join(f'<li>{escape(note)}</li>' for note in notes)}</ul>"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], *, first: str = "text") -> str:
+    """Return a table of cells that are HTML; the first column is text."""
+    columns = [first, *("" for _ in head[1:])]
+
+    def line(tag: str, cells: Sequence[str]) -> str:
+        joined = (
+            f'<{tag} class="{column}">{cell}</{tag}>' if column else f"<{tag}>{cell}</{tag}>"
+            for column, cell in zip(columns, cells, strict=True)
+        )
+        return f"<tr>{''.join(joined)}</tr>"
+
+    body = "".join(line("td", row) for row in rows)
     return (
-        '<h2>All measurements</h2><div class="scroll"><table><thead><tr>'
-        f"{head}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>"
+        f'<div class="scroll"><table><thead>{line("th", head)}</thead>'
+        f"<tbody>{body}</tbody></table></div>"
     )
 
 
-def _charts(title: str, figures: Sequence[str]) -> str:
-    if not figures:
-        return ""
-    return f'<h2>{escape(title)}</h2><div class="charts">{"".join(figures)}</div>'
+def _bar(share: float) -> str:
+    return f'<span class="bar"><i style="width: {min(1.0, share):.1%}"></i></span>'
 
 
-def _figure(name: str, drawing: str) -> str:
-    return f"<figure><figcaption>{escape(name)}</figcaption>{drawing}</figure>"
+def _prose(text: str) -> str:
+    """Return prose with its `code` as HTML."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", escape(text))
 
 
-def _name(measurement: Measurement) -> str:
-    return measurement.name
+def _identifier(name: str) -> str:
+    """Return a name that may be broken between its words."""
+    return f'<code class="name">{escape(name).replace("_", "_<wbr>")}</code>'

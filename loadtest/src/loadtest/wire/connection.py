@@ -6,7 +6,7 @@ import struct
 from collections import deque
 from collections.abc import Callable, Sequence
 
-from loadtest.wire.hpack import HpackError, encode, grpc_status
+from loadtest.wire.headers import encode, grpc_status
 
 Done = Callable[[int], None]
 """Told the gRPC status code of a call, once."""
@@ -120,7 +120,7 @@ class Connection:
         """Take received bytes; answers become known in here.
 
         Raises:
-            HpackError: The server's headers cannot be read.
+            HPACKError: The server's headers cannot be read.
         """
         data = self._received + data if self._received else data
         at, end = 0, len(data)
@@ -275,6 +275,3 @@ class _Upload:
     def __init__(self, data: memoryview, window: int) -> None:
         self.data = data
         self.window = window
-
-
-__all__ = ["Connection", "Done", "HpackError", "Method"]

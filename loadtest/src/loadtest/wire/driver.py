@@ -11,10 +11,11 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import cycle
 
+from hpack import HPACKError
+
 from loadtest.job import Job, Outcome, Recorder, Requests
 from loadtest.pacing import Closed, Open
 from loadtest.wire.connection import UNAVAILABLE, Connection, Method
-from loadtest.wire.hpack import HpackError
 from loadtest.workload import METHODS
 from rpckit.settings.client import ClientSettings
 
@@ -246,7 +247,7 @@ class _Link:
             self._break()  # the other side closed
         except (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError):
             return
-        except (OSError, HpackError):
+        except (OSError, HPACKError):
             self._break()
 
     def _break(self) -> None:

@@ -1,0 +1,121 @@
+"""What a run says at a glance: the curves in it, and what each name bears."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from loadtest.bench.formulas import beside
+from loadtest.measurement import Measurement
+from loadtest.results import Results
+from loadtest.workload import METHODS
+
+REFUSED_SHARE = 0.01
+"""More failed calls than this, and a load is more than can be borne."""
+_NEAR = 0.95
+"""Share of the most calls a second from which on more callers gain next to nothing."""
+_ECHO = "echo"
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """One name under one kind of load, in the order of the load."""
+
+    name: str
+    loads: Sequence[Measurement]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether calls come at a rate; else by callers who wait for their answers."""
+        return self.loads[0].offered_per_s is not None
+
+    @property
+    def offered(self) -> list[float]:
+        """Calls offered a second, or callers, of each load."""
+        return [_offered(each) for each in self.loads]
+
+
+@dataclass(frozen=True, slots=True)
+class Capacity:
+    """How much of a load one name bears."""
+
+    name: str
+    most: Measurement
+    """The load with the most answered calls a second of those that it bears."""
+    echo: Measurement | None
+    """The echo under the same load, measured beside it."""
+    alone: Measurement | None
+    """One caller, who waits for each answer."""
+    callers: int | None
+    """From how many on more callers gain next to nothing; None where that was not reached."""
+    holds: Measurement | None
+    """The highest rate that it bears."""
+    refuses: Measurement | None
+    """The next higher rate, at which it does not."""
+
+    @property
+    def share_of_echo(self) -> float | None:
+        """Its calls a second by those of the echo beside it."""
+        return self.most.per_second / self.echo.per_second if self.echo else None
+
+
+def curves(measured: Sequence[Measurement]) -> list[Curve]:
+    """Return every name that one client drove with several loads of one kind.
+
+    A load that was repeated counts once, as it was the last time.
+    """
+    groups: dict[tuple[str, bool, str], dict[float, Measurement]] = {}
+    for each in measured:
+        key = (each.name, each.offered_per_s is not None, each.client)
+        if each.calls:
+            groups.setdefault(key, {})[_offered(each)] = each
+    return [
+        Curve(name, [loads[offered] for offered in sorted(loads)])
+        for (name, _, _), loads in groups.items()
+        if len(loads) > 1
+    ]
+
+
+def capacities(results: Results) -> list[Capacity]:
+    """Return what each name bears, without the echo: method by method, in order as measured."""
+    names = dict.fromkeys(each.name for each in results.measurements if each.calls)
+    found = [_capacity(results, name) for name in names if not name.startswith(_ECHO)]
+    place = list(METHODS).index
+    return sorted(found, key=lambda each: place(next(iter(each.most.methods))))
+
+
+def _capacity(results: Results, name: str) -> Capacity:
+    loads = [each for each in results.measurements if each.name == name and each.calls]
+    borne = [each for each in loads if each.failed_share <= REFUSED_SHARE]
+    most = max(borne or loads, key=lambda each: each.per_second)
+    echoes = [
+        each
+        for each in results.measurements
+        if each.name.startswith(_ECHO)
+        and each.calls
+        and each.load == most.load
+        and each.methods.keys() == most.methods.keys()
+    ]
+    rates = sorted((each for each in loads if each.offered_per_s is not None), key=_offered)
+    refusing = [each for each in rates if each not in borne]
+    held = [each for each in rates if not refusing or _offered(each) < _offered(refusing[0])]
+    closed = next((c for c in curves(loads) if not c.is_open), None)
+    return Capacity(
+        name,
+        most,
+        beside(results, most, echoes) if echoes else None,
+        next((each for each in loads if each.concurrency == 1), None),
+        _enough_callers(closed) if closed else None,
+        held[-1] if held else None,
+        refusing[0] if refusing else None,
+    )
+
+
+def _enough_callers(closed: Curve) -> int | None:
+    most = max(each.per_second for each in closed.loads)
+    loads = closed.loads[:-1]
+    return next((each.concurrency for each in loads if each.per_second >= _NEAR * most), None)
+
+
+def _offered(measurement: Measurement) -> float:
+    return measurement.offered_per_s or float(measurement.concurrency or 0)
