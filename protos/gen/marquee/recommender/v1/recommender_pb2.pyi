@@ -61,10 +61,11 @@ class RecommendRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
-    """Most movies to return. Range: 1 to 100. Absent: 10."""
+    """Most movies to return."""
     page_token: _builtins.str
     """next_page_token of the page before. Empty: the first page. A token of another request, model or
-    index is INVALID_ARGUMENT. All pages together give at most 1000 movies.
+    index is INVALID_ARGUMENT. All pages together give at most as many movies as
+    MovieQuery.top_k may ask for.
     """
     @_builtins.property
     def user(self) -> _types_pb2.User:
@@ -78,9 +79,7 @@ class RecommendRequest(_message.Message):
 
     @_builtins.property
     def exclude_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Movies not to recommend. At most 1000, each 1 or more. Ids that the index does not have are
-        ignored.
-        """
+        """Movies not to recommend. Ids that the index does not have are ignored."""
 
     def __init__(
         self,

@@ -56,18 +56,18 @@ class User(_message.Message):
     AGE_FIELD_NUMBER: _builtins.int
     OCCUPATION_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
-    """Id in the data set that the model was trained on. Range: 1 or more. Absent: unknown. An id that
-    the model has not seen is treated as unknown, and the response says so.
+    """Id in the data set that the model was trained on. Absent: unknown. An id that the model has not
+    seen is treated as unknown, and the response says so.
     """
     gender: Global___Gender.ValueType
     """Default: GENDER_UNSPECIFIED, unknown."""
     age: _builtins.int
-    """Age in years. Range: 1 to 120. Mapped to the MovieLens buckets that start at
-    1, 18, 25, 35, 45, 50 and 56, so a bucket's own code is also a valid age. Absent: unknown.
+    """Age in years. Mapped to the MovieLens buckets that start at 1, 18, 25, 35, 45, 50 and 56, so a
+    bucket's own code is also a valid age. Absent: unknown.
     """
     occupation: _builtins.int
-    """MovieLens occupation code. Range: 0 ("other or not specified") to 20 ("writer"); the names are
-    in docs/data.md. Absent: unknown.
+    """MovieLens occupation code, from "other or not specified" to "writer"; the names are in
+    docs/data.md. Absent: unknown.
     """
     def __init__(
         self,
@@ -107,16 +107,16 @@ class Movie(_message.Message):
     YEAR_FIELD_NUMBER: _builtins.int
     GENRES_FIELD_NUMBER: _builtins.int
     movie_id: _builtins.int
-    """Id in the catalogue. Range: 1 or more. 0: not yet in a catalogue (EmbedMovies only), the movie
-    tower then uses its "unknown" embedding.
+    """Id in the catalogue. 0: not yet in a catalogue (EmbedMovies only), the movie tower then uses its
+    "unknown" embedding.
     """
     title: _builtins.str
-    """Title without the year, UTF-8. At most 512 bytes. Empty: unknown."""
+    """Title without the year. Empty: unknown."""
     year: _builtins.int
-    """Year of release. Range: 1870 to 2200. 0: unknown."""
+    """Year of release. 0: unknown."""
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Genre names as in the model's vocabulary, for example "Film-Noir". At most 64. Empty: unknown."""
+        """Genre names as in the model's vocabulary, for example "Film-Noir". Empty: unknown."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Vectors(_message.Message):
     DATA_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     dimension: _builtins.int
-    """Length of each row, in float32 values. Range: 1 to 32768."""
+    """Length of each row, in float32 values."""
     data: _builtins.bytes
     """Row-major little-endian IEEE 754 float32; its length is rows × dimension × 4 bytes. Rows are
     L2-normalised by the model, so an inner product is a cosine. NaN and infinity are refused.
