@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import time
 
-from gateway import page_token, passthrough
-from gateway.recommender import Ask, Ranking, Recommender
+from gateway import opaque_movies, page_token
+from gateway.batched_ranking import BatchedRanking, Ranking, RankingRequest
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
 from rpckit.errors import InvalidRequestError
@@ -22,9 +22,9 @@ class RecommenderServicer:
     filter, each in the one place that knows what is right.
     """
 
-    def __init__(self, recommender: Recommender) -> None:
-        """Serve pages of what `recommender` ranks."""
-        self._recommender = recommender
+    def __init__(self, batched: BatchedRanking) -> None:
+        """Serve pages of what `batched` ranks."""
+        self._batched = batched
 
     async def Recommend(self, request: pb.RecommendRequest, call: Call) -> bytes:
         """Answer one page; return the RecommendResponse serialized."""
@@ -37,10 +37,10 @@ class RecommenderServicer:
         query.top_k = min(end + 1, page_token.MAX_RESULTS)  # one more tells whether a page follows
         if request.HasField("filter"):
             query.filter.CopyFrom(request.filter)
-        ranking, queue_seconds = await self._recommender.rank(Ask(request.user, query, call))
+        ranking, queue_seconds = await self._batched.rank(RankingRequest(request.user, query, call))
         source_digest = page_token.source_digest(ranking.model_version, ranking.index)
         page_token.check_source(page, source_digest)
-        response = passthrough.RecommendResponse()
+        response = opaque_movies.RecommendResponse()
         response.model_version = ranking.model_version
         response.index = ranking.index
         response.user_id_status = _user_id_status(request, ranking)
