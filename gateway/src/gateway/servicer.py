@@ -8,7 +8,6 @@ from gateway import opaque_movies, page_token
 from gateway.batched_ranking import BatchedRanking, Ranking, RankingRequest
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
-from rpckit.errors import InvalidRequestError
 from rpckit.field_limits import limits_of
 from rpckit.serving.call import Call
 
@@ -63,8 +62,7 @@ class RecommenderServicer:
 
 def _page_size(request: pb.RecommendRequest) -> int:
     size = request.page_size if request.HasField("page_size") else PAGE_SIZE.default
-    if size not in PAGE_SIZE.value:
-        raise InvalidRequestError([PAGE_SIZE.value.violation("page_size", size)])
+    PAGE_SIZE.value.check("page_size", size)
     return size
 
 

@@ -7,7 +7,7 @@ import pytest
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
-from rpckit.errors import FieldViolation
+from rpckit.errors import FieldViolation, InvalidRequestError
 from rpckit.field_limits import NO_MAX, NO_MIN, Range, limits_of
 
 
@@ -47,6 +47,13 @@ def test_what_the_contract_leaves_open_has_no_end(number: int) -> None:
 )
 def test_a_refusal_says_what_would_be_right(range_: Range, text: str) -> None:
     assert range_.violation("a[0].b", -7) == FieldViolation("a[0].b", text)
+
+
+def test_a_check_refuses_what_is_outside_and_nothing_else() -> None:
+    size = limits_of(recommender_pb2.RecommendRequest, "page_size").value
+    size.check("page_size", 100)
+    with pytest.raises(InvalidRequestError, match=r"page_size: must be 1 to 100, not 101"):
+        size.check("page_size", 101)
 
 
 def test_a_refusal_names_what_else_is_allowed() -> None:

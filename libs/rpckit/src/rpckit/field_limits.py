@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from google.protobuf.message import Message
 
 from marquee.type.v1 import limits_pb2
-from rpckit.errors import FieldViolation
+from rpckit.errors import FieldViolation, InvalidRequestError
 
 NO_MIN, NO_MAX = -(2**63), 2**63 - 1
 """Ends of a range that the contract leaves open: what an int64 holds."""
@@ -34,8 +34,17 @@ class Range:
             return f"{self.min} or more"
         return f"at most {self.max}" if self.min == NO_MIN else f"{self.min} to {self.max}"
 
+    def check(self, field: str, number: int) -> None:
+        """Refuse a request whose field is not in this range.
+
+        Raises:
+            InvalidRequestError: It is not; see `violation`.
+        """
+        if number not in self:
+            raise InvalidRequestError([self.violation(field, number)])
+
     def violation(self, field: str, number: int, *, alternative: str = "") -> FieldViolation:
-        """Refuse a number that is not in this range.
+        """Return the refusal of a number that is not in this range.
 
         Args:
             field: Path of the field, as in `queries[3].top_k`.

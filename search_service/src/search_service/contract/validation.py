@@ -53,8 +53,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query]]:
     """Check a SearchMoviesRequest."""
     rows = len(request.queries)
-    if rows not in QUERIES.items:
-        raise InvalidRequestError([QUERIES.items.violation("queries", rows)])
+    QUERIES.items.check("queries", rows)
     vectors = _vectors(request.vectors, rows, "queries")
     found: list[FieldViolation] = []
     queries = [_query(query, row, found) for row, query in enumerate(request.queries)]
@@ -70,8 +69,7 @@ def get_movies(request: search_pb2.GetMoviesRequest) -> list[int]:
 def page_size(request: search_pb2.ListMoviesRequest) -> int:
     """Check the page_size of a ListMoviesRequest."""
     size = request.page_size if request.HasField("page_size") else PAGE_SIZE.default
-    if size not in PAGE_SIZE.value:
-        raise InvalidRequestError([PAGE_SIZE.value.violation("page_size", size)])
+    PAGE_SIZE.value.check("page_size", size)
     return size
 
 
@@ -105,8 +103,7 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[Movie], Vectors
     """Check an UpsertMoviesRequest."""
     named_index(request.index)
     rows = len(request.movies)
-    if rows not in MOVIES.items:
-        raise InvalidRequestError([MOVIES.items.violation("movies", rows)])
+    MOVIES.items.check("movies", rows)
     vectors = _vectors(request.vectors, rows, "movies")
     found: list[FieldViolation] = []
     movies = [_movie(movie, number, found) for number, movie in enumerate(request.movies)]
@@ -127,8 +124,7 @@ def expected_count(request: index_pb2.ActivateIndexRequest) -> int | None:
     if not request.HasField("expected_movie_count"):
         return None
     count = request.expected_movie_count
-    if count not in EXPECTED_COUNT.value:
-        raise InvalidRequestError([EXPECTED_COUNT.value.violation("expected_movie_count", count)])
+    EXPECTED_COUNT.value.check("expected_movie_count", count)
     return count
 
 
