@@ -92,7 +92,7 @@ class CreateIndexRequest(_message.Message):
     """See Index.metric. Only "IP". Empty: "IP"."""
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """See Index.genres. Each once. Each takes a field of a Milvus collection, which has at most 64."""
+        """See Index.genres. Each once. Each takes one of the 64 fields of a Milvus collection."""
 
     def __init__(
         self,
@@ -247,7 +247,7 @@ class ActivateIndexRequest(_message.Message):
     index: _builtins.str
     """Name of the index. Not empty."""
     expected_movie_count: _builtins.int
-    """Movies that the index must hold, else FAILED_PRECONDITION. Absent: any number but none."""
+    """How many movies the index must hold, else FAILED_PRECONDITION. Absent: any number but none."""
     def __init__(
         self,
         *,
