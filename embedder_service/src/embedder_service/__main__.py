@@ -27,11 +27,13 @@ async def wire(settings: EmbedderSettings, telemetry: Telemetry) -> AsyncIterato
     except BundleError as error:
         raise StartupError(str(error)) from error
     encoder = PaddleEncoder(bundle)
-    limits = {"max_batch": settings.max_batch, "max_queue": settings.max_queue}
+    batching = {"max_batch": settings.max_batch, "max_queue": settings.max_queue}
     features = bundle.encoder
-    users = BatchedEmbedding(encoder, "user", features.user_features, **limits, telemetry=telemetry)
+    users = BatchedEmbedding(
+        encoder, "user", features.user_features, **batching, telemetry=telemetry
+    )
     movies = BatchedEmbedding(
-        encoder, "movie", features.movie_features, **limits, telemetry=telemetry
+        encoder, "movie", features.movie_features, **batching, telemetry=telemetry
     )
     manifest = bundle.manifest
     telemetry.model(

@@ -33,7 +33,7 @@ class _RequestedRows(NamedTuple, Generic[Row]):
 
 
 class BatchedEmbedding(Generic[Row]):
-    """Embeds the rows of requests that wait at the same time together, in one tower."""
+    """Embeds the rows of requests that wait at the same time together, in one run of a tower."""
 
     def __init__(
         self,
@@ -45,14 +45,14 @@ class BatchedEmbedding(Generic[Row]):
         max_queue: int,
         telemetry: Telemetry,
     ) -> None:
-        """Batch for one tower of `encoder`.
+        """Form the batches of one tower of `encoder`.
 
         Args:
             encoder: Runs the towers.
             tower: Which of them.
             features: Puts rows together as the tower's inputs.
-            max_batch: Rows of one run at most.
-            max_queue: Rows that wait at most.
+            max_batch: Most rows in one run.
+            max_queue: Most rows waiting; a request beyond is refused.
             telemetry: Where batches, waits and runs are measured.
         """
         self._encoder = encoder

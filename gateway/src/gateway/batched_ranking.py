@@ -23,7 +23,7 @@ _ROW = re.compile(r"(users|queries)\[(\d+)\]\.?")
 
 @dataclass(frozen=True, slots=True)
 class RankingRequest:
-    """What one caller asks for, as it travels in a batch with others."""
+    """What one caller asks for; one row of a batch."""
 
     user: types_pb2.User
     query: search_pb2.MovieQuery
@@ -47,7 +47,7 @@ class Ranking:
 
 
 class BatchedRanking:
-    """Sends requests that wait at the same time through both hops together."""
+    """Sends requests that wait at the same time to both services together, as one batch."""
 
     def __init__(
         self,
@@ -59,14 +59,14 @@ class BatchedRanking:
         max_queue: int,
         telemetry: Telemetry,
     ) -> None:
-        """Take the two calls that are composed.
+        """Combine the two calls.
 
         Args:
             embed: EmbedderService.EmbedUsers.
             search: SearchService.SearchMovies, which returns `opaque_movies.SearchMoviesResponse`.
-            max_batch: Requests that travel together at most.
-            max_in_flight: Batches under way at most; requests wait while all are.
-            max_queue: Requests that wait at most; one more is refused.
+            max_batch: Most requests in one batch.
+            max_in_flight: Most batches under way at once; further requests wait.
+            max_queue: Most requests waiting; one more is refused.
             telemetry: Where batches and waits are measured.
         """
         self._embed = embed

@@ -31,8 +31,8 @@ def request_digest(request: pb.RecommendRequest) -> bytes:
     """Return 8 bytes that are the same for all pages of one list, whatever their size.
 
     The order of genres and of excluded movies does not count, nor whether a message without fields
-    was sent. Repeated values do: how many there may be is for others to judge, and a request that
-    they refuse must not pass for one that they answer.
+    was sent. Repeated values do: the search service limits how many there may be, and a request
+    that it refuses must not look like one that it answers.
     """
     same = pb.RecommendRequest()
     same.CopyFrom(request)

@@ -1,4 +1,4 @@
-"""What can be set about the gateway."""
+"""The settings of the gateway."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ class GatewaySettings(ServerSettings):
     embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051")
     search: ClientSettings = ClientSettings(target="127.0.0.1:50052")
     max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)
-    """Requests that travel together at most; 1 switches batches off."""
+    """Most requests in one batch; 1 turns batching off."""
     max_in_flight: int = Field(2, ge=1)
-    """Batches under way at once; requests wait while all are."""
+    """Most batches under way at once; further requests wait."""
     max_queue: int = Field(1024, ge=0)
     """Requests that may wait for a batch; more are refused with RESOURCE_EXHAUSTED."""
