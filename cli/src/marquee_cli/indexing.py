@@ -31,18 +31,19 @@ from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
 from marquee_cli.processes import SEARCH
 from marquee_cli.terminal import bar
+from rpckit.field_limits import limits_of
 
 if TYPE_CHECKING:  # they exist for type checkers only
     from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceAsyncStub
     from marquee.search.v1.index_pb2_grpc import IndexServiceAsyncStub
 
 BATCH = 500
-"""Movies in one request; the embedder may allow fewer, the search service allows 1000."""
+"""Movies in one request; the embedder may allow fewer."""
 ACTIVATION_SECONDS = 3600.0
 """Budget of an activation, in which Milvus flushes, builds and loads a large index."""
 CALL_SECONDS = 60.0
 """Budget of every other call."""
-MAX_NAME = 64
+MAX_NAME = limits_of(index_pb2.CreateIndexRequest, "name").bytes.max
 
 Progress = Callable[[int], None]
 """Told how many more movies are done."""

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from fusion.records import AGE_BUCKETS, OCCUPATIONS
+from fusion.records import AGE_BUCKETS, MAX_AGE, MIN_AGE, OCCUPATIONS
 
 DATA = Path("build/data")
 BUNDLE = Path("build/bundle")
@@ -26,8 +26,8 @@ _AGES = ", ".join(
     for first, after in itertools.pairwise(AGE_BUCKETS)
 )
 AGE_HELP = (
-    "Age in years, 1 to 120. The model knows buckets, and the code of one is an age too: "
-    f"{_AGES}, {AGE_BUCKETS[-1]} ({AGE_BUCKETS[-1]} and more)."
+    f"Age in years, {MIN_AGE} to {MAX_AGE}. The model knows buckets, and the code of one is an age "
+    f"too: {_AGES}, {AGE_BUCKETS[-1]} ({AGE_BUCKETS[-1]} and more)."
 )
 OCCUPATION_HELP = "Occupation, by its name or its number: " + ", ".join(
     f"{code} {name}" for code, name in enumerate(OCCUPATIONS)

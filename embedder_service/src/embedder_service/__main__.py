@@ -1,4 +1,4 @@
-"""Runs the embedder: `python -m embedder_service`."""
+"""Run the embedder: `python -m embedder_service`."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from embedder_service.batched_embedding import BatchedEmbedding
 from embedder_service.encoder import PaddleEncoder
 from embedder_service.servicer import EmbedderServicer
 from embedder_service.settings import EmbedderSettings
-from embedder_service.tower_batching import TowerQueue
 from fusion.bundle import Bundle, BundleError
 from marquee.embedder.v1 import embedder_pb2
 from rpckit.errors import StartupError
@@ -21,16 +21,20 @@ from rpckit.settings.loading import load
 
 @asynccontextmanager
 async def wire(settings: EmbedderSettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
-    """Load the bundle and put the queues and the servicer over it."""
+    """Load the bundle and put the batches and the servicer over it."""
     try:
         bundle = Bundle.load(settings.bundle)
     except BundleError as error:
         raise StartupError(str(error)) from error
     encoder = PaddleEncoder(bundle)
-    limits = {"max_batch": settings.max_batch, "max_queue": settings.max_queue}
+    batching = {"max_batch": settings.max_batch, "max_queue": settings.max_queue}
     features = bundle.encoder
-    users = TowerQueue(encoder, "user", features.user_features, **limits, telemetry=telemetry)
-    movies = TowerQueue(encoder, "movie", features.movie_features, **limits, telemetry=telemetry)
+    users = BatchedEmbedding(
+        encoder, "user", features.user_features, **batching, telemetry=telemetry
+    )
+    movies = BatchedEmbedding(
+        encoder, "movie", features.movie_features, **batching, telemetry=telemetry
+    )
     manifest = bundle.manifest
     telemetry.model(
         name=manifest.name,

@@ -14,8 +14,8 @@ with warnings.catch_warnings():
     warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
     from paddle import disable_signal_handler, inference, set_flags
 
-Kind = Literal["user", "movie"]
-KINDS: tuple[Kind, ...] = ("user", "movie")
+TowerName = Literal["user", "movie"]
+TOWER_NAMES: tuple[TowerName, ...] = ("user", "movie")
 
 
 class PaddleEncoder:
@@ -39,22 +39,22 @@ class PaddleEncoder:
             # Tensors stay until the next run takes their place: freeing them is work for another
             # thread, whose waking costs as much as a user's run.
             set_flags({"FLAGS_eager_delete_tensor_gb": -1.0})
-            self._towers = {kind: _Tower(bundle, kind) for kind in KINDS}
+            self._towers = {name: _Tower(bundle, name) for name in TOWER_NAMES}
             self._verify()
         except (BundleError, RuntimeError, ValueError, OSError) as error:
             raise StartupError(f"the bundle {bundle.path} cannot be served: {error}") from error
 
-    def embed(self, kind: Kind, features: Features) -> Vectors:
+    def embed(self, tower: TowerName, features: Features) -> Vectors:
         """Embed a batch.
 
         Args:
-            kind: Which tower.
+            tower: Which one.
             features: Its inputs, from `FeatureEncoder`, at least one row.
 
         Returns:
             float32 [n, dimension], each row of length 1.
         """
-        return self._towers[kind].run(features)
+        return self._towers[tower].run(features)
 
     async def check(self) -> None:
         """See that the golden vectors still come out of the live predictors.
@@ -78,8 +78,8 @@ class PaddleEncoder:
 class _Tower:
     """One predictor; used by one thread only."""
 
-    def __init__(self, bundle: Bundle, kind: Kind) -> None:
-        program, parameters = bundle.tower(kind)
+    def __init__(self, bundle: Bundle, name: TowerName) -> None:
+        program, parameters = bundle.tower(name)
         config = inference.Config(str(program), str(parameters))
         config.disable_gpu()
         config.disable_glog_info()

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
 from typing import TypeVar, cast
 
-from embedder_service.tower_batching import Embedded, TowerQueue
+from embedder_service.batched_embedding import BatchedEmbedding, EmbeddedRows
 from fusion.bundle import Bundle
 from fusion.features import Indexed, MovieRow, UserFields, UserRow
 from fusion.records import Gender, Movie, RecordError
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.type.v1 import types_pb2
 from rpckit.errors import FieldViolation, InvalidRequestError
+from rpckit.field_limits import limits_of
 from rpckit.serving.call import Call
 
 Record = TypeVar("Record", UserFields, Movie)
 Row = TypeVar("Row")
+
+USERS = limits_of(pb.EmbedUsersRequest, "users")
+MOVIES = limits_of(pb.EmbedMoviesRequest, "movies")
 
 _GENDERS: dict[types_pb2.Gender.ValueType, Gender | None] = {
     types_pb2.GENDER_UNSPECIFIED: None,
@@ -25,13 +30,13 @@ _GENDERS: dict[types_pb2.Gender.ValueType, Gender | None] = {
 
 
 class EmbedderServicer:
-    """Translates between the contract and the two towers."""
+    """Implements marquee.embedder.v1.EmbedderService."""
 
     def __init__(
         self,
         bundle: Bundle,
-        users: TowerQueue[UserRow],
-        movies: TowerQueue[MovieRow],
+        users: BatchedEmbedding[UserRow],
+        movies: BatchedEmbedding[MovieRow],
         *,
         max_batch: int,
     ) -> None:
@@ -39,36 +44,38 @@ class EmbedderServicer:
 
         Args:
             bundle: The model.
-            users: Queue of its user tower.
-            movies: Queue of its movie tower.
+            users: Embeds users, in batches.
+            movies: Embeds movies, in batches.
             max_batch: Most records in one request.
         """
         self._bundle = bundle
         self._users = users
         self._movies = movies
+        self._users_allowed = replace(USERS.items, max=max_batch)
+        self._movies_allowed = replace(MOVIES.items, max=max_batch)
         self._max_batch = max_batch
 
     async def EmbedUsers(self, request: pb.EmbedUsersRequest, call: Call) -> pb.EmbedUsersResponse:
         """Embed users."""
-        self._check_size("users", len(request.users))
-        index = self._bundle.encoder.index_users
-        indexed = _index("users", index, lambda: _users(request.users))
-        embedded, queued = await self._users.embed(indexed.rows, call)
-        response = pb.EmbedUsersResponse(unknown_user_rows=indexed.unknown_rows)
+        self._users_allowed.check("users", len(request.users))
+        look_up = self._bundle.encoder.index_users
+        looked_up = _look_up("users", look_up, lambda: _users(request.users))
+        embedded, queue_seconds = await self._users.embed(looked_up.rows, call)
+        response = pb.EmbedUsersResponse(unknown_user_rows=looked_up.unknown_rows)
         response.score_scale = self._bundle.manifest.score_scale
-        self._fill(response, embedded, queued)
+        self._fill(response, embedded, queue_seconds)
         return response
 
     async def EmbedMovies(
         self, request: pb.EmbedMoviesRequest, call: Call
     ) -> pb.EmbedMoviesResponse:
         """Embed movies."""
-        self._check_size("movies", len(request.movies))
-        index = self._bundle.encoder.index_movies
-        indexed = _index("movies", index, lambda: map(_movie, request.movies))
-        embedded, queued = await self._movies.embed(indexed.rows, call)
-        response = pb.EmbedMoviesResponse(unknown_movie_rows=indexed.unknown_rows)
-        self._fill(response, embedded, queued)
+        self._movies_allowed.check("movies", len(request.movies))
+        look_up = self._bundle.encoder.index_movies
+        looked_up = _look_up("movies", look_up, lambda: map(_movie, request.movies))
+        embedded, queue_seconds = await self._movies.embed(looked_up.rows, call)
+        response = pb.EmbedMoviesResponse(unknown_movie_rows=looked_up.unknown_rows)
+        self._fill(response, embedded, queue_seconds)
         return response
 
     async def GetModel(
@@ -94,29 +101,25 @@ class EmbedderServicer:
             genres=vocabularies.genre.values,
         )
 
-    def _check_size(self, field: str, size: int) -> None:
-        if not 1 <= size <= self._max_batch:
-            raise InvalidRequestError.of(field, f"must have 1 to {self._max_batch}, not {size}")
-
     def _fill(
         self,
         response: pb.EmbedUsersResponse | pb.EmbedMoviesResponse,
-        embedded: Embedded,
-        queued: float,
+        embedded: EmbeddedRows,
+        queue_seconds: float,
     ) -> None:
         # Field by field: messages given to a constructor are copied, and cost twice as much.
         vectors, timings = response.vectors, response.timings
         vectors.dimension = self._bundle.manifest.dimension
         vectors.data = embedded.data
         vectors.model_version = self._bundle.manifest.version
-        timings.queue_us = round(queued * 1e6)
+        timings.queue_us = round(queue_seconds * 1e6)
         timings.predict_us = round(embedded.predict_seconds * 1e6)
 
 
 def _users(users: Iterable[types_pb2.User]) -> Iterator[UserFields]:
     for user in users:
         user_id, gender, age, occupation = user.user_id, user.gender, user.age, user.occupation
-        # What is not 0 was given; only of a 0 it must be asked, which costs more than reading.
+        # What is not 0 was given; only a 0 needs HasField, which costs more than reading.
         yield (
             user_id if user_id or user.HasField("user_id") else None,
             # A number that the enum does not have stays what it is, for the encoder to refuse.
@@ -135,25 +138,25 @@ def _movie(movie: types_pb2.Movie) -> Movie:
     )
 
 
-def _index(
+def _look_up(
     field: str,
-    index: Callable[[Iterable[Record]], Indexed[Row]],
+    look_up: Callable[[Iterable[Record]], Indexed[Row]],
     records: Callable[[], Iterable[Record]],
 ) -> Indexed[Row]:
     try:
-        return index(records())
+        return look_up(records())
     except RecordError:
-        raise InvalidRequestError(_violations(field, index, records())) from None
+        raise InvalidRequestError(_violations(field, look_up, records())) from None
 
 
 def _violations(
-    field: str, index: Callable[[Iterable[Record]], Indexed[Row]], records: Iterable[Record]
+    field: str, look_up: Callable[[Iterable[Record]], Indexed[Row]], records: Iterable[Record]
 ) -> list[FieldViolation]:
-    """Name the first wrong field of every bad record, so that one refusal tells them all."""
+    """Name the first bad field of every record that has one, all in one refusal."""
     violations = []
     for row, record in enumerate(records):
         try:
-            index([record])
+            look_up([record])
         except RecordError as error:
             violations.append(FieldViolation(f"{field}[{row}].{error.field}", error.reason))
     return violations

@@ -1,4 +1,4 @@
-"""What can be set about the embedder."""
+"""The settings of the embedder."""
 
 from __future__ import annotations
 

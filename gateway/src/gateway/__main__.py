@@ -1,4 +1,4 @@
-"""Runs the gateway: `python -m gateway`."""
+"""Run the gateway: `python -m gateway`."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from gateway import passthrough
-from gateway.recommender import Recommender
+from gateway import opaque_movies
+from gateway.batched_ranking import BatchedRanking
 from gateway.servicer import RecommenderServicer
 from gateway.settings import GatewaySettings
 from marquee.embedder.v1 import embedder_pb2
@@ -26,29 +26,30 @@ RECOMMENDER = recommender_pb2.DESCRIPTOR.services_by_name["RecommenderService"]
 
 @asynccontextmanager
 async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
-    """Connect to the two services and put the recommender and the servicer over them."""
+    """Connect to the two services and put the batches and the servicer over them."""
     async with (
         connect(settings.embedder, EMBEDDER, telemetry=telemetry) as embedder,
         connect(settings.search, SEARCH, telemetry=telemetry) as search,
         AsyncExitStack() as stack,
     ):
-        recommender = Recommender(
+        batched = BatchedRanking(
             embedder.unary(EMBEDDER.methods_by_name["EmbedUsers"]),
             search.unary(
-                SEARCH.methods_by_name["SearchMovies"], passthrough.SearchMoviesResponse.FromString
+                SEARCH.methods_by_name["SearchMovies"],
+                opaque_movies.SearchMoviesResponse.FromString,
             ),
             max_batch=settings.max_batch,
             max_in_flight=settings.max_in_flight,
             max_queue=settings.max_queue,
             telemetry=telemetry,
         )
-        stack.push_async_callback(recommender.close)
+        stack.push_async_callback(batched.close)
 
         async def ready() -> None:
             embedder.check_ready()
             search.check_ready()
 
-        yield [Mount(RECOMMENDER, RecommenderServicer(recommender), ready)]
+        yield [Mount(RECOMMENDER, RecommenderServicer(batched), ready)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

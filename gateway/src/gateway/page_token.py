@@ -1,88 +1,98 @@
-"""Page tokens of Recommend: opaque to callers, bound to the request, the model and the index.
-
-A token holds no secret and guards none: it only has to be noticed when it is damaged or belongs to
-another list (https://google.aip.dev/158).
-"""
+"""Page tokens of Recommend: where a list goes on, bound to the request, the model and the index."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import struct
 from dataclasses import dataclass
 from functools import lru_cache
-from hashlib import blake2b
 
-from rpckit.errors import InvalidRequestError
+from marquee.recommender.v1 import recommender_pb2 as pb
+from marquee.search.v1 import search_pb2
+from rpckit.field_limits import limits_of
+from rpckit.page_token import PageTokenCodec, damaged, digest, refusal
 
-MAX_RESULTS = 1000
-"""Movies that all pages of one list give together."""
+MAX_RESULTS = limits_of(search_pb2.MovieQuery, "top_k").value.max
+"""Movies that all pages of one list give together: each page is cut out of one search."""
 
-_LAYOUT = struct.Struct(">BH8s8s")
-_FORMAT = 1
+# movies before the page, digest of the request, digest of the model and the index
+_codec = PageTokenCodec("H8s8s", purpose=b"marquee.page")
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Where a page begins, and what its token claims to continue."""
+    """Where a page begins, and which list its token continues."""
 
     offset: int
     """Movies on the pages before."""
-    list_digest: bytes | None
-    """Digest of the model and the index that gave the pages before. None: this is the first."""
+    source: bytes | None
+    """What `source_digest` gave for the pages before. None: this is the first page."""
 
 
-def request_digest(asked: bytes) -> bytes:
-    """Return 8 bytes that stand for what is asked: what `canonical` gave."""
-    return blake2b(asked, digest_size=8).digest()
+def request_digest(request: pb.RecommendRequest) -> bytes:
+    """Return 8 bytes that are the same for all pages of one list, whatever their size.
+
+    The order of genres and of excluded movies does not count, nor whether a message without fields
+    was sent. Repeated values do: the search service limits how many there may be, and a request
+    that it refuses must not look like one that it answers.
+    """
+    same = pb.RecommendRequest()
+    same.CopyFrom(request)
+    same.ClearField("page_size")
+    same.ClearField("page_token")
+    same.DiscardUnknownFields()
+    same.filter.genres.sort()
+    same.exclude_movie_ids.sort()
+    for message in ("user", "filter"):
+        if not getattr(same, message).ByteSize():
+            same.ClearField(message)
+    return digest(same.SerializeToString(deterministic=True))
 
 
-@lru_cache(maxsize=16)  # few are alive at a time, and every answer asks
-def list_digest(model_version: str, index: str) -> bytes:
-    """Return 8 bytes that stand for the model and the index which ranked the list."""
-    return blake2b(f"{model_version}\n{index}".encode(), digest_size=8).digest()
+@lru_cache(maxsize=16)  # few are alive at a time, and every answer needs one
+def source_digest(model_version: str, index: str) -> bytes:
+    """Return 8 bytes that stand for the model and the index that a list comes from."""
+    return digest(f"{model_version}\n{index}".encode())
 
 
-def encode(offset: int, request: bytes, answered_by: bytes) -> str:
-    """Make the token of the page that begins after `offset` movies.
+def encode(offset: int, request: bytes, source: bytes) -> str:
+    """Return the token of the page that begins after `offset` movies.
 
     Args:
-        offset: Movies on the pages so far, 1 to MAX_RESULTS.
+        offset: Movies on the pages so far, 1 to MAX_RESULTS - 1.
         request: What `request_digest` gave.
-        answered_by: What `list_digest` gave.
+        source: What `source_digest` gave.
     """
-    claim = _LAYOUT.pack(_FORMAT, offset, request, answered_by)
-    return base64.urlsafe_b64encode(claim + _check(claim)).decode().rstrip("=")
+    return _codec.encode(offset, request, source)
 
 
 def decode(token: str, request: bytes) -> Page:
-    """Read the token of a request.
+    """Return the page that a token asks for.
 
     Args:
         token: Empty: the first page is asked for.
-        request: What `canonical` gave.
+        request: What `request_digest` gave for the request that brings the token.
 
     Raises:
         InvalidRequestError: The token is damaged or was given for another request.
     """
     if not token:
         return Page(0, None)
-    try:
-        raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
-    except (binascii.Error, ValueError):
-        raw = b""
-    claim, check = raw[: _LAYOUT.size], raw[_LAYOUT.size :]
-    if len(claim) != _LAYOUT.size or check != _check(claim):
-        raise InvalidRequestError.of("page_token", "is not a token of this service, or damaged")
-    form, offset, asked, answered_by = _LAYOUT.unpack(claim)
-    if form != _FORMAT or not 0 < offset < MAX_RESULTS:
-        raise InvalidRequestError.of("page_token", "is not a token of this service, or damaged")
-    if asked != request_digest(request):
-        raise InvalidRequestError.of(
-            "page_token", "belongs to a request with another user, filter or exclusions"
-        )
-    return Page(offset, answered_by)
+    offset, continued, source = _codec.decode(token)
+    if not 0 < offset < MAX_RESULTS:
+        raise damaged()
+    if continued != request:
+        raise refusal("belongs to a request with another user, filter or exclusions")
+    return Page(offset, source)
 
 
-def _check(claim: bytes) -> bytes:
-    return blake2b(claim, digest_size=4, person=b"marquee.page").digest()
+def check_source(page: Page, source: bytes) -> None:
+    """See that the model and the index that answered are those of the pages before.
+
+    Args:
+        page: What `decode` gave.
+        source: What `source_digest` gave for the answer.
+
+    Raises:
+        InvalidRequestError: They are others.
+    """
+    if page.source not in (None, source):
+        raise refusal("belongs to another model or index; begin again at the first page")

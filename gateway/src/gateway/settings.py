@@ -1,10 +1,12 @@
-"""What can be set about the gateway."""
+"""The settings of the gateway."""
 
 from __future__ import annotations
 
 from pydantic import Field
 from pydantic_settings import SettingsConfigDict
 
+from marquee.search.v1.search_pb2 import SearchMoviesRequest
+from rpckit.field_limits import limits_of
 from rpckit.settings.client import ClientSettings
 from rpckit.settings.server import ServerSettings
 from rpckit.settings.types import Port
@@ -21,9 +23,9 @@ class GatewaySettings(ServerSettings):
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
     embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051")
     search: ClientSettings = ClientSettings(target="127.0.0.1:50052")
-    max_batch: int = Field(64, ge=1, le=1024)
-    """Requests that travel together at most; 1 switches batches off."""
+    max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)
+    """Most requests in one batch; 1 turns batching off."""
     max_in_flight: int = Field(2, ge=1)
-    """Batches under way at once; requests wait while all are."""
+    """Most batches under way at once; further requests wait."""
     max_queue: int = Field(1024, ge=0)
     """Requests that may wait for a batch; more are refused with RESOURCE_EXHAUSTED."""

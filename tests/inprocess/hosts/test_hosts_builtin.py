@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
+from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from tests.fixtures.puppet import SERVICE
@@ -19,6 +20,7 @@ from tests.inprocess.hosts.processes import (
 )
 
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.type.v1 import limits_pb2
 
 Request = health_pb2.HealthCheckRequest
 
@@ -89,6 +91,28 @@ async def test_reflection_explains_the_service(channel: grpc.aio.Channel) -> Non
     await reflection.done_writing()
     assert await reflection.read() is grpc.aio.EOF
     assert await reflection.code() == grpc.StatusCode.OK
+
+
+async def test_reflection_tells_a_client_the_limits_of_a_field(channel: grpc.aio.Channel) -> None:
+    reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+    files = {}
+    for name in (
+        "marquee/type/v1/types.proto",
+        "marquee/type/v1/limits.proto",
+        "google/protobuf/descriptor.proto",
+    ):
+        await reflection.write(reflection_pb2.ServerReflectionRequest(file_by_filename=name))
+        answer = await reflection.read()
+        for file in answer.file_descriptor_response.file_descriptor_proto:
+            parsed = FileDescriptorProto.FromString(file)
+            files[parsed.name] = parsed
+    await reflection.done_writing()
+    assert [each.name for each in files["marquee/type/v1/limits.proto"].extension] == ["limits"]
+    (user,) = (m for m in files["marquee/type/v1/types.proto"].message_type if m.name == "User")
+    (age,) = (field for field in user.field if field.name == "age")
+    limits = age.options.Extensions[limits_pb2.limits]
+    assert (limits.min, limits.max) == (1, 120)
+    assert "google/protobuf/descriptor.proto" in files
 
 
 async def test_reflection_can_be_switched_off(start: Callable[..., PuppetProcess]) -> None:

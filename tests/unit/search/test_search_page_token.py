@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from tests.fixtures.movies import spec
 
 from rpckit.errors import InvalidRequestError
@@ -34,13 +34,12 @@ def test_what_is_no_token_is_refused(text: str) -> None:
 
 
 @given(IDS, st.integers(min_value=0), st.characters())
-def test_a_token_with_another_character_is_refused_or_another_place(
+def test_a_token_with_another_character_is_refused(
     after: int, position: int, character: str
 ) -> None:
     token = encode(spec(), after)
     position %= len(token)
     changed = token[:position] + character + token[position + 1 :]
-    try:
-        assert encode(spec(), decode(spec(), changed)) == changed
-    except InvalidRequestError:
-        assert changed != token
+    assume(changed != token)
+    with pytest.raises(InvalidRequestError, match="page_token"):
+        decode(spec(), changed)

@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
 from rpckit.errors import FieldViolation, InvalidRequestError
+from rpckit.field_limits import FieldLimits, limits_of
 from search_service.index.vector_index import (
     EVERYTHING,
     METRIC,
@@ -24,28 +26,34 @@ from search_service.index.vector_index import (
     Query,
     Vectors,
 )
-from search_service.store.collection_schema import MAX_GENRES, MAX_TITLE_BYTES
 
-MAX_ROWS = 1024
-MAX_TOP_K = 1000
-MAX_EXCLUDED = 1000
-MAX_IDS = 1000
-MAX_PAGE_SIZE = 1000
-DEFAULT_PAGE_SIZE = 100
-MAX_FILTER_GENRES = 64
-MAX_DIMENSION = 32768
-FIRST_YEAR, LAST_YEAR = 1870, 2200
-MAX_VERSION_BYTES = 64
-MAX_GENRE_BYTES = 64
+QUERIES = limits_of(search_pb2.SearchMoviesRequest, "queries")
+TOP_K = limits_of(search_pb2.MovieQuery, "top_k")
+EXCLUDED_IDS = limits_of(search_pb2.MovieQuery, "exclude_movie_ids")
+FILTER_GENRES = limits_of(search_pb2.MovieFilter, "genres")
+MIN_YEAR = limits_of(search_pb2.MovieFilter, "min_year")
+MAX_YEAR = limits_of(search_pb2.MovieFilter, "max_year")
+IDS_TO_GET = limits_of(search_pb2.GetMoviesRequest, "movie_ids")
+PAGE_SIZE = limits_of(search_pb2.ListMoviesRequest, "page_size")
+NAME = limits_of(index_pb2.CreateIndexRequest, "name")
+MODEL_VERSION = limits_of(index_pb2.CreateIndexRequest, "model_version")
+DIMENSION = limits_of(index_pb2.CreateIndexRequest, "dimension")
+GENRES = limits_of(index_pb2.CreateIndexRequest, "genres")
+MOVIES = limits_of(index_pb2.UpsertMoviesRequest, "movies")
+IDS_TO_DELETE = limits_of(index_pb2.DeleteMoviesRequest, "movie_ids")
+EXPECTED_COUNT = limits_of(index_pb2.ActivateIndexRequest, "expected_movie_count")
+MOVIE_ID = limits_of(types_pb2.Movie, "movie_id")
+TITLE = limits_of(types_pb2.Movie, "title")
+YEAR = limits_of(types_pb2.Movie, "year")
+ROW_LENGTH = limits_of(types_pb2.Vectors, "dimension")
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]{0,63}")
+_IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query]]:
     """Check a SearchMoviesRequest."""
     rows = len(request.queries)
-    if not 1 <= rows <= MAX_ROWS:
-        raise InvalidRequestError.of("queries", f"must have 1 to {MAX_ROWS}, not {rows}")
+    QUERIES.items.check("queries", rows)
     vectors = _vectors(request.vectors, rows, "queries")
     found: list[FieldViolation] = []
     queries = [_query(query, row, found) for row, query in enumerate(request.queries)]
@@ -55,43 +63,37 @@ def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query
 
 def get_movies(request: search_pb2.GetMoviesRequest) -> list[int]:
     """Check a GetMoviesRequest."""
-    return _movie_ids(request.movie_ids)
+    return _movie_ids(request.movie_ids, IDS_TO_GET)
 
 
 def page_size(request: search_pb2.ListMoviesRequest) -> int:
     """Check the page_size of a ListMoviesRequest."""
-    size = request.page_size if request.HasField("page_size") else DEFAULT_PAGE_SIZE
-    if not 1 <= size <= MAX_PAGE_SIZE:
-        raise InvalidRequestError.of("page_size", f"must be 1 to {MAX_PAGE_SIZE}, not {size}")
+    size = request.page_size if request.HasField("page_size") else PAGE_SIZE.default
+    PAGE_SIZE.value.check("page_size", size)
     return size
 
 
 def create(request: index_pb2.CreateIndexRequest) -> IndexSpec:
     """Check a CreateIndexRequest."""
     found: list[FieldViolation] = []
-    if not _NAME.fullmatch(request.name):
+    if len(request.name) not in NAME.bytes or not _IDENTIFIER.fullmatch(request.name):
         found.append(
             FieldViolation(
-                "name", "must be a letter, then letters, digits and underscores, at most 64"
+                "name",
+                f"must be a letter, then letters, digits and underscores, at most {NAME.bytes.max}",
             )
         )
-    if not 1 <= len(request.model_version.encode()) <= MAX_VERSION_BYTES:
-        found.append(FieldViolation("model_version", f"must have 1 to {MAX_VERSION_BYTES} bytes"))
-    if not 2 <= request.dimension <= MAX_DIMENSION:
-        found.append(
-            FieldViolation("dimension", f"must be 2 to {MAX_DIMENSION}, not {request.dimension}")
-        )
+    if (length := len(request.model_version.encode())) not in MODEL_VERSION.bytes:
+        found.append(MODEL_VERSION.bytes.violation("model_version", length))
+    if request.dimension not in DIMENSION.value:
+        found.append(DIMENSION.value.violation("dimension", request.dimension))
     if request.metric not in ("", METRIC):
         found.append(FieldViolation("metric", f"must be {METRIC}, not {request.metric!r}"))
-    if not 1 <= len(request.genres) <= MAX_GENRES:
-        found.append(
-            FieldViolation("genres", f"must have 1 to {MAX_GENRES}, not {len(request.genres)}")
-        )
+    if len(request.genres) not in GENRES.items:
+        found.append(GENRES.items.violation("genres", len(request.genres)))
     for number, genre in enumerate(request.genres):
-        if not 1 <= len(genre.encode()) <= MAX_GENRE_BYTES:
-            found.append(
-                FieldViolation(f"genres[{number}]", f"must have 1 to {MAX_GENRE_BYTES} bytes")
-            )
+        if (length := len(genre.encode())) not in GENRES.bytes:
+            found.append(GENRES.bytes.violation(f"genres[{number}]", length))
     _find_repeated(request.genres, "genres[{}]", found)
     _refuse(found)
     return IndexSpec(request.name, request.model_version, request.dimension, tuple(request.genres))
@@ -101,8 +103,7 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[Movie], Vectors
     """Check an UpsertMoviesRequest."""
     named_index(request.index)
     rows = len(request.movies)
-    if not 1 <= rows <= MAX_IDS:
-        raise InvalidRequestError.of("movies", f"must have 1 to {MAX_IDS}, not {rows}")
+    MOVIES.items.check("movies", rows)
     vectors = _vectors(request.vectors, rows, "movies")
     found: list[FieldViolation] = []
     movies = [_movie(movie, number, found) for number, movie in enumerate(request.movies)]
@@ -114,7 +115,7 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[Movie], Vectors
 def delete(request: index_pb2.DeleteMoviesRequest) -> list[int]:
     """Check a DeleteMoviesRequest."""
     named_index(request.index)
-    return _movie_ids(request.movie_ids)
+    return _movie_ids(request.movie_ids, IDS_TO_DELETE)
 
 
 def expected_count(request: index_pb2.ActivateIndexRequest) -> int | None:
@@ -123,8 +124,7 @@ def expected_count(request: index_pb2.ActivateIndexRequest) -> int | None:
     if not request.HasField("expected_movie_count"):
         return None
     count = request.expected_movie_count
-    if count < 1:
-        raise InvalidRequestError.of("expected_movie_count", f"must be 1 or more, not {count}")
+    EXPECTED_COUNT.value.check("expected_movie_count", count)
     return count
 
 
@@ -139,10 +139,8 @@ def _vectors(vectors: types_pb2.Vectors, rows: int, of: str) -> Vectors:
     """Check vectors of which there is one for each of a request's `of`; nothing is copied."""
     dimension, data = vectors.dimension, vectors.data
     found: list[FieldViolation] = []
-    if not 1 <= dimension <= MAX_DIMENSION:
-        found.append(
-            FieldViolation("vectors.dimension", f"must be 1 to {MAX_DIMENSION}, not {dimension}")
-        )
+    if dimension not in ROW_LENGTH.value:
+        found.append(ROW_LENGTH.value.violation("vectors.dimension", dimension))
     elif len(data) != rows * dimension * 4:
         found.append(
             FieldViolation(
@@ -163,12 +161,11 @@ def _vectors(vectors: types_pb2.Vectors, rows: int, of: str) -> Vectors:
 
 
 def _query(query: search_pb2.MovieQuery, row: int, found: list[FieldViolation]) -> Query:
-    if not 1 <= query.top_k <= MAX_TOP_K:
-        path = f"queries[{row}].top_k"
-        found.append(FieldViolation(path, f"must be 1 to {MAX_TOP_K}, not {query.top_k}"))
+    if query.top_k not in TOP_K.value:
+        found.append(TOP_K.value.violation(f"queries[{row}].top_k", query.top_k))
     excluded = query.exclude_movie_ids
     if excluded:
-        _check_ids(excluded, MAX_EXCLUDED, f"queries[{row}].exclude_movie_ids", found)
+        _check_ids(excluded, EXCLUDED_IDS, f"queries[{row}].exclude_movie_ids", found)
     wanted = EVERYTHING
     if query.HasField("filter"):
         wanted = _filter(query.filter, f"queries[{row}].filter", found)
@@ -176,63 +173,48 @@ def _query(query: search_pb2.MovieQuery, row: int, found: list[FieldViolation]) 
 
 
 def _filter(wanted: search_pb2.MovieFilter, path: str, found: list[FieldViolation]) -> Filter:
-    if len(wanted.genres) > MAX_FILTER_GENRES:
-        found.append(
-            FieldViolation(
-                f"{path}.genres", f"must have at most {MAX_FILTER_GENRES}, not {len(wanted.genres)}"
-            )
-        )
+    if len(wanted.genres) not in FILTER_GENRES.items:
+        found.append(FILTER_GENRES.items.violation(f"{path}.genres", len(wanted.genres)))
     earliest = wanted.min_year if wanted.HasField("min_year") else None
     latest = wanted.max_year if wanted.HasField("max_year") else None
-    if earliest is not None and not FIRST_YEAR <= earliest <= LAST_YEAR:
-        found.append(
-            FieldViolation(
-                f"{path}.min_year", f"must be {FIRST_YEAR} to {LAST_YEAR}, not {earliest}"
-            )
-        )
-    if latest is not None and not (earliest or FIRST_YEAR) <= latest <= LAST_YEAR:
-        found.append(
-            FieldViolation(
-                f"{path}.max_year", f"must be {earliest or FIRST_YEAR} to {LAST_YEAR}, not {latest}"
-            )
-        )
+    if earliest is not None and earliest not in MIN_YEAR.value:
+        found.append(MIN_YEAR.value.violation(f"{path}.min_year", earliest))
+    if latest is not None:
+        years = replace(MAX_YEAR.value, min=earliest) if earliest else MAX_YEAR.value
+        if latest not in years:
+            found.append(years.violation(f"{path}.max_year", latest))
     return Filter(tuple(wanted.genres), earliest, latest)
 
 
 def _movie(movie: types_pb2.Movie, number: int, found: list[FieldViolation]) -> Movie:
     path = f"movies[{number}]"
-    if movie.movie_id < 1:
-        found.append(FieldViolation(f"{path}.movie_id", f"must be 1 or more, not {movie.movie_id}"))
-    if len(movie.title.encode()) > MAX_TITLE_BYTES:
-        found.append(FieldViolation(f"{path}.title", f"must have at most {MAX_TITLE_BYTES} bytes"))
-    if movie.year and not FIRST_YEAR <= movie.year <= LAST_YEAR:
-        found.append(
-            FieldViolation(
-                f"{path}.year",
-                f"must be {FIRST_YEAR} to {LAST_YEAR}, or 0 for unknown, not {movie.year}",
-            )
-        )
+    if movie.movie_id not in MOVIE_ID.value:
+        found.append(MOVIE_ID.value.violation(f"{path}.movie_id", movie.movie_id))
+    if (length := len(movie.title.encode())) not in TITLE.bytes:
+        found.append(TITLE.bytes.violation(f"{path}.title", length))
+    if movie.year and movie.year not in YEAR.value:
+        found.append(YEAR.value.violation(f"{path}.year", movie.year, alternative="0 for unknown"))
     _find_repeated(movie.genres, f"{path}.genres[{{}}]", found)
     return Movie(movie.movie_id, movie.title, movie.year, tuple(movie.genres))
 
 
-def _movie_ids(movie_ids: Sequence[int]) -> list[int]:
-    if not movie_ids:
-        raise InvalidRequestError.of("movie_ids", f"must have 1 to {MAX_IDS}, not 0")
+def _movie_ids(movie_ids: Sequence[int], limits: FieldLimits) -> list[int]:
     found: list[FieldViolation] = []
-    _check_ids(movie_ids, MAX_IDS, "movie_ids", found)
+    _check_ids(movie_ids, limits, "movie_ids", found)
     _refuse(found)
     return list(movie_ids)
 
 
-def _check_ids(movie_ids: Sequence[int], most: int, path: str, found: list[FieldViolation]) -> None:
-    if len(movie_ids) > most:
-        found.append(FieldViolation(path, f"must have at most {most}, not {len(movie_ids)}"))
-    elif min(movie_ids) < 1:
+def _check_ids(
+    movie_ids: Sequence[int], limits: FieldLimits, path: str, found: list[FieldViolation]
+) -> None:
+    if len(movie_ids) not in limits.items:
+        found.append(limits.items.violation(path, len(movie_ids)))
+    elif min(movie_ids) not in limits.value:
         found.extend(
-            FieldViolation(f"{path}[{number}]", f"must be 1 or more, not {movie_id}")
+            limits.value.violation(f"{path}[{number}]", movie_id)
             for number, movie_id in enumerate(movie_ids)
-            if movie_id < 1
+            if movie_id not in limits.value
         )
 
 

@@ -30,9 +30,8 @@ MOVIE_FIELDS = [ID, TITLE, YEAR, GENRES]
 RECORD_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]
 """Fields that `record` reads."""
 
-MAX_GENRES = 56
-"""A collection has at most 64 fields; some are kept for what comes."""
 MAX_TITLE_BYTES = 512
+"""Room for a title, as much as Movie.title may take."""
 
 Row = dict[str, Any]
 """Values of a movie by field."""

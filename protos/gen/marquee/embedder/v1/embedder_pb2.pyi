@@ -28,7 +28,7 @@ class EmbedUsersRequest(_message.Message):
     USERS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.User]:
-        """Users to embed. At least 1, at most GetModelResponse.max_batch."""
+        """Users to embed; at most GetModelResponse.max_batch."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class EmbedMoviesRequest(_message.Message):
     MOVIES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def movies(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Movie]:
-        """Movies to embed. At least 1, at most GetModelResponse.max_batch."""
+        """Movies to embed; at most GetModelResponse.max_batch."""
 
     def __init__(
         self,

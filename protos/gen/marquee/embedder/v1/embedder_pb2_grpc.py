@@ -57,14 +57,16 @@ class EmbedderServiceServicer:
     """
 
     def EmbedUsers(self, request, context):
-        """Embeds users. Answers in request order. INVALID_ARGUMENT names the field of the first bad user.
+        """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
+        of each user that has one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def EmbedMovies(self, request, context):
-        """Embeds movies. Answers in request order. INVALID_ARGUMENT names the field of the first bad movie.
+        """Embeds movies. Answers in request order. INVALID_ARGUMENT names the first bad field
+        of each movie that has one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -34,9 +34,13 @@ class EmbedderServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> EmbedderServiceAsyncStub: ...
     EmbedUsers: _grpc.UnaryUnaryMultiCallable[_embedder_pb2.EmbedUsersRequest, _embedder_pb2.EmbedUsersResponse]
-    """Embeds users. Answers in request order. INVALID_ARGUMENT names the field of the first bad user."""
+    """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
+    of each user that has one.
+    """
     EmbedMovies: _grpc.UnaryUnaryMultiCallable[_embedder_pb2.EmbedMoviesRequest, _embedder_pb2.EmbedMoviesResponse]
-    """Embeds movies. Answers in request order. INVALID_ARGUMENT names the field of the first bad movie."""
+    """Embeds movies. Answers in request order. INVALID_ARGUMENT names the first bad field
+    of each movie that has one.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_embedder_pb2.GetModelRequest, _embedder_pb2.GetModelResponse]
     """Says which model this is, how good it is, and what this server accepts."""
 
@@ -46,9 +50,13 @@ class EmbedderServiceAsyncStub(EmbedderServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     EmbedUsers: _aio.UnaryUnaryMultiCallable[_embedder_pb2.EmbedUsersRequest, _embedder_pb2.EmbedUsersResponse]  # type: ignore[assignment]
-    """Embeds users. Answers in request order. INVALID_ARGUMENT names the field of the first bad user."""
+    """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
+    of each user that has one.
+    """
     EmbedMovies: _aio.UnaryUnaryMultiCallable[_embedder_pb2.EmbedMoviesRequest, _embedder_pb2.EmbedMoviesResponse]  # type: ignore[assignment]
-    """Embeds movies. Answers in request order. INVALID_ARGUMENT names the field of the first bad movie."""
+    """Embeds movies. Answers in request order. INVALID_ARGUMENT names the first bad field
+    of each movie that has one.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_embedder_pb2.GetModelRequest, _embedder_pb2.GetModelResponse]  # type: ignore[assignment]
     """Says which model this is, how good it is, and what this server accepts."""
 
@@ -61,7 +69,9 @@ class EmbedderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _embedder_pb2.EmbedUsersRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_embedder_pb2.EmbedUsersResponse, _abc.Awaitable[_embedder_pb2.EmbedUsersResponse]]:
-        """Embeds users. Answers in request order. INVALID_ARGUMENT names the field of the first bad user."""
+        """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
+        of each user that has one.
+        """
 
     @_abc_1.abstractmethod
     def EmbedMovies(
@@ -69,7 +79,9 @@ class EmbedderServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _embedder_pb2.EmbedMoviesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_embedder_pb2.EmbedMoviesResponse, _abc.Awaitable[_embedder_pb2.EmbedMoviesResponse]]:
-        """Embeds movies. Answers in request order. INVALID_ARGUMENT names the field of the first bad movie."""
+        """Embeds movies. Answers in request order. INVALID_ARGUMENT names the first bad field
+        of each movie that has one.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(

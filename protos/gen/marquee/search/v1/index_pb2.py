@@ -22,16 +22,31 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from marquee.type.v1 import limits_pb2 as marquee_dot_type_dot_v1_dot_limits__pb2
 from marquee.type.v1 import types_pb2 as marquee_dot_type_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmarquee/search/v1/index.proto\x12\x11marquee.search.v1\x1a\x1bmarquee/type/v1/types.proto\"\x94\x01\n\x05Index\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x0e\n\x06genres\x18\x05 \x03(\t\x12\x13\n\x0bmovie_count\x18\x06 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x07 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\"l\n\x12\x43reateIndexRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x0e\n\x06genres\x18\x05 \x03(\t\">\n\x13\x43reateIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index\"w\n\x13UpsertMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12&\n\x06movies\x18\x02 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12)\n\x07vectors\x18\x03 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\".\n\x14UpsertMoviesResponse\x12\x16\n\x0eupserted_count\x18\x01 \x01(\r\"7\n\x13\x44\x65leteMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x11\n\tmovie_ids\x18\x02 \x03(\x03\"\x16\n\x14\x44\x65leteMoviesResponse\"a\n\x14\x41\x63tivateIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12!\n\x14\x65xpected_movie_count\x18\x02 \x01(\x03H\x00\x88\x01\x01\x42\x17\n\x15_expected_movie_count\"X\n\x15\x41\x63tivateIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index\x12\x16\n\x0eprevious_index\x18\x02 \x01(\t\"\x14\n\x12ListIndexesRequest\"@\n\x13ListIndexesResponse\x12)\n\x07indexes\x18\x01 \x03(\x0b\x32\x18.marquee.search.v1.Index\"#\n\x12\x44\x65leteIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteIndexResponse2\xe2\x04\n\x0cIndexService\x12\\\n\x0b\x43reateIndex\x12%.marquee.search.v1.CreateIndexRequest\x1a&.marquee.search.v1.CreateIndexResponse\x12\x64\n\x0cUpsertMovies\x12&.marquee.search.v1.UpsertMoviesRequest\x1a\'.marquee.search.v1.UpsertMoviesResponse\"\x03\x90\x02\x02\x12\x64\n\x0c\x44\x65leteMovies\x12&.marquee.search.v1.DeleteMoviesRequest\x1a\'.marquee.search.v1.DeleteMoviesResponse\"\x03\x90\x02\x02\x12g\n\rActivateIndex\x12\'.marquee.search.v1.ActivateIndexRequest\x1a(.marquee.search.v1.ActivateIndexResponse\"\x03\x90\x02\x02\x12\x61\n\x0bListIndexes\x12%.marquee.search.v1.ListIndexesRequest\x1a&.marquee.search.v1.ListIndexesResponse\"\x03\x90\x02\x01\x12\\\n\x0b\x44\x65leteIndex\x12%.marquee.search.v1.DeleteIndexRequest\x1a&.marquee.search.v1.DeleteIndexResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dmarquee/search/v1/index.proto\x12\x11marquee.search.v1\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"\x94\x01\n\x05Index\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x15\n\rmodel_version\x18\x02 \x01(\t\x12\x11\n\tdimension\x18\x03 \x01(\r\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x0e\n\x06genres\x18\x05 \x03(\t\x12\x13\n\x0bmovie_count\x18\x06 \x01(\x03\x12\x0e\n\x06\x61\x63tive\x18\x07 \x01(\x08\x12\x0e\n\x06\x65ngine\x18\x08 \x01(\t\"\x9a\x01\n\x12\x43reateIndexRequest\x12\x16\n\x04name\x18\x01 \x01(\tB\x08\xa2\xbb\x18\x04(\x01\x30@\x12\x1f\n\rmodel_version\x18\x02 \x01(\tB\x08\xa2\xbb\x18\x04(\x01\x30@\x12\x1d\n\tdimension\x18\x03 \x01(\rB\n\xa2\xbb\x18\x06\x08\x02\x10\x80\x80\x02\x12\x0e\n\x06metric\x18\x04 \x01(\t\x12\x1c\n\x06genres\x18\x05 \x03(\tB\x0c\xa2\xbb\x18\x08\x18\x01 8(\x01\x30@\">\n\x13\x43reateIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index\"\x82\x01\n\x13UpsertMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x31\n\x06movies\x18\x02 \x03(\x0b\x32\x16.marquee.type.v1.MovieB\t\xa2\xbb\x18\x05\x18\x01 \xe8\x07\x12)\n\x07vectors\x18\x03 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\".\n\x14UpsertMoviesResponse\x12\x16\n\x0eupserted_count\x18\x01 \x01(\r\"D\n\x13\x44\x65leteMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x1e\n\tmovie_ids\x18\x02 \x03(\x03\x42\x0b\xa2\xbb\x18\x07\x08\x01\x18\x01 \xe8\x07\"\x16\n\x14\x44\x65leteMoviesResponse\"i\n\x14\x41\x63tivateIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12)\n\x14\x65xpected_movie_count\x18\x02 \x01(\x03\x42\x06\xa2\xbb\x18\x02\x08\x01H\x00\x88\x01\x01\x42\x17\n\x15_expected_movie_count\"X\n\x15\x41\x63tivateIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index\x12\x16\n\x0eprevious_index\x18\x02 \x01(\t\"\x14\n\x12ListIndexesRequest\"@\n\x13ListIndexesResponse\x12)\n\x07indexes\x18\x01 \x03(\x0b\x32\x18.marquee.search.v1.Index\"#\n\x12\x44\x65leteIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteIndexResponse2\xe2\x04\n\x0cIndexService\x12\\\n\x0b\x43reateIndex\x12%.marquee.search.v1.CreateIndexRequest\x1a&.marquee.search.v1.CreateIndexResponse\x12\x64\n\x0cUpsertMovies\x12&.marquee.search.v1.UpsertMoviesRequest\x1a\'.marquee.search.v1.UpsertMoviesResponse\"\x03\x90\x02\x02\x12\x64\n\x0c\x44\x65leteMovies\x12&.marquee.search.v1.DeleteMoviesRequest\x1a\'.marquee.search.v1.DeleteMoviesResponse\"\x03\x90\x02\x02\x12g\n\rActivateIndex\x12\'.marquee.search.v1.ActivateIndexRequest\x1a(.marquee.search.v1.ActivateIndexResponse\"\x03\x90\x02\x02\x12\x61\n\x0bListIndexes\x12%.marquee.search.v1.ListIndexesRequest\x1a&.marquee.search.v1.ListIndexesResponse\"\x03\x90\x02\x01\x12\\\n\x0b\x44\x65leteIndex\x12%.marquee.search.v1.DeleteIndexRequest\x1a&.marquee.search.v1.DeleteIndexResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'marquee.search.v1.index_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['name']._loaded_options = None
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['name']._serialized_options = b'\242\273\030\004(\0010@'
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['model_version']._loaded_options = None
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['model_version']._serialized_options = b'\242\273\030\004(\0010@'
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['dimension']._loaded_options = None
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['dimension']._serialized_options = b'\242\273\030\006\010\002\020\200\200\002'
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['genres']._loaded_options = None
+  _globals['_CREATEINDEXREQUEST'].fields_by_name['genres']._serialized_options = b'\242\273\030\010\030\001 8(\0010@'
+  _globals['_UPSERTMOVIESREQUEST'].fields_by_name['movies']._loaded_options = None
+  _globals['_UPSERTMOVIESREQUEST'].fields_by_name['movies']._serialized_options = b'\242\273\030\005\030\001 \350\007'
+  _globals['_DELETEMOVIESREQUEST'].fields_by_name['movie_ids']._loaded_options = None
+  _globals['_DELETEMOVIESREQUEST'].fields_by_name['movie_ids']._serialized_options = b'\242\273\030\007\010\001\030\001 \350\007'
+  _globals['_ACTIVATEINDEXREQUEST'].fields_by_name['expected_movie_count']._loaded_options = None
+  _globals['_ACTIVATEINDEXREQUEST'].fields_by_name['expected_movie_count']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_INDEXSERVICE'].methods_by_name['UpsertMovies']._loaded_options = None
   _globals['_INDEXSERVICE'].methods_by_name['UpsertMovies']._serialized_options = b'\220\002\002'
   _globals['_INDEXSERVICE'].methods_by_name['DeleteMovies']._loaded_options = None
@@ -40,32 +55,32 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_INDEXSERVICE'].methods_by_name['ActivateIndex']._serialized_options = b'\220\002\002'
   _globals['_INDEXSERVICE'].methods_by_name['ListIndexes']._loaded_options = None
   _globals['_INDEXSERVICE'].methods_by_name['ListIndexes']._serialized_options = b'\220\002\001'
-  _globals['_INDEX']._serialized_start=82
-  _globals['_INDEX']._serialized_end=230
-  _globals['_CREATEINDEXREQUEST']._serialized_start=232
-  _globals['_CREATEINDEXREQUEST']._serialized_end=340
-  _globals['_CREATEINDEXRESPONSE']._serialized_start=342
-  _globals['_CREATEINDEXRESPONSE']._serialized_end=404
-  _globals['_UPSERTMOVIESREQUEST']._serialized_start=406
-  _globals['_UPSERTMOVIESREQUEST']._serialized_end=525
-  _globals['_UPSERTMOVIESRESPONSE']._serialized_start=527
-  _globals['_UPSERTMOVIESRESPONSE']._serialized_end=573
-  _globals['_DELETEMOVIESREQUEST']._serialized_start=575
-  _globals['_DELETEMOVIESREQUEST']._serialized_end=630
-  _globals['_DELETEMOVIESRESPONSE']._serialized_start=632
-  _globals['_DELETEMOVIESRESPONSE']._serialized_end=654
-  _globals['_ACTIVATEINDEXREQUEST']._serialized_start=656
-  _globals['_ACTIVATEINDEXREQUEST']._serialized_end=753
-  _globals['_ACTIVATEINDEXRESPONSE']._serialized_start=755
-  _globals['_ACTIVATEINDEXRESPONSE']._serialized_end=843
-  _globals['_LISTINDEXESREQUEST']._serialized_start=845
-  _globals['_LISTINDEXESREQUEST']._serialized_end=865
-  _globals['_LISTINDEXESRESPONSE']._serialized_start=867
-  _globals['_LISTINDEXESRESPONSE']._serialized_end=931
-  _globals['_DELETEINDEXREQUEST']._serialized_start=933
-  _globals['_DELETEINDEXREQUEST']._serialized_end=968
-  _globals['_DELETEINDEXRESPONSE']._serialized_start=970
-  _globals['_DELETEINDEXRESPONSE']._serialized_end=991
-  _globals['_INDEXSERVICE']._serialized_start=994
-  _globals['_INDEXSERVICE']._serialized_end=1604
+  _globals['_INDEX']._serialized_start=112
+  _globals['_INDEX']._serialized_end=260
+  _globals['_CREATEINDEXREQUEST']._serialized_start=263
+  _globals['_CREATEINDEXREQUEST']._serialized_end=417
+  _globals['_CREATEINDEXRESPONSE']._serialized_start=419
+  _globals['_CREATEINDEXRESPONSE']._serialized_end=481
+  _globals['_UPSERTMOVIESREQUEST']._serialized_start=484
+  _globals['_UPSERTMOVIESREQUEST']._serialized_end=614
+  _globals['_UPSERTMOVIESRESPONSE']._serialized_start=616
+  _globals['_UPSERTMOVIESRESPONSE']._serialized_end=662
+  _globals['_DELETEMOVIESREQUEST']._serialized_start=664
+  _globals['_DELETEMOVIESREQUEST']._serialized_end=732
+  _globals['_DELETEMOVIESRESPONSE']._serialized_start=734
+  _globals['_DELETEMOVIESRESPONSE']._serialized_end=756
+  _globals['_ACTIVATEINDEXREQUEST']._serialized_start=758
+  _globals['_ACTIVATEINDEXREQUEST']._serialized_end=863
+  _globals['_ACTIVATEINDEXRESPONSE']._serialized_start=865
+  _globals['_ACTIVATEINDEXRESPONSE']._serialized_end=953
+  _globals['_LISTINDEXESREQUEST']._serialized_start=955
+  _globals['_LISTINDEXESREQUEST']._serialized_end=975
+  _globals['_LISTINDEXESRESPONSE']._serialized_start=977
+  _globals['_LISTINDEXESRESPONSE']._serialized_end=1041
+  _globals['_DELETEINDEXREQUEST']._serialized_start=1043
+  _globals['_DELETEINDEXREQUEST']._serialized_end=1078
+  _globals['_DELETEINDEXRESPONSE']._serialized_start=1080
+  _globals['_DELETEINDEXRESPONSE']._serialized_end=1101
+  _globals['_INDEXSERVICE']._serialized_start=1104
+  _globals['_INDEXSERVICE']._serialized_end=1714
 # @@protoc_insertion_point(module_scope)

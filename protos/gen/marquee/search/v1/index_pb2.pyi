@@ -34,7 +34,7 @@ class Index(_message.Message):
     ACTIVE_FIELD_NUMBER: _builtins.int
     ENGINE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name: a letter, then letters, digits and underscores; at most 64 characters."""
+    """Name: a letter, then letters, digits and underscores. See CreateIndexRequest.name."""
     model_version: _builtins.str
     """Version of the model whose vectors it holds."""
     dimension: _builtins.int
@@ -83,18 +83,16 @@ class CreateIndexRequest(_message.Message):
     METRIC_FIELD_NUMBER: _builtins.int
     GENRES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """See Index.name."""
+    """A letter, then letters, digits and underscores."""
     model_version: _builtins.str
-    """See Index.model_version. At most 64 bytes, not empty."""
+    """See Index.model_version."""
     dimension: _builtins.int
-    """See Index.dimension. Range: 2 to 32768."""
+    """See Index.dimension."""
     metric: _builtins.str
     """See Index.metric. Only "IP". Empty: "IP"."""
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """See Index.genres. At least 1, at most 56 (a Milvus collection has 64 fields), each once and of
-        1 to 64 bytes.
-        """
+        """See Index.genres. Each once. Each takes one of the 64 fields of a Milvus collection."""
 
     def __init__(
         self,
@@ -150,7 +148,7 @@ class UpsertMoviesRequest(_message.Message):
     """Name of the index. Not empty."""
     @_builtins.property
     def movies(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.Movie]:
-        """The movies. At least 1, at most 1000, each id once and 1 or more."""
+        """The movies, each id once."""
 
     @_builtins.property
     def vectors(self) -> _types_pb2.Vectors:
@@ -205,7 +203,7 @@ class DeleteMoviesRequest(_message.Message):
     """Name of the index. Not empty."""
     @_builtins.property
     def movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids to delete, each 1 or more. At least 1, at most 1000."""
+        """Ids to delete."""
 
     def __init__(
         self,
@@ -249,9 +247,7 @@ class ActivateIndexRequest(_message.Message):
     index: _builtins.str
     """Name of the index. Not empty."""
     expected_movie_count: _builtins.int
-    """Movies that the index must hold, else FAILED_PRECONDITION. Range: 1 or more. Absent: any
-    number but none.
-    """
+    """How many movies the index must hold, else FAILED_PRECONDITION. Absent: any number but none."""
     def __init__(
         self,
         *,

@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class IndexServiceStub:
-    """Controls indexes. A permission of its own guards it. An index is a Milvus collection that holds
+    """Manages indexes; a caller needs a permission of its own for it. An index is a Milvus collection that holds
     the vectors of one model version; exactly one index is active and answers by default.
     """
 
@@ -69,7 +69,7 @@ class IndexServiceStub:
 
 
 class IndexServiceServicer:
-    """Controls indexes. A permission of its own guards it. An index is a Milvus collection that holds
+    """Manages indexes; a caller needs a permission of its own for it. An index is a Milvus collection that holds
     the vectors of one model version; exactly one index is active and answers by default.
     """
 
@@ -81,8 +81,8 @@ class IndexServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UpsertMovies(self, request, context):
-        """Writes movies with their vectors; a movie that exists is replaced. All of a request or an error
-        that says what was wrong with it.
+        """Writes movies with their vectors; a movie that exists is replaced. Either the whole request is
+        written, or the error says what is wrong with it.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -158,7 +158,7 @@ def add_IndexServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class IndexService:
-    """Controls indexes. A permission of its own guards it. An index is a Milvus collection that holds
+    """Manages indexes; a caller needs a permission of its own for it. An index is a Milvus collection that holds
     the vectors of one model version; exactly one index is active and answers by default.
     """
 

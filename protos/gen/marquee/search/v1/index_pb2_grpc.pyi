@@ -27,7 +27,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class IndexServiceStub:
-    """Controls indexes. A permission of its own guards it. An index is a Milvus collection that holds
+    """Manages indexes; a caller needs a permission of its own for it. An index is a Milvus collection that holds
     the vectors of one model version; exactly one index is active and answers by default.
     """
 
@@ -38,8 +38,8 @@ class IndexServiceStub:
     CreateIndex: _grpc.UnaryUnaryMultiCallable[_index_pb2.CreateIndexRequest, _index_pb2.CreateIndexResponse]
     """Creates an empty index. ALREADY_EXISTS if the name is taken."""
     UpsertMovies: _grpc.UnaryUnaryMultiCallable[_index_pb2.UpsertMoviesRequest, _index_pb2.UpsertMoviesResponse]
-    """Writes movies with their vectors; a movie that exists is replaced. All of a request or an error
-    that says what was wrong with it.
+    """Writes movies with their vectors; a movie that exists is replaced. Either the whole request is
+    written, or the error says what is wrong with it.
     """
     DeleteMovies: _grpc.UnaryUnaryMultiCallable[_index_pb2.DeleteMoviesRequest, _index_pb2.DeleteMoviesResponse]
     """Deletes movies by id. Ids that are not there are ignored."""
@@ -52,7 +52,7 @@ class IndexServiceStub:
 
 @_typing.type_check_only
 class IndexServiceAsyncStub(IndexServiceStub):
-    """Controls indexes. A permission of its own guards it. An index is a Milvus collection that holds
+    """Manages indexes; a caller needs a permission of its own for it. An index is a Milvus collection that holds
     the vectors of one model version; exactly one index is active and answers by default.
     """
 
@@ -60,8 +60,8 @@ class IndexServiceAsyncStub(IndexServiceStub):
     CreateIndex: _aio.UnaryUnaryMultiCallable[_index_pb2.CreateIndexRequest, _index_pb2.CreateIndexResponse]  # type: ignore[assignment]
     """Creates an empty index. ALREADY_EXISTS if the name is taken."""
     UpsertMovies: _aio.UnaryUnaryMultiCallable[_index_pb2.UpsertMoviesRequest, _index_pb2.UpsertMoviesResponse]  # type: ignore[assignment]
-    """Writes movies with their vectors; a movie that exists is replaced. All of a request or an error
-    that says what was wrong with it.
+    """Writes movies with their vectors; a movie that exists is replaced. Either the whole request is
+    written, or the error says what is wrong with it.
     """
     DeleteMovies: _aio.UnaryUnaryMultiCallable[_index_pb2.DeleteMoviesRequest, _index_pb2.DeleteMoviesResponse]  # type: ignore[assignment]
     """Deletes movies by id. Ids that are not there are ignored."""
@@ -73,7 +73,7 @@ class IndexServiceAsyncStub(IndexServiceStub):
     """Deletes an index and its movies. FAILED_PRECONDITION if it is the active one."""
 
 class IndexServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Controls indexes. A permission of its own guards it. An index is a Milvus collection that holds
+    """Manages indexes; a caller needs a permission of its own for it. An index is a Milvus collection that holds
     the vectors of one model version; exactly one index is active and answers by default.
     """
 
@@ -91,8 +91,8 @@ class IndexServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _index_pb2.UpsertMoviesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_index_pb2.UpsertMoviesResponse, _abc.Awaitable[_index_pb2.UpsertMoviesResponse]]:
-        """Writes movies with their vectors; a movie that exists is replaced. All of a request or an error
-        that says what was wrong with it.
+        """Writes movies with their vectors; a movie that exists is replaced. Either the whole request is
+        written, or the error says what is wrong with it.
         """
 
     @_abc_1.abstractmethod

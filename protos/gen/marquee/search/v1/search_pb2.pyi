@@ -30,15 +30,13 @@ class MovieFilter(_message.Message):
     MIN_YEAR_FIELD_NUMBER: _builtins.int
     MAX_YEAR_FIELD_NUMBER: _builtins.int
     min_year: _builtins.int
-    """Only movies of this year or later. Range: 1870 to 2200. Absent: no bound. A movie of unknown
-    year matches no bound.
-    """
+    """Only movies of this year or later. Absent: no bound. A movie of unknown year matches no bound."""
     max_year: _builtins.int
-    """Only movies of this year or earlier. Range: min_year to 2200. Absent: no bound."""
+    """Only movies of this year or earlier; not before min_year. Absent: no bound."""
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Only movies with at least one of these genres. A name that the index does not know is
-        INVALID_ARGUMENT. At most 64. Empty: any genre.
+        INVALID_ARGUMENT. Empty: any genre.
         """
 
     def __init__(
@@ -73,16 +71,14 @@ class MovieQuery(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
-    """Most hits to return. Range: 1 to 1000. Fewer are returned only when fewer movies match."""
+    """Most hits to return. Fewer are returned only when fewer movies match."""
     @_builtins.property
     def filter(self) -> Global___MovieFilter:
         """Absent: every movie may be found."""
 
     @_builtins.property
     def exclude_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Movies that must not be found. At most 1000, each 1 or more. Ids that are not in the index are
-        ignored.
-        """
+        """Movies that must not be found. Ids that are not in the index are ignored."""
 
     def __init__(
         self,
@@ -112,7 +108,7 @@ class SearchMoviesRequest(_message.Message):
     """Name of the index. Empty: the active one."""
     @_builtins.property
     def vectors(self) -> _types_pb2.Vectors:
-        """One row per query. At most 1024 rows."""
+        """One row per query."""
 
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieQuery]:
@@ -261,7 +257,7 @@ class GetMoviesRequest(_message.Message):
     """Name of the index. Empty: the active one."""
     @_builtins.property
     def movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids to read, each 1 or more. At least 1, at most 1000."""
+        """Ids to read."""
 
     def __init__(
         self,
@@ -323,7 +319,7 @@ class ListMoviesRequest(_message.Message):
     index: _builtins.str
     """Name of the index. Empty: the active one."""
     page_size: _builtins.int
-    """Most movies to return. Range: 1 to 1000. Absent: 100."""
+    """Most movies to return."""
     page_token: _builtins.str
     """next_page_token of the page before. Empty: the first page. A token of another index is
     INVALID_ARGUMENT.

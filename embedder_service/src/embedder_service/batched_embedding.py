@@ -1,4 +1,4 @@
-"""Batches of a tower: what has arrived when the predictor is free is embedded together."""
+"""Where rows wait for a tower: what is there when it is free is embedded in one batch."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, NamedTuple, TypeVar
 
-from embedder_service.encoder import Kind, PaddleEncoder
+from embedder_service.encoder import PaddleEncoder, TowerName
 from fusion.features import Features
 from rpckit.coalescer import Coalescer
 from rpckit.observing.telemetry import Telemetry
@@ -18,59 +18,59 @@ Row = TypeVar("Row")
 
 
 @dataclass(frozen=True, slots=True)
-class Embedded:
-    """One request's part of a batch."""
+class EmbeddedRows:
+    """What a batch gives to one of its requests."""
 
     data: bytes
-    """Its vectors, little-endian float32, row by row: bytes of Vectors.data."""
+    """Vectors of its rows, little-endian float32, row by row: bytes of Vectors.data."""
     predict_seconds: float
     """Time of the whole batch inside the predictor."""
 
 
-class _Item(NamedTuple, Generic[Row]):
+class _RequestedRows(NamedTuple, Generic[Row]):
     rows: Sequence[Row]
     trace: TraceContext
 
 
-class TowerQueue(Generic[Row]):
-    """The queue in front of one tower."""
+class BatchedEmbedding(Generic[Row]):
+    """Embeds the rows of requests that wait at the same time together, in one run of a tower."""
 
     def __init__(
         self,
         encoder: PaddleEncoder,
-        kind: Kind,
+        tower: TowerName,
         features: Callable[[Sequence[Row]], Features],
         *,
         max_batch: int,
         max_queue: int,
         telemetry: Telemetry,
     ) -> None:
-        """Queue for one tower of `encoder`.
+        """Form the batches of one tower of `encoder`.
 
         Args:
             encoder: Runs the towers.
-            kind: Which of them.
+            tower: Which of them.
             features: Puts rows together as the tower's inputs.
-            max_batch: Rows of one run at most.
-            max_queue: Rows that wait at most.
+            max_batch: Most rows in one run.
+            max_queue: Most rows waiting; a request beyond is refused.
             telemetry: Where batches, waits and runs are measured.
         """
         self._encoder = encoder
-        self._kind: Kind = kind
+        self._tower: TowerName = tower
         self._features = features
         self._row_bytes = encoder.bundle.manifest.dimension * 4
         self._stage = telemetry.stage("paddle_predict")
-        self._coalescer: Coalescer[_Item[Row], Embedded] = Coalescer(
-            self._run,
-            name=f"embed_{kind}s",
+        self._coalescer: Coalescer[_RequestedRows[Row], EmbeddedRows] = Coalescer(
+            self._embed_batch,
+            name=f"embed_{tower}s",
             max_batch=max_batch,
             max_in_flight=1,  # one predictor
             max_queue=max_queue,
-            weigh=lambda item: len(item.rows),
-            observer=telemetry.coalescer(f"embed_{kind}s"),
+            weigh=lambda request: len(request.rows),
+            observer=telemetry.coalescer(f"embed_{tower}s"),
         )
 
-    async def embed(self, rows: Sequence[Row], call: Call) -> tuple[Embedded, float]:
+    async def embed(self, rows: Sequence[Row], call: Call) -> tuple[EmbeddedRows, float]:
         """Embed the rows of one request.
 
         Args:
@@ -84,24 +84,28 @@ class TowerQueue(Generic[Row]):
             OverloadedError: The queue is full.
             DeadlineError: The deadline passed in the queue.
         """
-        outcome = await self._coalescer.submit(_Item(rows, call.trace), deadline=call.deadline)
+        outcome = await self._coalescer.submit(
+            _RequestedRows(rows, call.trace), deadline=call.deadline
+        )
         return outcome.result, outcome.queue_seconds
 
     async def close(self) -> None:
         """Finish what is queued."""
         await self._coalescer.close()
 
-    async def _run(self, batch: Sequence[_Item[Row]]) -> list[Embedded | Exception]:
-        features = self._features([row for item in batch for row in item.rows])
-        with self._stage.measure(*(item.trace for item in batch)):
+    async def _embed_batch(
+        self, batch: Sequence[_RequestedRows[Row]]
+    ) -> list[EmbeddedRows | Exception]:
+        features = self._features([row for request in batch for row in request.rows])
+        with self._stage.measure(*(request.trace for request in batch)):
             started = time.monotonic()
-            vectors = self._encoder.embed(self._kind, features)
+            vectors = self._encoder.embed(self._tower, features)
             seconds = time.monotonic() - started
         data = vectors.astype("<f4", copy=False).tobytes()
-        answers: list[Embedded | Exception] = []
+        answers: list[EmbeddedRows | Exception] = []
         begin = 0
-        for item in batch:
-            end = begin + len(item.rows) * self._row_bytes
-            answers.append(Embedded(data[begin:end], seconds))
+        for request in batch:
+            end = begin + len(request.rows) * self._row_bytes
+            answers.append(EmbeddedRows(data[begin:end], seconds))
             begin = end
         return answers

@@ -1,4 +1,4 @@
-"""Composes the two hops: a batch of requests becomes one EmbedUsers and one SearchMovies."""
+"""Where requests wait for a batch, and how a batch becomes one EmbedUsers and one SearchMovies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.passthrough import MovieHit
+from gateway.opaque_movies import MovieHit
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
@@ -22,8 +22,8 @@ _ROW = re.compile(r"(users|queries)\[(\d+)\]\.?")
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
-    """One request, as it travels with others."""
+class RankingRequest:
+    """What one caller asks for; one row of a batch."""
 
     user: types_pb2.User
     query: search_pb2.MovieQuery
@@ -32,7 +32,7 @@ class Ask:
 
 @dataclass(frozen=True, slots=True)
 class Ranking:
-    """What the two services say to one `Ask`."""
+    """What the two services answer to one request."""
 
     hits: Sequence[MovieHit]
     """At most query.top_k, best first."""
@@ -46,8 +46,8 @@ class Ranking:
     search_us: int
 
 
-class Recommender:
-    """Lets requests that arrive together travel together, through both hops."""
+class BatchedRanking:
+    """Sends requests that wait at the same time to both services together, as one batch."""
 
     def __init__(
         self,
@@ -59,20 +59,20 @@ class Recommender:
         max_queue: int,
         telemetry: Telemetry,
     ) -> None:
-        """Take the two calls that are composed.
+        """Combine the two calls.
 
         Args:
             embed: EmbedderService.EmbedUsers.
-            search: SearchService.SearchMovies, which returns `passthrough.SearchMoviesResponse`.
-            max_batch: Requests that travel together at most.
-            max_in_flight: Batches under way at most; requests wait while all are.
-            max_queue: Requests that wait at most; one more is refused.
+            search: SearchService.SearchMovies, which returns `opaque_movies.SearchMoviesResponse`.
+            max_batch: Most requests in one batch.
+            max_in_flight: Most batches under way at once; further requests wait.
+            max_queue: Most requests waiting; one more is refused.
             telemetry: Where batches and waits are measured.
         """
         self._embed = embed
         self._search = search
         self._coalescer = Coalescer(
-            self._rank_together,
+            self._rank_batch,
             name="recommend",
             max_batch=max_batch,
             max_in_flight=max_in_flight,
@@ -80,7 +80,7 @@ class Recommender:
             observer=telemetry.coalescer("recommend"),
         )
 
-    async def rank(self, ask: Ask) -> tuple[Ranking, float]:
+    async def rank(self, request: RankingRequest) -> tuple[Ranking, float]:
         """Rank the catalogue for one request.
 
         Returns:
@@ -93,48 +93,48 @@ class Recommender:
             DeadlineError: The request's budget ran out.
             ServiceError: What a hop answered instead.
         """
-        outcome = await self._coalescer.submit(ask, deadline=ask.call.deadline)
+        outcome = await self._coalescer.submit(request, deadline=request.call.deadline)
         return outcome.result, outcome.queue_seconds
 
     async def close(self) -> None:
         """Finish what is under way and refuse the rest."""
         await self._coalescer.close()
 
-    async def _rank_together(self, asks: Sequence[Ask]) -> list[Ranking | Exception]:
-        answers: list[Ranking | Exception | None] = [None] * len(asks)
-        rows = list(range(len(asks)))
+    async def _rank_batch(self, requests: Sequence[RankingRequest]) -> list[Ranking | Exception]:
+        """Rank a batch; requests that a hop refuses leave it, and the others are sent again."""
+        answers: dict[int, Ranking | Exception] = {}
+        rows = list(range(len(requests)))
         while rows:
             try:
-                rankings = await self._two_hops([asks[row] for row in rows])
+                rankings = await self._embed_and_search([requests[row] for row in rows])
             except InvalidRequestError as error:
-                blamed = _by_row(error)
-                if not blamed:  # not the fault of one request: all must hear of it
-                    rankings = [error] * len(rows)
-                else:
-                    for position, violations in blamed.items():
-                        answers[rows[position]] = InvalidRequestError(violations)
-                    rows = [row for position, row in enumerate(rows) if position not in blamed]
-                    continue
-            for row, ranking in zip(rows, rankings, strict=True):
-                answers[row] = ranking
-            rows = []
-        return [answer for answer in answers if answer is not None]
+                refused = _violations_by_row(error)
+                if not refused:  # the fault of no single request: all are told
+                    answers.update(dict.fromkeys(rows, error))
+                    break
+                for n, violations in refused.items():
+                    answers[rows[n]] = InvalidRequestError(violations)
+                rows = [row for n, row in enumerate(rows) if n not in refused]
+            else:
+                answers.update(zip(rows, rankings, strict=True))
+                break
+        return [answers[row] for row in range(len(requests))]
 
-    async def _two_hops(self, asks: Sequence[Ask]) -> Sequence[Ranking | Exception]:
-        trace, *joined = (ask.call.trace for ask in asks)
+    async def _embed_and_search(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
+        trace, *joined = (request.call.trace for request in requests)
         started = time.monotonic()
         embedded = await self._embed(
-            embedder_pb2.EmbedUsersRequest(users=[ask.user for ask in asks]),
-            timeout=_budget(asks),
+            embedder_pb2.EmbedUsersRequest(users=[request.user for request in requests]),
+            timeout=_budget(requests),
             trace=trace,
             joined=joined,
         )
         between = time.monotonic()
         found = await self._search(
             search_pb2.SearchMoviesRequest(
-                vectors=embedded.vectors, queries=[ask.query for ask in asks]
+                vectors=embedded.vectors, queries=[request.query for request in requests]
             ),
-            timeout=_budget(asks),
+            timeout=_budget(requests),
             trace=trace,
             joined=joined,
         )
@@ -155,26 +155,26 @@ class Recommender:
         ]
 
 
-def _budget(asks: Sequence[Ask]) -> float:
+def _budget(requests: Sequence[RankingRequest]) -> float:
     """Return what the most patient request has left; each request's own deadline still holds."""
-    longest = max(asks, key=lambda ask: ask.call.deadline)
+    longest = max(requests, key=lambda request: request.call.deadline)
     return longest.call.budget()
 
 
-def _by_row(error: InvalidRequestError) -> dict[int, list[FieldViolation]]:
-    """Sort a hop's violations by the request that they are about, fields renamed to its own.
+def _violations_by_row(error: InvalidRequestError) -> dict[int, list[FieldViolation]]:
+    """Sort what a hop refuses by the request that it is about, under the caller's field names.
 
-    `users[2].age` becomes `user.age` of request 2, `queries[2].filter.genres[0]` becomes
+    `users[2].age` becomes `user.age` of row 2, `queries[2].filter.genres[0]` becomes
     `filter.genres[0]`. Empty if any violation is about no single request.
     """
     rows: dict[int, list[FieldViolation]] = {}
     for violation in error.violations:
-        found = _ROW.match(violation.field)
-        if found is None:
+        match = _ROW.match(violation.field)
+        if match is None:
             return {}
-        prefix = "user." if found[1] == "users" else ""
-        field = (prefix + violation.field[found.end() :]).rstrip(".")
-        rows.setdefault(int(found[2]), []).append(FieldViolation(field, violation.description))
+        prefix = "user." if match[1] == "users" else ""
+        field = (prefix + violation.field[match.end() :]).rstrip(".")
+        rows.setdefault(int(match[2]), []).append(FieldViolation(field, violation.description))
     return rows
 
 

@@ -1,4 +1,4 @@
-"""The composition of the two hops, with hops that are plain functions."""
+"""One batch through both hops, with hops that are plain functions."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
-from gateway.recommender import Ask, Recommender
+from gateway.batched_ranking import BatchedRanking, RankingRequest
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
@@ -81,16 +81,16 @@ def refuse(items: object, is_bad: Callable[..., bool], field: str, description: 
         raise InvalidRequestError([FieldViolation(field.format(row), description) for row in bad])
 
 
-def ask(user_id: int, *, genre: str = "", seconds: float = 5.0, **user: int) -> Ask:
+def request(user_id: int, *, genre: str = "", seconds: float = 5.0, **user: int) -> RankingRequest:
     filter_ = search_pb2.MovieFilter(genres=[genre] if genre else [])
     query = search_pb2.MovieQuery(top_k=1, filter=filter_)
     deadline = time.monotonic() + seconds
     call = Call("m", "anonymous", deadline, 0.02, TraceContext())
-    return Ask(types_pb2.User(user_id=user_id, **user), query, call)
+    return RankingRequest(types_pb2.User(user_id=user_id, **user), query, call)
 
 
-def recommender(hops: Hops, *, max_batch: int = 64) -> Recommender:
-    return Recommender(
+def batched_ranking(hops: Hops, *, max_batch: int = 64) -> BatchedRanking:
+    return BatchedRanking(
         hops.embed,
         hops.search,
         max_batch=max_batch,
@@ -103,10 +103,10 @@ def recommender(hops: Hops, *, max_batch: int = 64) -> Recommender:
 async def test_requests_that_wait_together_take_one_call_of_each_hop() -> None:
     hops = Hops()
     hops.gate.clear()
-    ranking = recommender(hops)
-    tasks = [asyncio.create_task(ranking.rank(ask(1)))]
+    batched = batched_ranking(hops)
+    tasks = [asyncio.create_task(batched.rank(request(1)))]
     await asyncio.sleep(0.01)  # the first leaves alone, the others wait for its slot
-    tasks += [asyncio.create_task(ranking.rank(ask(user))) for user in range(2, 11)]
+    tasks += [asyncio.create_task(batched.rank(request(user))) for user in range(2, 11)]
     await asyncio.sleep(0.01)
     hops.gate.set()
     rankings = await asyncio.gather(*tasks)
@@ -116,16 +116,23 @@ async def test_requests_that_wait_together_take_one_call_of_each_hop() -> None:
 
 async def test_max_batch_1_sends_every_request_alone() -> None:
     hops = Hops()
-    ranking = recommender(hops, max_batch=1)
-    await asyncio.gather(*(ranking.rank(ask(user)) for user in range(1, 6)))
+    batched = batched_ranking(hops, max_batch=1)
+    await asyncio.gather(*(batched.rank(request(user)) for user in range(1, 6)))
     assert hops.embedded == [1] * 5
 
 
 async def test_bad_requests_hear_of_their_own_fields_and_the_others_are_answered() -> None:
     hops = Hops()
-    asks = [ask(1), ask(2, age=999), ask(3, genre="bad"), ask(4), ask(5, age=999), ask(6)]
-    ranking = recommender(hops)
-    answers = await asyncio.gather(*map(ranking.rank, asks), return_exceptions=True)
+    requests = [
+        request(1),
+        request(2, age=999),
+        request(3, genre="bad"),
+        request(4),
+        request(5, age=999),
+        request(6),
+    ]
+    batched = batched_ranking(hops)
+    answers = await asyncio.gather(*map(batched.rank, requests), return_exceptions=True)
     fields = {
         row: [violation.field for violation in answer.violations]
         for row, answer in enumerate(answers)
@@ -140,36 +147,40 @@ async def test_bad_requests_hear_of_their_own_fields_and_the_others_are_answered
 async def test_an_error_of_no_single_request_reaches_all_of_them() -> None:
     hops = Hops()
     hops.failure = UpstreamError("the embedder is down")
-    ranking = recommender(hops)
-    answers = await asyncio.gather(*(ranking.rank(ask(u)) for u in (1, 2)), return_exceptions=True)
+    batched = batched_ranking(hops)
+    answers = await asyncio.gather(
+        *(batched.rank(request(u)) for u in (1, 2)), return_exceptions=True
+    )
     assert [type(answer) for answer in answers] == [UpstreamError, UpstreamError]
 
 
 async def test_the_hops_get_the_most_patient_requests_budget_less_the_margin() -> None:
     hops = Hops()
-    ranking = recommender(hops)
-    await asyncio.gather(ranking.rank(ask(1, seconds=1)), ranking.rank(ask(2, seconds=3)))
+    batched = batched_ranking(hops)
+    await asyncio.gather(batched.rank(request(1, seconds=1)), batched.rank(request(2, seconds=3)))
     assert hops.timeouts == [pytest.approx(2.98, abs=0.1)]
 
 
 async def test_a_request_without_time_left_costs_no_hop() -> None:
     hops = Hops()
     with pytest.raises(DeadlineError):
-        await recommender(hops).rank(ask(1, seconds=0.01))
+        await batched_ranking(hops).rank(request(1, seconds=0.01))
     assert hops.embedded == []
 
 
 async def test_an_unknown_user_is_said_to_be_unknown() -> None:
-    ranking = recommender(Hops())
-    (known, _), (unknown, _) = await asyncio.gather(ranking.rank(ask(1)), ranking.rank(ask(101)))
+    batched = batched_ranking(Hops())
+    (known, _), (unknown, _) = await asyncio.gather(
+        batched.rank(request(1)), batched.rank(request(101))
+    )
     assert (known.user_id_unknown, unknown.user_id_unknown) == (False, True)
 
 
 async def test_a_caller_that_goes_cancels_the_hop_that_only_it_waits_for() -> None:
     hops = Hops()
     hops.gate.clear()
-    ranking = recommender(hops)
-    task = asyncio.create_task(ranking.rank(ask(1)))
+    batched = batched_ranking(hops)
+    task = asyncio.create_task(batched.rank(request(1)))
     await asyncio.sleep(0.01)
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)

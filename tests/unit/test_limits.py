@@ -1,0 +1,106 @@
+"""The contract is the one list of limits; what must repeat a number is compared with it here."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import get_type_hints
+
+import pytest
+from pydantic import ValidationError
+
+from embedder_service.settings import EmbedderSettings
+from fusion import records
+from gateway.settings import GatewaySettings
+from marquee.recommender.v1 import recommender_pb2
+from marquee.search.v1 import index_pb2, search_pb2
+from marquee.type.v1 import types_pb2
+from marquee_cli import __main__ as command
+from marquee_cli import bench, indexing
+from rpckit.field_limits import limits_of
+from search_service.store import collection_schema
+
+CONTRACT = sorted((Path(__file__).parents[2] / "protos/marquee").rglob("*.proto"))
+
+
+def test_records_may_hold_what_the_contract_allows() -> None:
+    age = limits_of(types_pb2.User, "age").value
+    assert (age.min, age.max) == (records.MIN_AGE, records.MAX_AGE)
+    occupation = limits_of(types_pb2.User, "occupation").value
+    assert (0, len(records.OCCUPATIONS) - 1) == (occupation.min, occupation.max)
+    year = limits_of(types_pb2.Movie, "year").value
+    assert (year.min, year.max) == (records.MIN_YEAR, records.MAX_YEAR)
+    assert limits_of(types_pb2.Movie, "title").bytes.max == records.MAX_TITLE_BYTES
+    assert limits_of(types_pb2.Movie, "genres").items.max == records.MAX_GENRES
+    for message, field in ((types_pb2.User, "user_id"), (types_pb2.Movie, "movie_id")):
+        ids = limits_of(message, field).value
+        assert (ids.min, ids.max) == (1, records.MAX_ID)
+
+
+def test_the_store_has_room_for_what_the_contract_allows() -> None:
+    assert limits_of(types_pb2.Movie, "title").bytes.max == collection_schema.MAX_TITLE_BYTES
+    genres = limits_of(index_pb2.CreateIndexRequest, "genres").items.max
+    assert len(collection_schema.RECORD_FIELDS) + genres <= 64, "Milvus allows no more fields"
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (
+            limits_of(recommender_pb2.RecommendRequest, "exclude_movie_ids"),
+            limits_of(search_pb2.MovieQuery, "exclude_movie_ids"),
+        ),
+        (limits_of(search_pb2.MovieFilter, "min_year"), limits_of(types_pb2.Movie, "year")),
+        (limits_of(search_pb2.MovieFilter, "max_year"), limits_of(types_pb2.Movie, "year")),
+    ],
+    ids=["exclude_movie_ids", "min_year", "max_year"],
+)
+def test_fields_that_carry_the_same_value_have_the_same_limits(one: object, other: object) -> None:
+    assert one == other
+
+
+def test_a_page_is_no_longer_than_a_search_may_be() -> None:
+    page = limits_of(recommender_pb2.RecommendRequest, "page_size")
+    assert page.value.max < limits_of(search_pb2.MovieQuery, "top_k").value.max
+    assert page.default in page.value
+    listing = limits_of(search_pb2.ListMoviesRequest, "page_size")
+    assert listing.default in listing.value
+
+
+def test_a_batch_of_the_gateway_is_one_that_both_hops_take() -> None:
+    most = limits_of(search_pb2.SearchMoviesRequest, "queries").items.max
+    assert GatewaySettings(max_batch=most).max_batch == most
+    with pytest.raises(ValidationError, match="max_batch"):
+        GatewaySettings(max_batch=most + 1)
+    assert EmbedderSettings.model_fields["max_batch"].default >= most
+
+
+def test_an_index_build_sends_what_the_services_take() -> None:
+    assert indexing.BATCH in limits_of(index_pb2.UpsertMoviesRequest, "movies").items
+
+
+def test_the_command_offers_what_the_services_take() -> None:
+    (count,) = get_type_hints(command.recommend, include_extras=True)["count"].__metadata__
+    page = limits_of(recommender_pb2.RecommendRequest, "page_size")
+    assert f"{page.value}. Default: {page.default}." in count.help
+    batch, top_k = (
+        get_type_hints(bench.run, include_extras=True)[name].__metadata__[0]
+        for name in ("batch", "top_k")
+    )
+    queries = limits_of(search_pb2.SearchMoviesRequest, "queries").items
+    assert (batch.min, batch.max) == (queries.min, queries.max)
+    assert (top_k.min, top_k.max) == (page.value.min, page.value.max)
+
+
+def test_a_list_is_verified_as_far_as_it_goes() -> None:
+    (depth,) = get_type_hints(command.verify, include_extras=True)["depth"].__metadata__
+    top_k = limits_of(search_pb2.MovieQuery, "top_k").value
+    assert (top_k.min, top_k.max) == (depth.min, depth.max)
+
+
+@pytest.mark.parametrize("proto", CONTRACT, ids=lambda path: path.stem)
+def test_the_comments_of_the_contract_repeat_no_limit(proto: Path) -> None:
+    comments = "\n".join(
+        line for line in proto.read_text(encoding="utf-8").splitlines() if line.lstrip()[:2] == "//"
+    )
+    assert not re.findall(r"Range:|[Aa]t (?:most|least) \d|Absent: \d", comments)
