@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import grpc
@@ -137,25 +138,14 @@ def test_a_call_to_the_next_hop_is_timed_under_the_code_that_it_ended_with(
     assert value(telemetry, count, method=METHOD, code=code) == 1
 
 
-def test_a_stage_is_timed_from_inside_or_by_hand(telemetry: Telemetry) -> None:
+def test_a_stage_is_timed(telemetry: Telemetry) -> None:
     stage = telemetry.stage("paddle_predict")
-    with stage.measure(TraceContext()):
-        pass
-    stage.observe(0.25)
+    for _ in range(2):
+        with stage.measure(TraceContext()):
+            time.sleep(0.01)
     name = "marquee_stage_duration_seconds"
     assert value(telemetry, f"{name}_count", stage="paddle_predict") == 2
-    assert value(telemetry, f"{name}_sum", stage="paddle_predict") == pytest.approx(0.25, abs=0.01)
-
-
-def test_caches_and_fallbacks_are_counted(telemetry: Telemetry) -> None:
-    cache = telemetry.cache("recommend")
-    cache.hits.add(2)
-    cache.misses.add()
-    telemetry.fallback("popular").add()
-    name = "marquee_cache_requests_total"
-    assert value(telemetry, name, cache="recommend", result="hit") == 2
-    assert value(telemetry, name, cache="recommend", result="miss") == 1
-    assert value(telemetry, "marquee_fallbacks_total", kind="popular") == 1
+    assert 0.02 <= value(telemetry, f"{name}_sum", stage="paddle_predict") < 0.5
 
 
 def test_a_new_model_or_index_takes_the_place_of_the_old(telemetry: Telemetry) -> None:

@@ -20,9 +20,8 @@ from prometheus_client.gc_collector import GCCollector
 
 from rpckit.errors import StartupError
 from rpckit.observing.metrics import definitions as metrics
-from rpckit.observing.metrics.instruments import Counter, Definition, Instruments
+from rpckit.observing.metrics.instruments import Instruments
 from rpckit.observing.metrics.recorders import (
-    CacheRecorder,
     ClientRecorder,
     QueueRecorder,
     RpcRecorder,
@@ -45,14 +44,14 @@ class Telemetry:
             tracer: Records spans; none are recorded by default.
         """
         self.registry = CollectorRegistry()
-        self.tracer = tracer or Untraced()
+        self._tracer = tracer or Untraced()
         self.metrics_port: int | None = None
         """Port of the metrics' HTTP server, while there is one."""
         self._instruments = Instruments(metrics.METRICS)
         self.registry.register(self._instruments)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.info(
+        self._instruments.info(
             metrics.BUILD_INFO,
             program,
             version("marquee-rpckit"),
@@ -79,7 +78,7 @@ class Telemetry:
 
     def server_span(self, method: str, trace: TraceContext) -> Span:
         """Begin the span of a call that arrived."""
-        return self.tracer.server(method, trace)
+        return self._tracer.server(method, trace)
 
     def admission(self, in_flight: Callable[[], int], limit: int) -> None:
         """Publish how many calls are under way, read at each scrape, and how many may be."""
@@ -88,7 +87,7 @@ class Telemetry:
 
     def client(self, method: str) -> ClientRecorder:
         """Return the recorder of calls to a method of another service."""
-        return ClientRecorder(self._instruments, self.tracer, method)
+        return ClientRecorder(self._instruments, self._tracer, method)
 
     def coalescer(self, name: str) -> QueueRecorder:
         """Return the observer of a coalescer."""
@@ -96,15 +95,7 @@ class Telemetry:
 
     def stage(self, name: str) -> Stage:
         """Return the recorder of a kind of work, such as `paddle_predict`."""
-        return Stage(self._instruments, self.tracer, name)
-
-    def cache(self, name: str) -> CacheRecorder:
-        """Return the recorder of a cache's hits and misses."""
-        return CacheRecorder(self._instruments, name)
-
-    def fallback(self, kind: str) -> Counter:
-        """Return the counter of answers that were less than asked for."""
-        return self._instruments.counter(metrics.FALLBACKS, kind)
+        return Stage(self._instruments, self._tracer, name)
 
     def ready(self, service: str, ready: bool) -> None:
         """Publish a service's readiness."""
@@ -112,16 +103,12 @@ class Telemetry:
 
     def model(self, *, name: str, version: str, objective: str, dimension: int) -> None:
         """Publish which model is loaded."""
-        self.info(metrics.MODEL_INFO, name, version, objective, str(dimension))
+        self._instruments.info(metrics.MODEL_INFO, name, version, objective, str(dimension))
 
     def index(self, *, name: str, model_version: str, movies: int) -> None:
         """Publish which index answers and how many movies it holds."""
-        self.info(metrics.INDEX_INFO, name, model_version)
+        self._instruments.info(metrics.INDEX_INFO, name, model_version)
         self._instruments.gauge(metrics.INDEX_MOVIES).set(movies)
-
-    def info(self, definition: Definition, *labels: str) -> None:
-        """Publish facts as the labels of a gauge of 1, in place of what was said before."""
-        self._instruments.info(definition, *labels)
 
     @contextmanager
     def _serve_metrics(self, host: str, port: int | None) -> Iterator[None]:

@@ -90,18 +90,6 @@ STAGE_DURATION = Definition(
     ("stage",),
     SECONDS,
 )
-CACHE_REQUESTS = Definition(
-    "marquee_cache_requests_total",
-    "counter",
-    "Look-ups in a cache, by result: hit or miss.",
-    ("cache", "result"),
-)
-FALLBACKS = Definition(
-    "marquee_fallbacks_total",
-    "counter",
-    "Answers that were less than what was asked for, by kind.",
-    ("kind",),
-)
 READY = Definition(
     "marquee_ready",
     "gauge",

@@ -122,10 +122,6 @@ class Stage:
         """
         return _Measured(self._tracer.internal(self._name, parents or served()), self._observe)
 
-    def observe(self, seconds: float) -> None:
-        """Record work that was timed where it was done, in another thread say."""
-        self._duration.observe(seconds)
-
     def _observe(self, code: str, seconds: float) -> None:  # noqa: ARG002 - the span says the code
         self._duration.observe(seconds)
 
@@ -161,17 +157,6 @@ class QueueRecorder:
     def dropped(self, reason: DropReason) -> None:
         """Count an item that never began."""
         self._instruments.counter(metrics.QUEUE_DROPPED, self._name, reason).add()
-
-
-class CacheRecorder:
-    """Counts the look-ups in one cache."""
-
-    __slots__ = ("hits", "misses")
-
-    def __init__(self, instruments: Instruments, name: str) -> None:
-        """See Telemetry.cache."""
-        self.hits = instruments.counter(metrics.CACHE_REQUESTS, name, "hit")
-        self.misses = instruments.counter(metrics.CACHE_REQUESTS, name, "miss")
 
 
 def _code(error: BaseException) -> str:
