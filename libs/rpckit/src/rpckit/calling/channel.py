@@ -27,7 +27,7 @@ from rpckit.errors import NotReadyError, StartupError, UpstreamError
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext
 from rpckit.security.tls import TlsMaterial
-from rpckit.security.watched_files import Watched
+from rpckit.security.watched_files import FileWatcher
 from rpckit.settings.client import ClientSettings
 
 log = logging.getLogger(__name__)
@@ -245,7 +245,7 @@ class _Unary:
 
 
 class _AddToken(aio.UnaryUnaryClientInterceptor):
-    def __init__(self, token: Watched[Metadata]) -> None:
+    def __init__(self, token: FileWatcher[Metadata]) -> None:
         self._token = token
 
     async def intercept_unary_unary(
@@ -272,7 +272,7 @@ def _credentials(material: TlsMaterial) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(material.ca, identity.key, identity.cert)
 
 
-def _watch_token(path: Path) -> Watched[Metadata]:
+def _watch_token(path: Path) -> FileWatcher[Metadata]:
     def load() -> Metadata:
         try:
             token = path.read_text().strip()
@@ -282,4 +282,4 @@ def _watch_token(path: Path) -> Watched[Metadata]:
             raise StartupError(f"{path} does not hold one token and nothing else")
         return (("authorization", f"Bearer {token}"),)
 
-    return Watched([path], load)
+    return FileWatcher([path], load)

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from rpckit.errors import StartupError
-from rpckit.security.watched_files import Watched
+from rpckit.security.watched_files import FileWatcher
 
 
 def number_in(path: Path) -> int:
@@ -16,9 +16,9 @@ def number_in(path: Path) -> int:
         raise StartupError(f"{path} holds no number") from error
 
 
-def watch(path: Path, text: str) -> Watched[int]:
+def watch(path: Path, text: str) -> FileWatcher[int]:
     path.write_text(text)
-    return Watched([path], lambda: number_in(path), interval=0)
+    return FileWatcher([path], lambda: number_in(path), interval=0)
 
 
 def test_a_change_is_taken_over(tmp_path: Path) -> None:
@@ -39,7 +39,7 @@ def test_a_link_that_points_elsewhere_is_a_change(tmp_path: Path) -> None:
     old.write_text("1")
     new.write_text("2")
     link.symlink_to(old)
-    watched = Watched([link], lambda: number_in(link), interval=0)
+    watched = FileWatcher([link], lambda: number_in(link), interval=0)
     link.unlink()
     link.symlink_to(new)
     assert watched.get() == 2
@@ -64,7 +64,7 @@ def test_what_cannot_be_loaded_leaves_the_last_good_value_and_is_logged_once(
 def test_files_are_looked_at_no_more_often_than_the_interval(tmp_path: Path) -> None:
     path = tmp_path / "number"
     path.write_text("1")
-    watched = Watched([path], lambda: number_in(path), interval=3600)
+    watched = FileWatcher([path], lambda: number_in(path), interval=3600)
     path.write_text("20")
     assert watched.get() == 1
 
