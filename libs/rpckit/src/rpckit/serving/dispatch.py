@@ -163,7 +163,7 @@ class Dispatcher:
             if budget <= 0:
                 raise DeadlineError("the deadline had passed when the call arrived")
             call = Call(method.path, caller, started + budget, self._margin, span.context)
-            with self._deadlines.limit(call.deadline):
+            with self._deadlines.timeout_at(call.deadline):
                 response = await method.handler(_parse(method, body), call)
             return response if isinstance(response, bytes) else response.SerializeToString()
         except ServiceError as error:
