@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rpckit.coalescer import LONGEST_WAIT_SECONDS, QUIET_TURNS, Coalesced, Coalescer, DropReason
+from rpckit.coalescer import LINGER_ITERATIONS, MAX_LINGER_SECONDS, Coalesced, Coalescer, DropReason
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
 FAR = 1e9
@@ -98,7 +98,7 @@ class Bench:
 
 async def settle() -> None:
     """Let everything happen that can happen without new input."""
-    await turns(QUIET_TURNS + 12)
+    await turns(LINGER_ITERATIONS + 12)
 
 
 async def turns(count: int) -> None:
@@ -110,7 +110,7 @@ async def test_a_lone_item_leaves_when_a_few_turns_of_the_loop_bring_no_other() 
     bench = Bench()
     task = bench.submit(Job(1))
     await turns(1)  # submit runs
-    await turns(QUIET_TURNS)
+    await turns(LINGER_ITERATIONS)
     assert bench.numbers() == []
     await turns(1)  # its batch runs
     assert bench.numbers() == [[1]]
@@ -123,7 +123,7 @@ async def test_what_arrives_one_by_one_on_a_busy_loop_leaves_together() -> None:
     tasks = []
     for number in range(4):
         tasks.append(bench.submit(Job(number)))
-        await turns(QUIET_TURNS - 1)
+        await turns(LINGER_ITERATIONS - 1)
     assert bench.numbers() == [[0, 1, 2]]  # as many as a batch takes, without a turn more
     await bench.finish_all()
     await settle()
@@ -135,7 +135,7 @@ async def test_a_full_batch_leaves_though_more_arrive_for_the_next_slot() -> Non
     bench = Bench(max_batch=3, max_in_flight=2)
     tasks = [bench.submit(Job(number)) for number in range(4)]
     for number in (4, 5):  # never quiet
-        await turns(QUIET_TURNS - 2)
+        await turns(LINGER_ITERATIONS - 2)
         tasks.append(bench.submit(Job(number)))
         assert bench.numbers()[:1] == [[0, 1, 2]]
     await settle()
@@ -148,8 +148,8 @@ async def test_a_free_slot_does_not_wait_longer_than_it_may_on_a_loop_that_is_ne
     tasks = []
     for number in range(10):
         tasks.append(bench.submit(Job(number)))
-        await turns(QUIET_TURNS - 1)
-        bench.now += LONGEST_WAIT_SECONDS / 4
+        await turns(LINGER_ITERATIONS - 1)
+        bench.now += MAX_LINGER_SECONDS / 4
     assert [len(batch) for batch in bench.started] == [4]
     await bench.finish_all()
     await settle()
