@@ -121,13 +121,13 @@ class Recommender:
         return [answer for answer in answers if answer is not None]
 
     async def _two_hops(self, asks: Sequence[Ask]) -> Sequence[Ranking | Exception]:
-        trace, *joined = (ask.call.trace for ask in asks)
+        trace, *links = (ask.call.trace for ask in asks)
         started = time.monotonic()
         embedded = await self._embed(
             embedder_pb2.EmbedUsersRequest(users=[ask.user for ask in asks]),
             timeout=_budget(asks),
             trace=trace,
-            joined=joined,
+            links=links,
         )
         between = time.monotonic()
         found = await self._search(
@@ -136,7 +136,7 @@ class Recommender:
             ),
             timeout=_budget(asks),
             trace=trace,
-            joined=joined,
+            links=links,
         )
         ended = time.monotonic()
         unknown = frozenset(embedded.unknown_user_rows)

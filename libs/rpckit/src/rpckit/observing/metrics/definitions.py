@@ -1,4 +1,4 @@
-"""Every metric that Marquee publishes: docs/metrics.md and the dashboard's test come from here."""
+"""All metrics of Marquee; docs/metrics.md is generated from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SECONDS = (
     *(mantissa * scale for scale in (1e-4, 1e-3, 1e-2, 1e-1, 1.0) for mantissa in (1, 2.5, 5)),
     10.0,
 )
-"""Buckets of durations: 100 µs, where an echo begins, to 10 s, beyond any sensible deadline."""
+"""Buckets of durations, from 100 µs (less than an echo takes) to 10 s (more than any deadline)."""
 SIZES = tuple(float(1 << power) for power in range(11))
 """Buckets of batch sizes: 1, 2, 4 … 1024."""
 
