@@ -1,4 +1,4 @@
-"""How a service behind this one is reached: the settings of a gRPC client."""
+"""Settings of a gRPC client: how to reach an upstream service."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rpckit.settings.types import MIB, PositiveSeconds
 
 
 class ClientSettings(BaseModel):
-    """How a service behind this one is reached."""
+    """How to reach an upstream service."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -40,7 +40,7 @@ class ClientSettings(BaseModel):
     """Largest message sent or received, as in `8MiB`."""
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_ca is None and (self.tls_cert or self.tls_server_name):
@@ -52,7 +52,7 @@ class ClientSettings(BaseModel):
         return self
 
     def tls_files(self) -> TlsFiles | None:
-        """Return what to connect with; None, without TLS, where no authority is named."""
+        """Return the TLS files of the client, or None if it has no CA and so no TLS."""
         if self.tls_ca is None:
             return None
         return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_ca)

@@ -1,4 +1,4 @@
-"""What can be set about every gRPC server; a service's own settings class derives from this one.
+"""Settings of every gRPC server; the settings class of a service derives from `ServerSettings`.
 
 A service names its prefix and adds fields of its own:
 
@@ -8,7 +8,7 @@ A service names its prefix and adds fields of its own:
         port: Port = 50051
         '''Port of the gRPC server; 0 takes any free one.'''
 
-`rpckit.settings.loading` reads them from flags and environment, prints and describes them.
+`rpckit.settings.loading` reads them from flags and environment variables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rpckit.settings.types import MIB, Port, PositiveSeconds, Seconds
 
 
 class ServerSettings(BaseSettings):
-    """What every service has."""
+    """The settings that all services share."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -33,8 +33,8 @@ class ServerSettings(BaseSettings):
         use_attribute_docstrings=True,
         env_ignore_empty=True,
         env_parse_none_str="none",
-        # A nested ClientSettings named `search` reads its tls_ca from PREFIX_SEARCH_TLS_CA,
-        # and what is not set keeps the service's own default.
+        # A nested ClientSettings named `search` reads its tls_ca from PREFIX_SEARCH_TLS_CA.
+        # Fields that are not set keep the service's own defaults.
         env_nested_delimiter="_",
         env_nested_max_split=1,
         nested_model_default_partial_update=True,
@@ -107,7 +107,7 @@ class ServerSettings(BaseSettings):
     """Share of the traces begun here that are recorded; a caller's choice stands."""
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_client_ca and self.tls_cert is None:
@@ -127,7 +127,7 @@ class ServerSettings(BaseSettings):
         return self
 
     def tls_files(self) -> TlsFiles | None:
-        """Return what to listen with; None, without TLS, where there is no certificate."""
+        """Return the TLS files of the server, or None if it has no certificate and so no TLS."""
         if self.tls_cert is None:
             return None
         return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_client_ca)
