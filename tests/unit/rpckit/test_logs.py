@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,17 +15,6 @@ TRACE = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01")
 
 
 Records = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def own_root_logger() -> Iterator[None]:
-    """Let a test configure logging; put pytest's handlers back afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ from tests.inprocess.hosts.processes import command
 
 from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
-from rpckit.serving.dispatch import Anonymous, Dispatcher, Mount
+from rpckit.serving.dispatch import AllowAll, Dispatcher, Mount
 from rpckit.serving.health import Health
 from rpckit_envoy.admin import Admin
 from rpckit_envoy.host import EnvoyHost
@@ -68,14 +68,14 @@ def host(**settings: Any) -> EnvoyHost:
     dispatcher = Dispatcher(
         mounts,
         telemetry=telemetry,
-        access_log=AccessLog("none"),
-        authorizer=Anonymous(),
+        access_log=AccessLog("off"),
+        authorizer=AllowAll(),
         max_concurrent=made.max_concurrent_rpcs,
         default_deadline=made.default_deadline_s,
         margin=0.0,
     )
     health = Health(mounts, telemetry)
-    return EnvoyHost(made, dispatcher, health, Anonymous(), admin=Admin(Path("unused")))
+    return EnvoyHost(made, dispatcher, health, AllowAll(), admin=Admin(Path("unused")))
 
 
 async def call(

@@ -12,7 +12,7 @@ from typing import Any
 from rpckit.errors import StartupError
 from rpckit.observing.logs import configure_logging
 from rpckit.observing.telemetry import Telemetry
-from rpckit.serving.process import exempt_from_collection
+from rpckit.serving.process import freeze_gc
 from rpckit.serving.server import serving
 from rpckit.settings.server import ServerSettings
 from rpckit_envoy import control_socket as control
@@ -57,7 +57,7 @@ class Application:
             admin = Admin(errand.run_dir / ADMIN_SOCKET)
             configure_logging(settings.log_level, settings.log_format, errand.name)
             async with self._running(errand, settings, admin):
-                exempt_from_collection()
+                freeze_gc()
                 await send({"type": "lifespan.startup.complete"})
                 envoy_ends = asyncio.ensure_future(receive())
                 stop = asyncio.create_task(_listen_until_stop(settings, supervisor, admin))

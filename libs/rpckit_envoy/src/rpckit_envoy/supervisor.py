@@ -15,7 +15,7 @@ from typing import Any
 
 from pyvoy._server import get_envoy_environ, get_envoy_path  # what the pyvoy command uses
 
-from rpckit.addresses import resolve_free
+from rpckit.addresses import resolve_free_address
 from rpckit.errors import StartupError
 from rpckit.settings.server import ServerSettings
 from rpckit_envoy import control_socket as control
@@ -38,7 +38,7 @@ class EnvoyProcess:
         Raises:
             StartupError: The port is taken, or the address or a TLS file is no good.
         """
-        address = resolve_free(settings.host, settings.port)
+        address = resolve_free_address(settings.host, settings.port)
         self._shared = tempfile.TemporaryDirectory(prefix=f"{name}-", ignore_cleanup_errors=True)
         run_dir = Path(self._shared.name)
         self._control = control.Supervisor()

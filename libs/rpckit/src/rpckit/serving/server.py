@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
 from rpckit.security.tokens import TokenFile
-from rpckit.serving.dispatch import Anonymous, Authorizer, Dispatcher, Mount
+from rpckit.serving.dispatch import AllowAll, Authorizer, Dispatcher, Mount
 from rpckit.serving.grpcio_host import GrpcioHost
 from rpckit.serving.health import Health
 from rpckit.settings.server import ServerSettings
@@ -61,7 +61,7 @@ class Server:
             make_host: Builds what listens.
         """
         authorizer: Authorizer = (
-            TokenFile(settings.token_file) if settings.token_file else Anonymous()
+            TokenFile(settings.token_file) if settings.token_file else AllowAll()
         )
         self._settings = settings
         self._dispatcher = Dispatcher(
