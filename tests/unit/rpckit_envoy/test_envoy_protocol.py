@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpckit_envoy.protocol import (
+    ClientDisconnectedError,
     Event,
-    GoneError,
     MessageReader,
     Metadata,
     ProtocolError,
@@ -78,7 +78,7 @@ def test_a_message_cut_short_is_an_error(message: bytes, kept: int) -> None:
 
 
 async def test_a_caller_that_goes_away_is_not_an_end() -> None:
-    with pytest.raises(GoneError):
+    with pytest.raises(ClientDisconnectedError):
         await reader([frame(b"abc")[:6]], goes=True).read()
 
 
