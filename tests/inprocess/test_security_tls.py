@@ -120,7 +120,7 @@ async def test_mtls_refuses_a_foreign_or_expired_client_certificate(
         await call_once(server, tls_ca=write_ca(OURS, tmp_path), tls_cert=cert, tls_key=key)
 
 
-async def test_a_server_takes_over_a_new_certificate_without_restart(
+async def test_a_server_reloads_a_new_certificate_without_restart(
     serve: Serve, tmp_path: Path
 ) -> None:
     server = await tls_server(serve, tmp_path)
@@ -144,10 +144,10 @@ async def test_a_server_keeps_its_certificate_while_the_new_one_lacks_its_key(
     caplog.clear()
     with caplog.at_level(logging.INFO, "rpckit.security.watched_files"):
         await call_once(server, tls_ca=write_ca(OURS, tmp_path), tls_server_name="localhost")
-    assert "taken over" in caplog.text
+    assert "reloaded after a change" in caplog.text
 
 
-async def test_a_server_takes_over_a_new_authority_for_its_clients(
+async def test_a_server_reloads_a_new_authority_for_its_clients(
     serve: Serve, tmp_path: Path
 ) -> None:
     server = await mtls_server(serve, tmp_path)
@@ -159,7 +159,7 @@ async def test_a_server_takes_over_a_new_authority_for_its_clients(
     await call_once(server, **settings)
 
 
-async def test_a_client_takes_over_a_new_authority_without_restart(
+async def test_a_client_reloads_a_new_authority_without_restart(
     serve: Serve, tmp_path: Path
 ) -> None:
     cert, key = write_pair(issue(THEIRS, "server"), tmp_path, "server")
@@ -172,7 +172,7 @@ async def test_a_client_takes_over_a_new_authority_without_restart(
         await call_until_answered(channel)
 
 
-async def test_a_client_takes_over_a_new_certificate_and_finishes_calls_on_the_old(
+async def test_a_client_reloads_a_new_certificate_and_finishes_calls_on_the_old(
     serve: Serve, tmp_path: Path
 ) -> None:
     replica = Replica()

@@ -175,7 +175,7 @@ async def test_tokens_never_reach_the_log(
     replace(token_file, f"broken nonsense {OPERATOR}\n".encode())
     await asyncio.sleep(1.1)
     await refusal(server, STRANGER, tmp_path)
-    assert "changed but not taken over" in caplog.text
+    assert "changed but not reloaded" in caplog.text
     for record in caplog.records:
         for token in (READER, OPERATOR, STRANGER):
             assert token not in str(vars(record))

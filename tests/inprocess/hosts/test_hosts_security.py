@@ -77,7 +77,7 @@ async def test_with_mtls_only_clients_of_the_authority_get_through(
     assert await answers(target, credentials(authority)) == "UNAVAILABLE"
 
 
-async def test_a_new_certificate_is_taken_over_without_a_restart_or_a_broken_connection(
+async def test_a_new_certificate_is_reloaded_without_a_restart_or_a_broken_connection(
     start: Callable[..., PuppetProcess],
     authority: trustme.CA,
     server_files: tuple[Path, Path],
@@ -98,7 +98,7 @@ async def test_a_new_certificate_is_taken_over_without_a_restart_or_a_broken_con
         await stub.GetModel(pb.GetModelRequest())
 
 
-async def test_half_a_pair_of_files_is_not_taken_over(
+async def test_half_a_pair_of_files_is_not_reloaded(
     start: Callable[..., PuppetProcess], authority: trustme.CA, server_files: tuple[Path, Path]
 ) -> None:
     cert, key = server_files

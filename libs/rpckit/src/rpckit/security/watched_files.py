@@ -62,9 +62,9 @@ class FileWatcher(Generic[Value]):
         try:
             self._value = self._load()
         except StartupError as error:
-            log.error("changed but not taken over: %s", error)
+            log.error("changed but not reloaded: %s", error)
         else:
-            log.info("taken over after a change: %s", names)
+            log.info("reloaded after a change: %s", names)
 
     def _read_fingerprints(self) -> tuple[_Fingerprint, ...]:
         return tuple(_fingerprint(path) for path in self._paths)
