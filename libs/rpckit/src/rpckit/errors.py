@@ -128,7 +128,7 @@ class OverloadedError(ServiceError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
-    when = "As many calls or queued items are under way as the server admits."
+    when = "The server is at its limit of calls in flight or of queued items."
     action = "Retry after RetryInfo.retry_delay, with backoff; add replicas if it lasts."
 
 
@@ -146,7 +146,7 @@ class DeadlineError(ServiceError):
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
-    when = "The deadline passed, or so little of it was left that the work was not begun."
+    when = "The deadline passed, or was too close to start the work."
     action = "Give a longer deadline, or look at the queue times in the metrics."
 
 
@@ -173,8 +173,8 @@ class InternalError(ServiceError):
 
     code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL"
-    when = "The service met a case that it should not have: a defect."
-    action = "Look the error id up in the service's log and report it."
+    when = "The service has a defect."
+    action = "Look up the error id in the service's log, and report it."
 
 
 class UpstreamError(ServiceError):
@@ -182,8 +182,8 @@ class UpstreamError(ServiceError):
 
     code = grpc.StatusCode.UNAVAILABLE
     reason = "UPSTREAM_UNAVAILABLE"
-    when = "A service or store behind this one cannot be reached or broke the call off."
-    action = "Retry with backoff; see which one in ErrorInfo.metadata and in its health."
+    when = "An upstream service or store cannot be reached, or broke the call off."
+    action = "Retry with backoff; ErrorInfo.metadata names the service: look at its health."
 
 
 def _pack(

@@ -20,24 +20,24 @@ class ClientSettings(BaseModel):
     target: str
     """gRPC target: `host:port`, `dns:///host:port`, or `ipv4:a:port,b:port` for replicas."""
     tls_ca: Path | None = None
-    """PEM file of the authorities that may sign the server's certificate; none means no TLS."""
+    """PEM file of the CAs of the server's certificate; none means no TLS."""
     tls_cert: Path | None = None
-    """PEM file of this client's certificate, for servers that ask for one (mTLS)."""
+    """PEM file of this client's certificate, for servers with mTLS."""
     tls_key: Path | None = None
     """PEM file of the private key of the client certificate."""
     tls_server_name: str | None = None
-    """Name expected in the server's certificate when it is not the target's host."""
+    """Name expected in the server's certificate, if it is not the target's host."""
     token_file: Path | None = None
-    """File that holds the bearer token sent with every call."""
+    """File with the bearer token that is sent with every call."""
     timeout_s: PositiveSeconds = 5.0
-    """Longest that one call may take, in seconds; a caller's shorter deadline wins."""
+    """Timeout of one call in seconds; a shorter deadline of the caller wins."""
     keepalive_time_s: PositiveSeconds = 30.0
-    """Seconds of silence before the connection is probed; no less than the server's
+    """Seconds without activity before the connection is pinged; at least the server's
     keepalive_min_interval_s."""
     keepalive_timeout_s: PositiveSeconds = 10.0
-    """Seconds that a probe may stay unanswered before the connection is given up."""
+    """Seconds without an answer to a ping before the connection is closed."""
     max_message_bytes: ByteSize = ByteSize(8 * MIB)
-    """Largest message sent or received, as in `8MiB`."""
+    """Largest message to send or receive, as in `8MiB`."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
