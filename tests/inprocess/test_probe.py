@@ -66,14 +66,14 @@ def test_an_unknown_service_is_a_failure_that_says_so(
     assert capsys.readouterr().err.startswith(f"{target} marquee.Nothing: NOT_FOUND")
 
 
-def test_nobody_listening_is_a_failure_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_connection_is_a_failure_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe.main(["127.0.0.1:1"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("127.0.0.1:1: UNAVAILABLE")
     assert error.count("\n") == 1
 
 
-def test_a_server_that_never_answers_costs_no_more_than_the_timeout(
+def test_a_server_that_never_answers_is_a_failure_after_the_timeout(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Silent(HealthServicer):  # type: ignore[misc]

@@ -197,7 +197,7 @@ async def test_a_client_reloads_a_new_certificate_and_finishes_calls_on_the_old(
         await call(channel)
 
 
-def test_files_that_are_no_good_are_named_at_start(tmp_path: Path) -> None:
+def test_invalid_files_are_named_at_start(tmp_path: Path) -> None:
     cert, key = write_pair(issue(OURS, "server"), tmp_path, "server")
     other_key = write_pair(issue(OURS, "other"), tmp_path, "other")[1]
     empty = tmp_path / "empty.pem"

@@ -122,7 +122,7 @@ async def test_replicas_restarted_one_after_the_other_lose_no_call(serve: Serve)
     assert answered > 100
 
 
-async def test_a_replica_that_joins_gets_its_share_when_connections_age(serve: Serve) -> None:
+async def test_a_new_replica_gets_calls_when_connections_age(serve: Serve) -> None:
     replicas = [Replica(), Replica(), Replica()]
     hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
     server = await serve(replicas[0].mount(), host=hosts[0], max_connection_age_s=1.0)
@@ -142,7 +142,7 @@ async def test_a_replica_that_joins_gets_its_share_when_connections_age(serve: S
             assert time.monotonic() - joined < 10
 
 
-async def test_a_replica_that_fails_nearly_every_call_is_taken_out(
+async def test_a_replica_that_fails_nearly_every_call_is_ejected(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(service_config.OUTLIER_DETECTION, "interval", "0.5s")
@@ -162,7 +162,7 @@ async def test_a_replica_that_fails_nearly_every_call_is_taken_out(
     assert not bad.calls
 
 
-async def test_replicas_that_fail_for_the_callers_sake_stay_in(
+async def test_replicas_that_refuse_bad_requests_are_not_ejected(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(service_config.OUTLIER_DETECTION, "interval", "0.3s")

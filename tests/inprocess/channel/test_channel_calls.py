@@ -82,7 +82,7 @@ async def test_other_failures_are_not_retried_and_keep_their_details(serve: Serv
     assert retry.retry_delay.ToMilliseconds() == 250
 
 
-async def test_field_violations_arrive_as_what_they_are(serve: Serve) -> None:
+async def test_field_violations_arrive_as_an_invalid_request_error(serve: Serve) -> None:
     replica = Replica()
     violations = [FieldViolation("users[2].age", "is negative"), FieldViolation("users", "x")]
     async with channel_to(await serve(replica.mount())) as channel:
@@ -101,7 +101,7 @@ async def test_retries_are_throttled_when_a_service_is_down(serve: Serve) -> Non
     assert len(replica.calls) < 450, "300 calls and what the bucket's tokens allow"
 
 
-async def test_a_service_that_nobody_runs_fails_at_once() -> None:
+async def test_a_call_of_a_service_that_does_not_run_fails_at_once() -> None:
     with socket.socket() as taken:  # bound, not listening
         taken.bind(("127.0.0.1", 0))
         settings = ClientSettings(target=f"127.0.0.1:{taken.getsockname()[1]}")
@@ -112,7 +112,7 @@ async def test_a_service_that_nobody_runs_fails_at_once() -> None:
             assert time.monotonic() - started < 5
 
 
-async def test_a_call_that_takes_too_long_is_given_up(serve: Serve) -> None:
+async def test_a_call_that_takes_too_long_is_a_deadline_error(serve: Serve) -> None:
     replica = Replica()
     replica.gate.clear()
     async with channel_to(await serve(replica.mount())) as channel:
@@ -133,7 +133,7 @@ async def test_cancelling_the_caller_cancels_the_call_at_the_other_side(serve: S
             await replica.cancelled.wait()
 
 
-async def test_closing_the_channel_under_a_call_is_no_cancellation_of_the_caller(
+async def test_closing_the_channel_during_a_call_does_not_cancel_the_caller(
     serve: Serve,
 ) -> None:
     replica = Replica()
@@ -156,7 +156,7 @@ async def test_a_call_carries_its_trace_and_its_budget(serve: Serve) -> None:
         assert 1.0 < seen.time_remaining() <= 2.0
 
 
-def test_clients_probe_no_more_often_than_servers_bear() -> None:
+def test_clients_ping_no_more_often_than_servers_allow() -> None:
     client, server = ClientSettings(target="localhost:1"), ServerSettings()
     assert client.keepalive_time_s >= server.keepalive_min_interval_s
 

@@ -52,7 +52,7 @@ async def answers(target: str, channel_credentials: grpc.ChannelCredentials | No
         return "OK"
 
 
-async def test_with_tls_only_those_who_know_the_authority_get_through(
+async def test_with_tls_only_clients_that_trust_the_authority_can_call(
     start: Callable[..., PuppetProcess], authority: trustme.CA, server_files: tuple[Path, Path]
 ) -> None:
     cert, key = server_files
@@ -62,7 +62,7 @@ async def test_with_tls_only_those_who_know_the_authority_get_through(
     assert await answers(target, None) == "UNAVAILABLE"
 
 
-async def test_with_mtls_only_clients_of_the_authority_get_through(
+async def test_with_mtls_only_clients_with_a_certificate_of_the_authority_can_call(
     start: Callable[..., PuppetProcess],
     authority: trustme.CA,
     server_files: tuple[Path, Path],

@@ -12,7 +12,7 @@ from rpckit.coalescer import LINGER_ITERATIONS, MAX_LINGER_SECONDS, Coalesced, C
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
 
-async def test_a_lone_item_leaves_when_a_few_turns_of_the_loop_bring_no_other() -> None:
+async def test_a_lone_item_starts_after_a_few_idle_iterations_of_the_loop() -> None:
     bench = Bench()
     task = bench.submit(Job(1))
     await turns(1)  # submit runs
@@ -24,7 +24,7 @@ async def test_a_lone_item_leaves_when_a_few_turns_of_the_loop_bring_no_other() 
     assert await task == Coalesced(10, 0.0)
 
 
-async def test_what_arrives_one_by_one_on_a_busy_loop_leaves_together() -> None:
+async def test_items_that_arrive_one_by_one_on_a_busy_loop_share_a_batch() -> None:
     bench = Bench(max_batch=3)
     tasks = []
     for number in range(4):
@@ -37,7 +37,7 @@ async def test_what_arrives_one_by_one_on_a_busy_loop_leaves_together() -> None:
     assert [(await task).result for task in tasks] == [0, 10, 20, 30]
 
 
-async def test_a_full_batch_leaves_though_more_arrive_for_the_next_slot() -> None:
+async def test_a_full_batch_starts_although_more_items_arrive_for_the_next_slot() -> None:
     bench = Bench(max_batch=3, max_in_flight=2)
     tasks = [bench.submit(Job(number)) for number in range(4)]
     for number in (4, 5):  # never quiet
@@ -49,7 +49,9 @@ async def test_a_full_batch_leaves_though_more_arrive_for_the_next_slot() -> Non
     assert [(await task).result for task in tasks] == [0, 10, 20, 30, 40, 50]
 
 
-async def test_a_free_slot_does_not_wait_longer_than_it_may_on_a_loop_that_is_never_quiet() -> None:
+async def test_a_free_slot_does_not_linger_longer_than_the_limit_on_a_loop_that_is_never_idle() -> (
+    None
+):
     bench = Bench(max_batch=1000)
     tasks = []
     for number in range(10):
@@ -63,7 +65,7 @@ async def test_a_free_slot_does_not_wait_longer_than_it_may_on_a_loop_that_is_ne
     await asyncio.gather(*tasks)
 
 
-async def test_a_loop_that_ends_while_a_slot_waits_for_company_ends() -> None:
+async def test_a_loop_can_close_while_a_slot_lingers() -> None:
     bench = Bench()
     task = bench.submit(Job(0))
     await turns(2)
@@ -75,7 +77,7 @@ async def test_a_loop_that_ends_while_a_slot_waits_for_company_ends() -> None:
     await bench.coalescer.close()
 
 
-async def test_what_arrives_while_the_slot_is_busy_leaves_together() -> None:
+async def test_items_that_arrive_while_the_slot_is_busy_share_the_next_batch() -> None:
     bench = Bench()
     tasks = [bench.submit(Job(0))]
     await settle()
@@ -89,7 +91,7 @@ async def test_what_arrives_while_the_slot_is_busy_leaves_together() -> None:
     assert [(await task).result for task in tasks] == [0, 10, 20, 30]
 
 
-async def test_what_arrives_in_one_turn_shares_batches_and_uses_every_free_slot() -> None:
+async def test_items_that_arrive_in_one_iteration_share_batches_and_use_every_free_slot() -> None:
     bench = Bench(max_batch=2, max_in_flight=3, max_queue=0)
     tasks = [bench.submit(Job(number)) for number in range(6)]
     await settle()
@@ -107,7 +109,7 @@ async def test_no_slot_stays_free_when_items_pack_badly() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_a_burst_within_one_turn_is_bounded_too() -> None:
+async def test_a_burst_within_one_iteration_is_bounded_too() -> None:
     bench = Bench(max_batch=2, max_in_flight=2, max_queue=3)
     tasks = [bench.submit(Job(n)) for n in range(20)]
     await settle()
@@ -118,7 +120,9 @@ async def test_a_burst_within_one_turn_is_bounded_too() -> None:
     assert [isinstance(outcome, Coalesced) for outcome in outcomes] == [True] * 7 + [False] * 13
 
 
-async def test_an_item_heavier_than_a_batch_goes_alone_and_in_its_turn() -> None:
+async def test_an_item_heavier_than_a_batch_gets_a_batch_of_its_own_in_the_order_of_arrival() -> (
+    None
+):
     bench = Bench(max_batch=4)
     jobs = [Job(0), Job(1), Job(2, weight=9), Job(3), Job(4, weight=3), Job(5)]
     tasks = [bench.submit(job) for job in jobs[:1]]
@@ -210,7 +214,7 @@ async def test_a_wrong_number_of_results_fails_the_batch_as_a_defect() -> None:
     assert [str(outcome) for outcome in outcomes] == ["x: 1 results for 2 items; a bug"] * 2
 
 
-async def test_a_cancelled_item_that_waits_is_dropped() -> None:
+async def test_a_cancelled_item_in_the_queue_is_dropped() -> None:
     bench = Bench()
     first = bench.submit(Job(0))
     await settle()
@@ -226,7 +230,9 @@ async def test_a_cancelled_item_that_waits_is_dropped() -> None:
     await asyncio.gather(first, stays)
 
 
-async def test_an_item_cancelled_in_the_turn_in_which_it_leaves_is_not_worked_on() -> None:
+async def test_an_item_cancelled_in_the_iteration_in_which_its_batch_starts_is_not_worked_on() -> (
+    None
+):
     bench = Bench()
     gone, stays = bench.submit(Job(1)), bench.submit(Job(2))
     await asyncio.sleep(0)  # queued; the batch starts on the next turn
@@ -238,9 +244,7 @@ async def test_an_item_cancelled_in_the_turn_in_which_it_leaves_is_not_worked_on
     assert bench.queued() == 0
 
 
-async def test_a_batch_goes_on_while_anybody_waits_for_it_and_is_cancelled_when_nobody_does() -> (
-    None
-):
+async def test_a_batch_is_cancelled_when_all_of_its_callers_have_left_and_not_before() -> None:
     bench = Bench()
     first, second = bench.submit(Job(1)), bench.submit(Job(2))
     await settle()

@@ -17,7 +17,7 @@ def runner(request: pytest.FixtureRequest) -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop if request.param == "uvloop" else None)
 
 
-def test_each_is_left_at_its_own_deadline_in_whatever_order_they_came(
+def test_each_call_times_out_at_its_own_deadline_in_whatever_order_they_came(
     runner: asyncio.Runner,
 ) -> None:
     async def late(deadlines: Deadlines, seconds: float) -> float:
@@ -37,7 +37,7 @@ def test_each_is_left_at_its_own_deadline_in_whatever_order_they_came(
     assert lateness[5] >= 1.0
 
 
-def test_what_ends_in_time_is_left_alone_and_the_next_still_has_its_deadline(
+def test_a_call_that_ends_in_time_does_not_time_out_and_the_next_still_has_its_deadline(
     runner: asyncio.Runner,
 ) -> None:
     async def main() -> None:

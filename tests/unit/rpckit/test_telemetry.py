@@ -124,7 +124,7 @@ async def test_a_coalescer_publishes_its_wait_apart_from_its_work(telemetry: Tel
         (ZeroDivisionError(), "UNKNOWN"),
     ],
 )
-def test_a_call_to_the_next_hop_is_timed_under_the_code_that_it_ended_with(
+def test_a_call_to_the_next_hop_is_timed_under_its_status_code(
     telemetry: Telemetry, error: BaseException | None, code: str
 ) -> None:
     recorder = telemetry.client(METHOD)
@@ -148,7 +148,7 @@ def test_a_stage_is_timed(telemetry: Telemetry) -> None:
     assert 0.02 <= value(telemetry, f"{name}_sum", stage="paddle_predict") < 0.5
 
 
-def test_a_new_model_or_index_takes_the_place_of_the_old(telemetry: Telemetry) -> None:
+def test_a_new_model_or_index_replaces_the_old(telemetry: Telemetry) -> None:
     telemetry.model(name="fusion", version="v1", objective="rating", dimension=256)
     telemetry.model(name="fusion", version="v2", objective="rating", dimension=256)
     telemetry.index(name="movies", model_version="v2", movies=3883)
@@ -159,7 +159,7 @@ def test_a_new_model_or_index_takes_the_place_of_the_old(telemetry: Telemetry) -
     assert value(telemetry, "marquee_index_movies") == 3883
 
 
-def test_readiness_follows_what_was_said_last(telemetry: Telemetry) -> None:
+def test_readiness_follows_the_last_report(telemetry: Telemetry) -> None:
     telemetry.ready("kiosk.v1.Kiosk", True)
     telemetry.ready("kiosk.v1.Kiosk", False)
     assert value(telemetry, "marquee_ready", service="kiosk.v1.Kiosk") == 0
@@ -205,7 +205,7 @@ def test_without_a_port_nothing_is_served() -> None:
         assert telemetry.metrics_port is None
 
 
-def test_a_metrics_port_that_is_taken_stops_the_start_with_one_sentence() -> None:
+def test_a_taken_metrics_port_is_a_startup_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (

@@ -46,7 +46,7 @@ def test_a_link_that_points_elsewhere_is_a_change(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("bad", ["nonsense", None])
-def test_what_cannot_be_loaded_leaves_the_last_good_value_and_is_logged_once(
+def test_a_failed_load_keeps_the_last_good_value_and_is_logged_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, bad: str | None
 ) -> None:
     path = tmp_path / "number"
@@ -61,7 +61,7 @@ def test_what_cannot_be_loaded_leaves_the_last_good_value_and_is_logged_once(
     assert watcher.get() == 30
 
 
-def test_files_are_looked_at_no_more_often_than_the_interval(tmp_path: Path) -> None:
+def test_files_are_checked_no_more_often_than_the_interval(tmp_path: Path) -> None:
     path = tmp_path / "number"
     path.write_text("1")
     watcher = FileWatcher([path], lambda: number_in(path), interval=3600)
@@ -69,6 +69,6 @@ def test_files_are_looked_at_no_more_often_than_the_interval(tmp_path: Path) -> 
     assert watcher.get() == 1
 
 
-def test_there_must_be_a_good_value_to_begin_with(tmp_path: Path) -> None:
+def test_the_first_load_must_succeed(tmp_path: Path) -> None:
     with pytest.raises(StartupError):
         watch(tmp_path / "number", "nonsense")
