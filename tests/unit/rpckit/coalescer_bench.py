@@ -95,9 +95,9 @@ class Bench:
 
 async def settle() -> None:
     """Let everything happen that can happen without new input."""
-    await turns(LINGER_ITERATIONS + 12)
+    await iterations(LINGER_ITERATIONS + 12)
 
 
-async def turns(count: int) -> None:
+async def iterations(count: int) -> None:
     for _ in range(count):
         await asyncio.sleep(0)

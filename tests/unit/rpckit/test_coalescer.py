@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 
 import pytest
-from tests.unit.rpckit.coalescer_bench import FAR, BadJobError, Bench, Job, settle, turns
+from tests.unit.rpckit.coalescer_bench import FAR, BadJobError, Bench, Job, iterations, settle
 
 from rpckit.coalescer import LINGER_ITERATIONS, MAX_LINGER_SECONDS, Coalesced, Coalescer
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
@@ -15,10 +15,10 @@ from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 async def test_a_lone_item_starts_after_a_few_idle_iterations_of_the_loop() -> None:
     bench = Bench()
     task = bench.submit(Job(1))
-    await turns(1)  # submit runs
-    await turns(LINGER_ITERATIONS)
+    await iterations(1)  # submit runs
+    await iterations(LINGER_ITERATIONS)
     assert bench.numbers() == []
-    await turns(1)  # its batch runs
+    await iterations(1)  # its batch runs
     assert bench.numbers() == [[1]]
     await bench.finish_all()
     assert await task == Coalesced(10, 0.0)
@@ -29,8 +29,8 @@ async def test_items_that_arrive_one_by_one_on_a_busy_loop_share_a_batch() -> No
     tasks = []
     for number in range(4):
         tasks.append(bench.submit(Job(number)))
-        await turns(LINGER_ITERATIONS - 1)
-    assert bench.numbers() == [[0, 1, 2]]  # as many as a batch takes, without a turn more
+        await iterations(LINGER_ITERATIONS - 1)
+    assert bench.numbers() == [[0, 1, 2]]  # as many as a batch takes, without another iteration
     await bench.finish_all()
     await settle()
     await bench.finish_all()
@@ -40,8 +40,8 @@ async def test_items_that_arrive_one_by_one_on_a_busy_loop_share_a_batch() -> No
 async def test_a_full_batch_starts_although_more_items_arrive_for_the_next_slot() -> None:
     bench = Bench(max_batch=3, max_in_flight=2)
     tasks = [bench.submit(Job(number)) for number in range(4)]
-    for number in (4, 5):  # never quiet
-        await turns(LINGER_ITERATIONS - 2)
+    for number in (4, 5):  # never idle
+        await iterations(LINGER_ITERATIONS - 2)
         tasks.append(bench.submit(Job(number)))
         assert bench.numbers()[:1] == [[0, 1, 2]]
     await settle()
@@ -56,7 +56,7 @@ async def test_a_free_slot_does_not_linger_longer_than_the_limit_on_a_loop_that_
     tasks = []
     for number in range(10):
         tasks.append(bench.submit(Job(number)))
-        await turns(LINGER_ITERATIONS - 1)
+        await iterations(LINGER_ITERATIONS - 1)
         bench.now += MAX_LINGER_SECONDS / 4
     assert [len(batch) for batch in bench.started] == [4]
     await bench.finish_all()
@@ -68,7 +68,7 @@ async def test_a_free_slot_does_not_linger_longer_than_the_limit_on_a_loop_that_
 async def test_a_loop_can_close_while_a_slot_lingers() -> None:
     bench = Bench()
     task = bench.submit(Job(0))
-    await turns(2)
+    await iterations(2)
     for each in asyncio.all_tasks() - {asyncio.current_task()}:
         each.cancel()
     await settle()
@@ -235,7 +235,7 @@ async def test_an_item_cancelled_in_the_iteration_in_which_its_batch_starts_is_n
 ):
     bench = Bench()
     gone, stays = bench.submit(Job(1)), bench.submit(Job(2))
-    await asyncio.sleep(0)  # queued; the batch starts on the next turn
+    await asyncio.sleep(0)  # queued; the batch starts on the next iteration
     gone.cancel()
     await settle()
     assert bench.numbers() == [[2]]

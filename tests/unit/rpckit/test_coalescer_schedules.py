@@ -56,19 +56,19 @@ class History:
     max_batch=st.integers(1, 5),
     max_in_flight=st.integers(1, 3),
     max_queue=st.integers(0, 12),
-    turns=st.lists(st.lists(STEP, max_size=8), max_size=12),
+    iterations=st.lists(st.lists(STEP, max_size=8), max_size=12),
 )
 def test_any_schedule_keeps_the_promises(
     max_batch: int,
     max_in_flight: int,
     max_queue: int,
-    turns: list[list[Submit | Finish | Cancel | Pass]],
+    iterations: list[list[Submit | Finish | Cancel | Pass]],
 ) -> None:
     async def scenario() -> None:
         bench = Bench(max_batch=max_batch, max_in_flight=max_in_flight, max_queue=max_queue)
         history = History()
-        for turn in turns:
-            for step in turn:  # all within one turn of the loop
+        for iteration in iterations:
+            for step in iteration:  # all within one iteration of the loop
                 _take_step(bench, history, step)
             await settle()
             assert len(bench.gates) <= max_in_flight
