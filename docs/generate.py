@@ -18,7 +18,7 @@ from loadtest.results import Results
 from rpckit.errors import ServiceError
 from rpckit.observing.metrics import definitions as metrics
 from rpckit.observing.metrics.instruments import Definition
-from rpckit.settings.loading import REQUIRED, Setting, describe, show
+from rpckit.settings.loading import REQUIRED, Setting, describe, format_value
 from rpckit.settings.server import ServerSettings
 from search_service.settings import SearchSettings
 
@@ -125,7 +125,8 @@ def default(setting: Setting) -> str:
     """Return the default, as it would be given."""
     if setting.default is REQUIRED:
         return "*required*"
-    return f"`{show(setting.default)}`" if show(setting.default) else "*empty*"
+    text = format_value(setting.default)
+    return f"`{text}`" if text else "*empty*"
 
 
 def errors() -> str:

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import datetime
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -8,12 +7,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1.health import HealthServicer
+from tests.fixtures.certificates import issue, write_ca, write_pair
 
 from rpckit import probe
 
@@ -69,14 +66,14 @@ def test_an_unknown_service_is_a_failure_that_says_so(
     assert capsys.readouterr().err.startswith(f"{target} marquee.Nothing: NOT_FOUND")
 
 
-def test_nobody_listening_is_a_failure_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_refused_connection_is_a_failure_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
     assert probe.main(["127.0.0.1:1"]) == 1
     error = capsys.readouterr().err
     assert error.startswith("127.0.0.1:1: UNAVAILABLE")
     assert error.count("\n") == 1
 
 
-def test_a_server_that_never_answers_costs_no_more_than_the_timeout(
+def test_a_server_that_never_answers_is_a_failure_after_the_timeout(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     class Silent(HealthServicer):  # type: ignore[misc]
@@ -115,36 +112,17 @@ def test_waiting_is_bounded(target: str) -> None:
 
 class TestTls:
     @pytest.fixture
-    def files(self, tmp_path: Path) -> tuple[Path, Path]:
-        """A certificate for `probed.test` that is its own authority, and its key."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "probed.test")])
-        now = datetime.datetime.now(datetime.UTC)
-        certificate = (
-            x509.CertificateBuilder()
-            .subject_name(name)
-            .issuer_name(name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("probed.test")]), False)
-            .sign(key, hashes.SHA256())
-        )
-        pem = serialization.Encoding.PEM
-        cert_file, key_file = tmp_path / "cert.pem", tmp_path / "key.pem"
-        cert_file.write_bytes(certificate.public_bytes(pem))
-        key_file.write_bytes(
-            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-        return cert_file, key_file
+    def files(self, tmp_path: Path) -> tuple[Path, Path, Path]:
+        """The authority of both sides, and the certificate and key that both use."""
+        ca = trustme.CA()
+        pair = write_pair(issue(ca, "probed.test"), tmp_path, "probed")
+        return write_ca(ca, tmp_path), *pair
 
     @pytest.fixture
-    def target(self, health: HealthServicer, files: tuple[Path, Path]) -> Iterator[str]:
+    def target(self, health: HealthServicer, files: tuple[Path, Path, Path]) -> Iterator[str]:
         """A server that wants a certificate of its clients."""
-        cert, key = (file.read_bytes() for file in files)
-        credentials = grpc.ssl_server_credentials([(key, cert)], cert, require_client_auth=True)
+        ca, cert, key = (file.read_bytes() for file in files)
+        credentials = grpc.ssl_server_credentials([(key, cert)], ca, require_client_auth=True)
         server = grpc.server(ThreadPoolExecutor(2))
         health_pb2_grpc.add_HealthServicer_to_server(health, server)
         port = server.add_secure_port("127.0.0.1:0", credentials)
@@ -153,20 +131,20 @@ class TestTls:
         server.stop(None).wait()
 
     def test_mutual_tls_works_with_the_files_of_the_flags(
-        self, target: str, files: tuple[Path, Path]
+        self, target: str, files: tuple[Path, Path, Path]
     ) -> None:
-        cert, key = map(str, files)
-        flags = ["--tls-ca", cert, "--tls-cert", cert, "--tls-key", key]
+        ca, cert, key = map(str, files)
+        flags = ["--tls-ca", ca, "--tls-cert", cert, "--tls-key", key]
         assert probe.main([target, *flags, "--tls-server-name", "probed.test"]) == 0
         assert probe.main([target, *flags, "--tls-server-name", "other.test"]) == 1
         assert probe.main([target]) == 1
 
     def test_the_files_can_come_from_the_environment(
-        self, target: str, files: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+        self, target: str, files: tuple[Path, Path, Path], monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setenv("MARQUEE_PROBE_TLS_CA", str(files[0]))
-        monkeypatch.setenv("MARQUEE_PROBE_TLS_CERT", str(files[0]))
-        monkeypatch.setenv("MARQUEE_PROBE_TLS_KEY", str(files[1]))
+        monkeypatch.setenv("MARQUEE_PROBE_TLS_CERT", str(files[1]))
+        monkeypatch.setenv("MARQUEE_PROBE_TLS_KEY", str(files[2]))
         monkeypatch.setenv("MARQUEE_PROBE_TLS_SERVER_NAME", "probed.test")
         assert probe.main([target]) == 0
 

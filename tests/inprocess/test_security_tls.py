@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.fixtures.certificates import Authority, replace
+import trustme
+from tests.fixtures.certificates import cert_pem, issue, replace, write_ca, write_pair
 from tests.fixtures.replica import IDEMPOTENT, SERVICE, Replica
 
 from marquee.search.v1 import index_pb2
@@ -22,8 +23,8 @@ from rpckit.settings.client import ClientSettings
 
 Serve = Callable[..., Awaitable[Server]]
 
-OURS = Authority("our authority")
-THEIRS = Authority("somebody else's authority")
+OURS = trustme.CA()
+THEIRS = trustme.CA()
 
 
 async def call(channel: Channel, timeout: float = 3.0) -> None:
@@ -49,19 +50,19 @@ async def call_until_answered(channel: Channel, within: float = 10.0) -> None:
 
 
 async def tls_server(serve: Serve, folder: Path, replica: Replica | None = None) -> Server:
-    cert, key = OURS.issue("server").write(folder, "server")
+    cert, key = write_pair(issue(OURS, "server"), folder, "server")
     return await serve((replica or Replica()).mount(), tls_cert=cert, tls_key=key)
 
 
 async def mtls_server(serve: Serve, folder: Path) -> Server:
-    cert, key = OURS.issue("server").write(folder, "server")
-    ca = OURS.write(folder, "clients-ca")
+    cert, key = write_pair(issue(OURS, "server"), folder, "server")
+    ca = write_ca(OURS, folder, "clients-ca")
     return await serve(Replica().mount(), tls_cert=cert, tls_key=key, tls_client_ca=ca)
 
 
 async def test_a_client_that_trusts_the_authority_is_answered(serve: Serve, tmp_path: Path) -> None:
     server = await tls_server(serve, tmp_path)
-    await call_once(server, tls_ca=OURS.write(tmp_path))
+    await call_once(server, tls_ca=write_ca(OURS, tmp_path))
 
 
 async def test_a_server_signed_by_another_authority_is_refused(
@@ -69,23 +70,23 @@ async def test_a_server_signed_by_another_authority_is_refused(
 ) -> None:
     server = await tls_server(serve, tmp_path)
     with pytest.raises(UpstreamError, match=r"(?i)certificate|handshake"):
-        await call_once(server, tls_ca=THEIRS.write(tmp_path))
+        await call_once(server, tls_ca=write_ca(THEIRS, tmp_path))
 
 
 async def test_a_server_whose_certificate_has_expired_is_refused(
     serve: Serve, tmp_path: Path
 ) -> None:
-    cert, key = OURS.issue("server", days=-1).write(tmp_path, "server")
+    cert, key = write_pair(issue(OURS, "server", days=-1), tmp_path, "server")
     server = await serve(Replica().mount(), tls_cert=cert, tls_key=key)
     with pytest.raises(UpstreamError, match=r"(?i)certificate|handshake"):
-        await call_once(server, tls_ca=OURS.write(tmp_path))
+        await call_once(server, tls_ca=write_ca(OURS, tmp_path))
 
 
 async def test_a_server_of_another_name_is_refused_unless_that_name_is_expected(
     serve: Serve, tmp_path: Path
 ) -> None:
     server = await tls_server(serve, tmp_path)
-    ca = OURS.write(tmp_path)
+    ca = write_ca(OURS, tmp_path)
     with pytest.raises(UpstreamError):
         await call_once(server, tls_ca=ca, tls_server_name="another.test")
     await call_once(server, tls_ca=ca, tls_server_name="server")
@@ -99,34 +100,34 @@ async def test_a_client_without_tls_is_refused(serve: Serve, tmp_path: Path) -> 
 
 async def test_mtls_answers_a_client_with_a_certificate(serve: Serve, tmp_path: Path) -> None:
     server = await mtls_server(serve, tmp_path)
-    cert, key = OURS.issue("client").write(tmp_path, "client")
-    await call_once(server, tls_ca=OURS.write(tmp_path), tls_cert=cert, tls_key=key)
+    cert, key = write_pair(issue(OURS, "client"), tmp_path, "client")
+    await call_once(server, tls_ca=write_ca(OURS, tmp_path), tls_cert=cert, tls_key=key)
 
 
 async def test_mtls_refuses_a_client_without_a_certificate(serve: Serve, tmp_path: Path) -> None:
     server = await mtls_server(serve, tmp_path)
     with pytest.raises(UpstreamError):
-        await call_once(server, tls_ca=OURS.write(tmp_path))
+        await call_once(server, tls_ca=write_ca(OURS, tmp_path))
 
 
 @pytest.mark.parametrize(("authority", "days"), [(THEIRS, 1), (OURS, -1)])
 async def test_mtls_refuses_a_foreign_or_expired_client_certificate(
-    serve: Serve, tmp_path: Path, authority: Authority, days: int
+    serve: Serve, tmp_path: Path, authority: trustme.CA, days: int
 ) -> None:
     server = await mtls_server(serve, tmp_path)
-    cert, key = authority.issue("client", days=days).write(tmp_path, "client")
+    cert, key = write_pair(issue(authority, "client", days=days), tmp_path, "client")
     with pytest.raises(UpstreamError):
-        await call_once(server, tls_ca=OURS.write(tmp_path), tls_cert=cert, tls_key=key)
+        await call_once(server, tls_ca=write_ca(OURS, tmp_path), tls_cert=cert, tls_key=key)
 
 
-async def test_a_server_takes_over_a_new_certificate_without_restart(
+async def test_a_server_reloads_a_new_certificate_without_restart(
     serve: Serve, tmp_path: Path
 ) -> None:
     server = await tls_server(serve, tmp_path)
-    theirs = THEIRS.write(tmp_path, "their-ca")
+    theirs = write_ca(THEIRS, tmp_path, "their-ca")
     with pytest.raises(UpstreamError):
         await call_once(server, tls_ca=theirs)
-    THEIRS.issue("server").write(tmp_path, "server")
+    write_pair(issue(THEIRS, "server"), tmp_path, "server")
     await call_once(server, tls_ca=theirs)
 
 
@@ -134,50 +135,50 @@ async def test_a_server_keeps_its_certificate_while_the_new_one_lacks_its_key(
     serve: Serve, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = await tls_server(serve, tmp_path)
-    new = OURS.issue("server")
-    replace(tmp_path / "server.pem", new.cert)
+    new = issue(OURS, "server")
+    replace(tmp_path / "server.pem", cert_pem(new))
     with caplog.at_level(logging.ERROR, "rpckit.security.watched_files"):
-        await call_once(server, tls_ca=OURS.write(tmp_path))
+        await call_once(server, tls_ca=write_ca(OURS, tmp_path))
     assert "are not a PEM certificate and its key" in caplog.text
-    replace(tmp_path / "server.key", new.key)
+    replace(tmp_path / "server.key", new.private_key_pem.bytes())
     caplog.clear()
     with caplog.at_level(logging.INFO, "rpckit.security.watched_files"):
-        await call_once(server, tls_ca=OURS.write(tmp_path), tls_server_name="localhost")
-    assert "taken over" in caplog.text
+        await call_once(server, tls_ca=write_ca(OURS, tmp_path), tls_server_name="localhost")
+    assert "reloaded after a change" in caplog.text
 
 
-async def test_a_server_takes_over_a_new_authority_for_its_clients(
+async def test_a_server_reloads_a_new_authority_for_its_clients(
     serve: Serve, tmp_path: Path
 ) -> None:
     server = await mtls_server(serve, tmp_path)
-    cert, key = THEIRS.issue("client").write(tmp_path, "client")
-    settings = {"tls_ca": OURS.write(tmp_path), "tls_cert": cert, "tls_key": key}
+    cert, key = write_pair(issue(THEIRS, "client"), tmp_path, "client")
+    settings = {"tls_ca": write_ca(OURS, tmp_path), "tls_cert": cert, "tls_key": key}
     with pytest.raises(UpstreamError):
         await call_once(server, **settings)
-    THEIRS.write(tmp_path, "clients-ca")
+    write_ca(THEIRS, tmp_path, "clients-ca")
     await call_once(server, **settings)
 
 
-async def test_a_client_takes_over_a_new_authority_without_restart(
+async def test_a_client_reloads_a_new_authority_without_restart(
     serve: Serve, tmp_path: Path
 ) -> None:
-    cert, key = THEIRS.issue("server").write(tmp_path, "server")
+    cert, key = write_pair(issue(THEIRS, "server"), tmp_path, "server")
     server = await serve(Replica().mount(), tls_cert=cert, tls_key=key)
-    settings = ClientSettings(target=f"127.0.0.1:{server.port}", tls_ca=OURS.write(tmp_path))
+    settings = ClientSettings(target=f"127.0.0.1:{server.port}", tls_ca=write_ca(OURS, tmp_path))
     async with connect(settings, SERVICE) as channel:
         with pytest.raises(UpstreamError):
             await call(channel)
-        THEIRS.write(tmp_path)
+        write_ca(THEIRS, tmp_path)
         await call_until_answered(channel)
 
 
-async def test_a_client_takes_over_a_new_certificate_and_finishes_calls_on_the_old(
+async def test_a_client_reloads_a_new_certificate_and_finishes_calls_on_the_old(
     serve: Serve, tmp_path: Path
 ) -> None:
     replica = Replica()
     server = await tls_server(serve, tmp_path, replica)
-    ca = OURS.write(tmp_path)
-    cert, key = OURS.issue("client").write(tmp_path, "client")
+    ca = write_ca(OURS, tmp_path)
+    cert, key = write_pair(issue(OURS, "client"), tmp_path, "client")
     settings = ClientSettings(
         target=f"127.0.0.1:{server.port}", tls_ca=ca, tls_cert=cert, tls_key=key
     )
@@ -187,7 +188,7 @@ async def test_a_client_takes_over_a_new_certificate_and_finishes_calls_on_the_o
         while not replica.calls:  # noqa: ASYNC110 - the server counts
             await asyncio.sleep(0.01)
         before = channel.grpc
-        OURS.issue("client").write(tmp_path, "client")
+        write_pair(issue(OURS, "client"), tmp_path, "client")
         async with asyncio.timeout(5):
             while channel.grpc is before:  # noqa: ASYNC110 - using the channel is what looks
                 await asyncio.sleep(0.05)
@@ -196,9 +197,9 @@ async def test_a_client_takes_over_a_new_certificate_and_finishes_calls_on_the_o
         await call(channel)
 
 
-def test_files_that_are_no_good_are_named_at_start(tmp_path: Path) -> None:
-    cert, key = OURS.issue("server").write(tmp_path, "server")
-    other_key = OURS.issue("other").write(tmp_path, "other")[1]
+def test_invalid_files_are_named_at_start(tmp_path: Path) -> None:
+    cert, key = write_pair(issue(OURS, "server"), tmp_path, "server")
+    other_key = write_pair(issue(OURS, "other"), tmp_path, "other")[1]
     empty = tmp_path / "empty.pem"
     empty.touch()
     for files, complaint in (

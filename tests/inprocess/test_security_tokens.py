@@ -92,7 +92,7 @@ async def test_a_header_that_is_no_bearer_token_is_unauthenticated(
     assert error.value.code() is grpc.StatusCode.UNAUTHENTICATED
 
 
-async def test_a_token_without_the_right_is_denied(
+async def test_a_token_without_the_permission_is_denied(
     serve: Serve, token_file: Path, tmp_path: Path
 ) -> None:
     replica = Replica()
@@ -103,7 +103,7 @@ async def test_a_token_without_the_right_is_denied(
     assert not replica.calls
 
 
-async def test_a_token_with_the_right_is_answered_and_the_callers_name_is_known(
+async def test_a_token_with_the_permission_is_answered_and_the_caller_is_known_by_name(
     serve: Serve, token_file: Path, tmp_path: Path
 ) -> None:
     replica = Replica()
@@ -175,7 +175,7 @@ async def test_tokens_never_reach_the_log(
     replace(token_file, f"broken nonsense {OPERATOR}\n".encode())
     await asyncio.sleep(1.1)
     await refusal(server, STRANGER, tmp_path)
-    assert "changed but not taken over" in caplog.text
+    assert "changed but not reloaded" in caplog.text
     for record in caplog.records:
         for token in (READER, OPERATOR, STRANGER):
             assert token not in str(vars(record))

@@ -83,7 +83,7 @@ async def test_a_refused_call_is_logged_with_method_code_caller_and_trace(
     assert 0 < fields["duration_ms"] < 10_000
 
 
-async def test_a_stranger_is_logged_as_nobody(
+async def test_an_unknown_caller_is_logged_as_anonymous(
     target: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("INFO")
@@ -105,7 +105,7 @@ async def test_a_defect_is_logged_with_its_id_and_trace(
     assert vars(record)["trace_id"] == TRACE
 
 
-async def test_a_call_that_succeeds_costs_no_record_by_default(
+async def test_a_successful_call_is_not_logged_by_default(
     target: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level("DEBUG")

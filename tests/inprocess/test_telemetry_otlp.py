@@ -24,12 +24,12 @@ def test_spans_reach_the_collector_when_the_process_ends(collector: Collector) -
     assert [(span.program, span.name) for span in collector.spans] == [("kiosk", METHOD)] * 3
 
 
-def test_only_the_share_that_is_asked_for_is_recorded(collector: Collector) -> None:
+def test_only_the_sampled_share_is_recorded(collector: Collector) -> None:
     record_spans(ServerSettings(otlp_endpoint=collector.endpoint, trace_sample_ratio=0), 3)
     assert collector.spans == []
 
 
-def test_a_collector_that_is_away_does_not_hold_up_the_end() -> None:
+def test_an_unreachable_collector_does_not_delay_the_end() -> None:
     started = time.monotonic()
     record_spans(ServerSettings(otlp_endpoint="http://127.0.0.1:1"), 1)
     assert time.monotonic() - started < 5

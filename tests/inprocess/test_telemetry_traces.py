@@ -169,7 +169,7 @@ WHOLE = [
 ]
 
 
-async def test_one_trace_spans_both_servers_and_the_work_and_hangs_below_the_caller(
+async def test_one_trace_spans_both_servers_and_the_work_below_the_callers_span(
     serve: Serve,
 ) -> None:
     tracer, exporter = traced()
@@ -189,7 +189,7 @@ async def test_one_trace_spans_both_servers_and_the_work_and_hangs_below_the_cal
     assert root.status.status_code is StatusCode.UNSET
 
 
-async def test_a_call_without_a_trace_begins_one_that_everything_belongs_to(serve: Serve) -> None:
+async def test_a_call_without_a_trace_starts_one_that_all_spans_belong_to(serve: Serve) -> None:
     tracer, exporter = traced()
     async with chain(serve, tracer) as made:
         await made.recommend(flags=None)
@@ -198,14 +198,14 @@ async def test_a_call_without_a_trace_begins_one_that_everything_belongs_to(serv
     assert len({span.context.trace_id for span in spans}) == 1
 
 
-async def test_a_caller_that_does_not_sample_is_obeyed(serve: Serve) -> None:
+async def test_a_callers_decision_not_to_sample_is_kept(serve: Serve) -> None:
     tracer, exporter = traced()
     async with chain(serve, tracer) as made:
         await made.recommend(flags="00")
     assert exporter.get_finished_spans() == ()
 
 
-async def test_a_batch_hangs_below_its_first_call_and_links_the_others(serve: Serve) -> None:
+async def test_a_batch_is_a_child_of_its_first_call_and_links_the_others(serve: Serve) -> None:
     tracer, exporter = traced()
     async with chain(serve, tracer) as made:
         made.servicer.go.clear()
@@ -239,7 +239,7 @@ async def test_a_batch_hangs_below_its_first_call_and_links_the_others(serve: Se
         (OverloadedError("full"), StatusCode.UNSET),  # refusing is not the server's error
     ],
 )
-async def test_a_failure_shows_in_the_spans_that_it_went_through(
+async def test_a_failure_shows_in_all_spans_on_its_way(
     serve: Serve, fails: Exception, server_status: StatusCode
 ) -> None:
     tracer, exporter = traced()
@@ -256,7 +256,7 @@ async def test_a_failure_shows_in_the_spans_that_it_went_through(
     }
 
 
-async def test_the_trace_is_passed_on_where_no_spans_are_recorded(serve: Serve) -> None:
+async def test_the_trace_is_passed_on_without_recording_spans(serve: Serve) -> None:
     async with chain(serve, None) as made:
         await made.recommend()
     (trace,) = made.servicer.traces

@@ -121,13 +121,13 @@ class BatchedRanking:
         return [answers[row] for row in range(len(requests))]
 
     async def _embed_and_search(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
-        trace, *joined = (request.call.trace for request in requests)
+        trace, *links = (request.call.trace for request in requests)
         started = time.monotonic()
         embedded = await self._embed(
             embedder_pb2.EmbedUsersRequest(users=[request.user for request in requests]),
             timeout=_budget(requests),
             trace=trace,
-            joined=joined,
+            links=links,
         )
         between = time.monotonic()
         found = await self._search(
@@ -136,7 +136,7 @@ class BatchedRanking:
             ),
             timeout=_budget(requests),
             trace=trace,
-            joined=joined,
+            links=links,
         )
         ended = time.monotonic()
         unknown = frozenset(embedded.unknown_user_rows)

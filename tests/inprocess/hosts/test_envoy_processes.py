@@ -57,7 +57,7 @@ def test_the_death_of_envoy_is_exit_code_1(
     assert "Envoy ended with status" in puppet.log
 
 
-def test_envoy_does_not_outlive_who_watches_over_it(puppet: PuppetProcess, envoy: int) -> None:
+def test_envoy_does_not_outlive_the_supervisor(puppet: PuppetProcess, envoy: int) -> None:
     puppet.process.kill()
     puppet.process.wait()
     assert within(20, lambda: has_ended(envoy)), "Envoy goes on alone"
@@ -68,7 +68,7 @@ def test_a_second_signal_changes_nothing(puppet: PuppetProcess, envoy: int) -> N
     assert puppet.stop(signal.SIGINT) == 0
 
 
-def test_what_both_share_is_closed_to_others_and_gone_after_the_stop(
+def test_the_shared_directory_is_closed_to_others_and_gone_after_the_stop(
     puppet: PuppetProcess, tmp_path: Path
 ) -> None:
     assert tempfile.gettempdir() != str(tmp_path), "else the next line proves nothing"
@@ -78,7 +78,7 @@ def test_what_both_share_is_closed_to_others_and_gone_after_the_stop(
     assert not shared.exists()
 
 
-def test_a_signal_before_it_listens_ends_it_at_once(tmp_path: Path) -> None:
+def test_a_signal_before_it_listens_stops_it_at_once(tmp_path: Path) -> None:
     puppet = PuppetProcess("envoy", tmp_path / "log", shutdown_delay_s=60)
     try:
         assert within(20, lambda: "envoy" in _command_line_of_the_child(puppet.process.pid))

@@ -42,7 +42,7 @@ async def test_an_error_arrives_with_its_details(stub: EmbedderServiceStub) -> N
     assert bad_request.field_violations[0].description == message
 
 
-async def test_a_defect_is_an_internal_error_that_tells_nothing(stub: EmbedderServiceStub) -> None:
+async def test_a_defect_is_an_internal_error_without_details(stub: EmbedderServiceStub) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.EmbedMovies(command("raise something secret"))
     assert caught.value.code() == grpc.StatusCode.INTERNAL
@@ -61,7 +61,7 @@ async def test_an_unknown_method_is_unimplemented(target: str, path: str) -> Non
     assert caught.value.code() == grpc.StatusCode.UNIMPLEMENTED
 
 
-async def test_what_is_no_message_is_an_invalid_request(target: str) -> None:
+async def test_a_malformed_message_is_an_invalid_request(target: str) -> None:
     async with connected(target) as channel:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await channel.unary_unary("/marquee.embedder.v1.EmbedderService/EmbedUsers")(b"\xff")
@@ -99,7 +99,7 @@ async def test_a_closed_connection_cancels_its_calls(
     await all_sleepers_woke(stub)
 
 
-async def test_a_trace_goes_on(stub: EmbedderServiceStub) -> None:
+async def test_a_trace_reaches_the_handler(stub: EmbedderServiceStub) -> None:
     trace_id = uuid.uuid4().hex
     response = await stub.GetModel(
         pb.GetModelRequest(), metadata=[("traceparent", f"00-{trace_id}-00f067aa0ba902b7-01")]

@@ -35,7 +35,7 @@ def test_a_signal_ends_it_with_exit_code_0(
     assert puppet.stop(signum) == 0
 
 
-def test_what_it_needs_and_does_not_have_is_one_line_and_exit_code_1(
+def test_a_failed_start_is_one_line_and_exit_code_1(
     start: Callable[..., PuppetProcess],
 ) -> None:
     puppet = start(refuse_to_start="there is no bundle")
@@ -59,7 +59,7 @@ def test_two_servers_never_share_a_port(start: Callable[..., PuppetProcess]) -> 
     assert "the port is taken" in second.log
 
 
-async def test_it_stops_in_two_phases_and_finishes_what_it_has_begun(
+async def test_it_stops_in_two_phases_and_finishes_the_calls_in_progress(
     start: Callable[..., PuppetProcess],
 ) -> None:
     puppet = start(shutdown_delay_s=0.6, shutdown_grace_s=10)
@@ -88,7 +88,7 @@ async def test_it_stops_in_two_phases_and_finishes_what_it_has_begun(
     assert await asyncio.to_thread(puppet.process.wait, 10) == 0
 
 
-async def test_calls_that_outlast_the_grace_are_broken_off(
+async def test_calls_that_outlast_the_grace_are_cancelled(
     start: Callable[..., PuppetProcess],
 ) -> None:
     puppet = start(shutdown_grace_s=0.3, default_deadline_s=60)
@@ -101,7 +101,7 @@ async def test_calls_that_outlast_the_grace_are_broken_off(
         assert await call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
 
-async def test_watchers_do_not_hold_up_the_stop(start: Callable[..., PuppetProcess]) -> None:
+async def test_watches_do_not_delay_the_stop(start: Callable[..., PuppetProcess]) -> None:
     puppet = start(shutdown_grace_s=30)
     async with connected(puppet.target) as channel:
         health = health_pb2_grpc.HealthStub(channel)
@@ -140,7 +140,7 @@ async def test_a_stop_under_load_fails_no_call(start: Callable[..., PuppetProces
     assert answered > 100
 
 
-async def test_connections_age_and_no_call_notices(start: Callable[..., PuppetProcess]) -> None:
+async def test_connections_age_without_failing_a_call(start: Callable[..., PuppetProcess]) -> None:
     puppet = start(max_connection_age_s=0.5)
     async with counted(puppet.target) as (target, connections), connected(target) as channel:
         stub = EmbedderServiceStub(channel)

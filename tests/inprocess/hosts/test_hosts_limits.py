@@ -30,7 +30,9 @@ async def test_large_messages_pass_side_by_side(stub: EmbedderServiceStub) -> No
     assert [response.vectors.data[:1].decode() for response in responses] == list("abcdefgh")
 
 
-async def test_a_request_over_the_limit_is_refused_unread(stub: EmbedderServiceStub) -> None:
+async def test_a_request_over_the_limit_is_refused_without_being_read(
+    stub: EmbedderServiceStub,
+) -> None:
     request = command("echo " + "x" * (64 * MIB))
     started = time.monotonic()
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -40,7 +42,7 @@ async def test_a_request_over_the_limit_is_refused_unread(stub: EmbedderServiceS
     assert (await stub.EmbedMovies(command("echo still there"))).vectors.data
 
 
-async def test_a_small_request_that_inflates_over_the_limit_is_refused(
+async def test_a_small_request_that_decompresses_to_one_over_the_limit_is_refused(
     stub: EmbedderServiceStub,
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
@@ -56,7 +58,7 @@ async def test_a_response_over_the_limit_is_refused(stub: EmbedderServiceStub) -
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_calls_beyond_the_limit_are_refused_at_once_and_told_when_to_come_back(
+async def test_calls_over_the_limit_are_refused_at_once_with_retry_info(
     start: Callable[..., PuppetProcess],
 ) -> None:
     async with connected(start(max_concurrent_rpcs=3).target) as channel:
@@ -74,7 +76,7 @@ async def test_calls_beyond_the_limit_are_refused_at_once_and_told_when_to_come_
     assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
 
 
-async def test_a_call_without_a_deadline_gets_the_servers(
+async def test_a_call_without_a_deadline_gets_the_default_deadline(
     start: Callable[..., PuppetProcess],
 ) -> None:
     async with connected(start(default_deadline_s=0.3).target) as channel:
@@ -87,7 +89,7 @@ async def test_a_call_without_a_deadline_gets_the_servers(
         assert evaluation["cancelled"] == 1
 
 
-async def test_a_client_may_probe_a_silent_call_as_often_as_the_settings_say(
+async def test_a_client_may_ping_as_often_as_the_settings_say(
     start: Callable[..., PuppetProcess],
 ) -> None:
     puppet = start(keepalive_min_interval_s=0.1, default_deadline_s=10)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import os
 import time
 from collections.abc import Callable
@@ -11,12 +10,10 @@ from pathlib import Path
 
 import grpc
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2_grpc
+from tests.fixtures.certificates import cert_pem, issue, replace, write_ca, write_pair
 from tests.inprocess.hosts.processes import SERVING, PuppetProcess, connected
 
 from marquee.embedder.v1 import embedder_pb2 as pb
@@ -26,62 +23,23 @@ READER = "reader-token-0123456789"
 OPERATOR = "operator-token-0123456789"
 
 
-class Authority:
-    """Signs certificates, in files of a folder."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.certificate = folder / f"{name}.pem"
-        self._write(self.certificate, self._sign(self._name, self._key, is_authority=True))
-
-    def issue(self, name: str, *, to: str | None = None) -> tuple[Path, Path]:
-        """Return the files of a certificate and its key, replaced if they exist."""
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        cert_path, key_path = (self._folder / f"{to or name}.{kind}" for kind in ("crt", "key"))
-        pem = key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-        key_path.write_bytes(pem)
-        self._write(cert_path, self._sign(subject, key, is_authority=False))
-        return cert_path, key_path
-
-    def _sign(
-        self, subject: x509.Name, key: ec.EllipticCurvePrivateKey, *, is_authority: bool
-    ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - datetime.timedelta(minutes=1))
-            .not_valid_after(now + datetime.timedelta(hours=1))
-            .add_extension(x509.SubjectAlternativeName([x509.DNSName("puppet.test")]), False)
-            .add_extension(x509.BasicConstraints(is_authority, None), True)
-            .sign(self._key, hashes.SHA256())
-        )
-
-    @staticmethod
-    def _write(path: Path, certificate: x509.Certificate) -> None:
-        path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
 
 
 @pytest.fixture
-def authority(tmp_path: Path) -> Authority:
-    return Authority(tmp_path, "authority")
+def server_files(authority: trustme.CA, tmp_path: Path) -> tuple[Path, Path]:
+    """The server's certificate, signed by the authority, and its key."""
+    return write_pair(issue(authority, "puppet.test"), tmp_path, "server")
 
 
-def credentials(
-    ca: Path, files: tuple[Path, Path] | tuple[None, None] = (None, None)
-) -> grpc.ChannelCredentials:
-    cert, key = (path and path.read_bytes() for path in files)
-    return grpc.ssl_channel_credentials(ca.read_bytes(), key, cert)
+def credentials(ca: trustme.CA, client: trustme.LeafCert | None = None) -> grpc.ChannelCredentials:
+    if client is None:
+        return grpc.ssl_channel_credentials(ca.cert_pem.bytes())
+    return grpc.ssl_channel_credentials(
+        ca.cert_pem.bytes(), client.private_key_pem.bytes(), cert_pem(client)
+    )
 
 
 async def answers(target: str, channel_credentials: grpc.ChannelCredentials | None) -> str:
@@ -94,57 +52,61 @@ async def answers(target: str, channel_credentials: grpc.ChannelCredentials | No
         return "OK"
 
 
-async def test_with_tls_only_those_who_know_the_authority_get_through(
-    start: Callable[..., PuppetProcess], authority: Authority, tmp_path: Path
+async def test_with_tls_only_clients_that_trust_the_authority_can_call(
+    start: Callable[..., PuppetProcess], authority: trustme.CA, server_files: tuple[Path, Path]
 ) -> None:
-    cert, key = authority.issue("server")
+    cert, key = server_files
     target = start(tls_cert=cert, tls_key=key).target
-    other = Authority(tmp_path, "other")
-    assert await answers(target, credentials(authority.certificate)) == "OK"
-    assert await answers(target, credentials(other.certificate)) == "UNAVAILABLE"
+    assert await answers(target, credentials(authority)) == "OK"
+    assert await answers(target, credentials(trustme.CA())) == "UNAVAILABLE"
     assert await answers(target, None) == "UNAVAILABLE"
 
 
-async def test_with_mtls_only_clients_of_the_authority_get_through(
-    start: Callable[..., PuppetProcess], authority: Authority, tmp_path: Path
+async def test_with_mtls_only_clients_with_a_certificate_of_the_authority_can_call(
+    start: Callable[..., PuppetProcess],
+    authority: trustme.CA,
+    server_files: tuple[Path, Path],
+    tmp_path: Path,
 ) -> None:
-    cert, key = authority.issue("server")
-    clients = Authority(tmp_path, "clients")
-    target = start(tls_cert=cert, tls_key=key, tls_client_ca=clients.certificate).target
-    ca = authority.certificate
-    assert await answers(target, credentials(ca, clients.issue("client"))) == "OK"
-    assert await answers(target, credentials(ca, authority.issue("stranger"))) == "UNAVAILABLE"
-    assert await answers(target, credentials(ca)) == "UNAVAILABLE"
+    cert, key = server_files
+    clients = trustme.CA()
+    target = start(tls_cert=cert, tls_key=key, tls_client_ca=write_ca(clients, tmp_path)).target
+    client, stranger = issue(clients, "client"), issue(authority, "stranger")
+    assert await answers(target, credentials(authority, client)) == "OK"
+    assert await answers(target, credentials(authority, stranger)) == "UNAVAILABLE"
+    assert await answers(target, credentials(authority)) == "UNAVAILABLE"
 
 
-async def test_a_new_certificate_is_taken_over_without_a_restart_or_a_broken_connection(
-    start: Callable[..., PuppetProcess], authority: Authority, tmp_path: Path
+async def test_a_new_certificate_is_reloaded_without_a_restart_or_a_broken_connection(
+    start: Callable[..., PuppetProcess],
+    authority: trustme.CA,
+    server_files: tuple[Path, Path],
+    tmp_path: Path,
 ) -> None:
-    cert, key = authority.issue("server")
+    cert, key = server_files
     puppet = start(tls_cert=cert, tls_key=key)
-    successor = Authority(tmp_path, "successor")
-    async with connected(puppet.target, credentials(authority.certificate)) as channel:
+    successor = trustme.CA()
+    async with connected(puppet.target, credentials(authority)) as channel:
         stub = EmbedderServiceStub(channel)
         await stub.GetModel(pb.GetModelRequest())
-        successor.issue("server")
+        write_pair(issue(successor, "puppet.test"), tmp_path, "server")
         give_up = time.monotonic() + 5
-        while await answers(puppet.target, credentials(successor.certificate)) != "OK":
+        while await answers(puppet.target, credentials(successor)) != "OK":
             assert time.monotonic() < give_up, puppet.log
             await asyncio.sleep(0.1)
-        assert await answers(puppet.target, credentials(authority.certificate)) == "UNAVAILABLE"
+        assert await answers(puppet.target, credentials(authority)) == "UNAVAILABLE"
         await stub.GetModel(pb.GetModelRequest())
 
 
-async def test_half_a_pair_of_files_is_not_taken_over(
-    start: Callable[..., PuppetProcess], authority: Authority
+async def test_half_a_pair_of_files_is_not_reloaded(
+    start: Callable[..., PuppetProcess], authority: trustme.CA, server_files: tuple[Path, Path]
 ) -> None:
-    cert, key = authority.issue("server")
+    cert, key = server_files
     puppet = start(tls_cert=cert, tls_key=key)
-    assert await answers(puppet.target, credentials(authority.certificate)) == "OK"
-    new_cert, _ = authority.issue("server", to="next")
-    new_cert.replace(cert)
+    assert await answers(puppet.target, credentials(authority)) == "OK"
+    replace(cert, cert_pem(issue(authority, "puppet.test")))
     for _ in range(10):
-        assert await answers(puppet.target, credentials(authority.certificate)) == "OK"
+        assert await answers(puppet.target, credentials(authority)) == "OK"
         await asyncio.sleep(0.1)
 
 
@@ -184,13 +146,13 @@ async def test_tokens_decide_who_may_call(
 @pytest.mark.parametrize("name", ["tls_cert", "tls_key"])
 def test_a_missing_file_is_one_line_and_exit_code_1(
     start: Callable[..., PuppetProcess],
-    authority: Authority,
+    server_files: tuple[Path, Path],
     name: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("TMPDIR", str(tmp_path))
-    cert, key = authority.issue("server")
+    cert, key = server_files
     puppet = start(**{"tls_cert": cert, "tls_key": key, name: f"{cert}{os.extsep}missing"})
     assert puppet.process.wait(20) == 1
     [line] = puppet.log.splitlines()

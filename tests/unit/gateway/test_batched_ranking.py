@@ -39,7 +39,7 @@ class Hops:
         *,
         timeout: float,
         trace: TraceContext,
-        joined: object,
+        links: object,
     ) -> embedder_pb2.EmbedUsersResponse:
         await self.gate.wait()
         self.embedded.append(len(request.users))
@@ -60,7 +60,7 @@ class Hops:
         *,
         timeout: float,
         trace: TraceContext,
-        joined: object,
+        links: object,
     ) -> search_pb2.SearchMoviesResponse:
         self.searched.append(len(request.queries))
         refuse(

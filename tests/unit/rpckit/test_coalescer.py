@@ -1,141 +1,47 @@
+"""How items become batches, and what becomes of each item."""
+
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from tests.unit.rpckit.coalescer_bench import FAR, BadJobError, Bench, Job, iterations, settle
 
-from rpckit.coalescer import LONGEST_WAIT_SECONDS, QUIET_TURNS, Coalesced, Coalescer, DropReason
+from rpckit.coalescer import LINGER_ITERATIONS, MAX_LINGER_SECONDS, Coalesced, Coalescer
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
-FAR = 1e9
 
-
-@dataclass(frozen=True)
-class Job:
-    number: int
-    weight: int = 1
-    bad: bool = False
-
-
-class BadJobError(Exception):
-    pass
-
-
-class Bench:
-    """A coalescer, work that ends when the test says so, and a clock that the test moves."""
-
-    def __init__(self, *, max_batch: int = 4, max_in_flight: int = 1, max_queue: int = 100) -> None:
-        self.now = 0.0
-        self.started: list[list[Job]] = []
-        self.gates: dict[int, asyncio.Future[None]] = {}
-        self.cancelled: list[int] = []
-        self.drops: list[DropReason] = []
-        self.waits: list[float] = []
-        self.weights: list[int] = []
-        self.finished: list[float] = []
-        self.coalescer: Coalescer[Job, int] = Coalescer(
-            self._work,
-            name="bench",
-            max_batch=max_batch,
-            max_in_flight=max_in_flight,
-            max_queue=max_queue,
-            weigh=lambda job: job.weight,
-            observer=self,
-            clock=lambda: self.now,
-        )
-
-    def submit(self, job: Job, deadline: float = FAR) -> asyncio.Task[Coalesced[int]]:
-        return asyncio.create_task(self.coalescer.submit(job, deadline=deadline))
-
-    async def finish(self, batch: int, error: Exception | None = None) -> None:
-        gate = self.gates[batch]
-        if error is None:
-            gate.set_result(None)
-        else:
-            gate.set_exception(error)
-        await settle()
-
-    async def finish_all(self) -> None:
-        while self.gates:
-            await self.finish(min(self.gates))
-
-    def numbers(self) -> list[list[int]]:
-        return [[job.number for job in batch] for batch in self.started]
-
-    async def _work(self, jobs: Sequence[Job]) -> Sequence[int | Exception]:
-        batch = len(self.started)
-        self.started.append(list(jobs))
-        gate = self.gates[batch] = asyncio.get_running_loop().create_future()
-        try:
-            await gate
-        except asyncio.CancelledError:
-            self.cancelled.append(batch)
-            raise
-        finally:
-            del self.gates[batch]
-        return [BadJobError(job.number) if job.bad else job.number * 10 for job in jobs]
-
-    def watch(self, queued: object, in_flight: object) -> None:
-        assert callable(queued)
-        assert callable(in_flight)
-        self.queued = queued
-        self.in_flight = in_flight
-
-    def batch_started(self, weight: int, queue_seconds: Sequence[float]) -> None:
-        self.weights.append(weight)
-        self.waits.extend(queue_seconds)
-
-    def batch_finished(self, seconds: float) -> None:
-        self.finished.append(seconds)
-
-    def dropped(self, reason: DropReason) -> None:
-        self.drops.append(reason)
-
-
-async def settle() -> None:
-    """Let everything happen that can happen without new input."""
-    await turns(QUIET_TURNS + 12)
-
-
-async def turns(count: int) -> None:
-    for _ in range(count):
-        await asyncio.sleep(0)
-
-
-async def test_a_lone_item_leaves_when_a_few_turns_of_the_loop_bring_no_other() -> None:
+async def test_a_lone_item_starts_after_a_few_idle_iterations_of_the_loop() -> None:
     bench = Bench()
     task = bench.submit(Job(1))
-    await turns(1)  # submit runs
-    await turns(QUIET_TURNS)
+    await iterations(1)  # submit runs
+    await iterations(LINGER_ITERATIONS)
     assert bench.numbers() == []
-    await turns(1)  # its batch runs
+    await iterations(1)  # its batch runs
     assert bench.numbers() == [[1]]
     await bench.finish_all()
     assert await task == Coalesced(10, 0.0)
 
 
-async def test_what_arrives_one_by_one_on_a_busy_loop_leaves_together() -> None:
+async def test_items_that_arrive_one_by_one_on_a_busy_loop_share_a_batch() -> None:
     bench = Bench(max_batch=3)
     tasks = []
     for number in range(4):
         tasks.append(bench.submit(Job(number)))
-        await turns(QUIET_TURNS - 1)
-    assert bench.numbers() == [[0, 1, 2]]  # as many as a batch takes, without a turn more
+        await iterations(LINGER_ITERATIONS - 1)
+    assert bench.numbers() == [[0, 1, 2]]  # as many as a batch takes, without another iteration
     await bench.finish_all()
     await settle()
     await bench.finish_all()
     assert [(await task).result for task in tasks] == [0, 10, 20, 30]
 
 
-async def test_a_full_batch_leaves_though_more_arrive_for_the_next_slot() -> None:
+async def test_a_full_batch_starts_although_more_items_arrive_for_the_next_slot() -> None:
     bench = Bench(max_batch=3, max_in_flight=2)
     tasks = [bench.submit(Job(number)) for number in range(4)]
-    for number in (4, 5):  # never quiet
-        await turns(QUIET_TURNS - 2)
+    for number in (4, 5):  # never idle
+        await iterations(LINGER_ITERATIONS - 2)
         tasks.append(bench.submit(Job(number)))
         assert bench.numbers()[:1] == [[0, 1, 2]]
     await settle()
@@ -143,13 +49,15 @@ async def test_a_full_batch_leaves_though_more_arrive_for_the_next_slot() -> Non
     assert [(await task).result for task in tasks] == [0, 10, 20, 30, 40, 50]
 
 
-async def test_a_free_slot_does_not_wait_longer_than_it_may_on_a_loop_that_is_never_quiet() -> None:
+async def test_a_free_slot_does_not_linger_longer_than_the_limit_on_a_loop_that_is_never_idle() -> (
+    None
+):
     bench = Bench(max_batch=1000)
     tasks = []
     for number in range(10):
         tasks.append(bench.submit(Job(number)))
-        await turns(QUIET_TURNS - 1)
-        bench.now += LONGEST_WAIT_SECONDS / 4
+        await iterations(LINGER_ITERATIONS - 1)
+        bench.now += MAX_LINGER_SECONDS / 4
     assert [len(batch) for batch in bench.started] == [4]
     await bench.finish_all()
     await settle()
@@ -157,10 +65,10 @@ async def test_a_free_slot_does_not_wait_longer_than_it_may_on_a_loop_that_is_ne
     await asyncio.gather(*tasks)
 
 
-async def test_a_loop_that_ends_while_a_slot_waits_for_company_ends() -> None:
+async def test_a_loop_can_close_while_a_slot_lingers() -> None:
     bench = Bench()
     task = bench.submit(Job(0))
-    await turns(2)
+    await iterations(2)
     for each in asyncio.all_tasks() - {asyncio.current_task()}:
         each.cancel()
     await settle()
@@ -169,7 +77,7 @@ async def test_a_loop_that_ends_while_a_slot_waits_for_company_ends() -> None:
     await bench.coalescer.close()
 
 
-async def test_what_arrives_while_the_slot_is_busy_leaves_together() -> None:
+async def test_items_that_arrive_while_the_slot_is_busy_share_the_next_batch() -> None:
     bench = Bench()
     tasks = [bench.submit(Job(0))]
     await settle()
@@ -183,7 +91,7 @@ async def test_what_arrives_while_the_slot_is_busy_leaves_together() -> None:
     assert [(await task).result for task in tasks] == [0, 10, 20, 30]
 
 
-async def test_what_arrives_in_one_turn_shares_batches_and_uses_every_free_slot() -> None:
+async def test_items_that_arrive_in_one_iteration_share_batches_and_use_every_free_slot() -> None:
     bench = Bench(max_batch=2, max_in_flight=3, max_queue=0)
     tasks = [bench.submit(Job(number)) for number in range(6)]
     await settle()
@@ -201,7 +109,7 @@ async def test_no_slot_stays_free_when_items_pack_badly() -> None:
     await asyncio.gather(*tasks)
 
 
-async def test_a_burst_within_one_turn_is_bounded_too() -> None:
+async def test_a_burst_within_one_iteration_is_bounded_too() -> None:
     bench = Bench(max_batch=2, max_in_flight=2, max_queue=3)
     tasks = [bench.submit(Job(n)) for n in range(20)]
     await settle()
@@ -212,7 +120,9 @@ async def test_a_burst_within_one_turn_is_bounded_too() -> None:
     assert [isinstance(outcome, Coalesced) for outcome in outcomes] == [True] * 7 + [False] * 13
 
 
-async def test_an_item_heavier_than_a_batch_goes_alone_and_in_its_turn() -> None:
+async def test_an_item_heavier_than_a_batch_gets_a_batch_of_its_own_in_the_order_of_arrival() -> (
+    None
+):
     bench = Bench(max_batch=4)
     jobs = [Job(0), Job(1), Job(2, weight=9), Job(3), Job(4, weight=3), Job(5)]
     tasks = [bench.submit(job) for job in jobs[:1]]
@@ -304,7 +214,7 @@ async def test_a_wrong_number_of_results_fails_the_batch_as_a_defect() -> None:
     assert [str(outcome) for outcome in outcomes] == ["x: 1 results for 2 items; a bug"] * 2
 
 
-async def test_a_cancelled_item_that_waits_is_dropped() -> None:
+async def test_a_cancelled_item_in_the_queue_is_dropped() -> None:
     bench = Bench()
     first = bench.submit(Job(0))
     await settle()
@@ -320,10 +230,12 @@ async def test_a_cancelled_item_that_waits_is_dropped() -> None:
     await asyncio.gather(first, stays)
 
 
-async def test_an_item_cancelled_in_the_turn_in_which_it_leaves_is_not_worked_on() -> None:
+async def test_an_item_cancelled_in_the_iteration_in_which_its_batch_starts_is_not_worked_on() -> (
+    None
+):
     bench = Bench()
     gone, stays = bench.submit(Job(1)), bench.submit(Job(2))
-    await asyncio.sleep(0)  # queued; the batch starts on the next turn
+    await asyncio.sleep(0)  # queued; the batch starts on the next iteration
     gone.cancel()
     await settle()
     assert bench.numbers() == [[2]]
@@ -332,9 +244,7 @@ async def test_an_item_cancelled_in_the_turn_in_which_it_leaves_is_not_worked_on
     assert bench.queued() == 0
 
 
-async def test_a_batch_goes_on_while_anybody_waits_for_it_and_is_cancelled_when_nobody_does() -> (
-    None
-):
+async def test_a_batch_is_cancelled_when_all_of_its_callers_have_left_and_not_before() -> None:
     bench = Bench()
     first, second = bench.submit(Job(1)), bench.submit(Job(2))
     await settle()
@@ -381,116 +291,3 @@ def test_limits_that_would_never_let_anything_through_are_refused() -> None:
     for limits in ({"max_batch": 0}, {"max_in_flight": 0}, {"max_queue": -1}):
         with pytest.raises(ValueError, match="bench"):
             Bench(**limits)
-
-
-@dataclass(frozen=True)
-class Submit:
-    weight: int
-    patience: float
-    bad: bool
-
-
-@dataclass(frozen=True)
-class Finish:
-    which: int
-    fails: bool
-
-
-@dataclass(frozen=True)
-class Cancel:
-    back: int
-
-
-@dataclass(frozen=True)
-class Pass:
-    seconds: float
-
-
-STEP = (
-    st.builds(Submit, st.integers(1, 6), st.sampled_from([0.0, 1.0, 3.0, FAR]), st.booleans())
-    | st.builds(Finish, st.integers(0, 9), st.booleans())
-    | st.builds(Cancel, st.integers(0, 5))
-    | st.builds(Pass, st.floats(0, 2))
-)
-
-
-@dataclass
-class History:
-    tasks: list[asyncio.Task[Coalesced[int]]] = field(default_factory=list)
-    jobs: list[Job] = field(default_factory=list)
-
-
-@settings(max_examples=300)
-@given(
-    max_batch=st.integers(1, 5),
-    max_in_flight=st.integers(1, 3),
-    max_queue=st.integers(0, 12),
-    turns=st.lists(st.lists(STEP, max_size=8), max_size=12),
-)
-def test_any_schedule_keeps_the_promises(
-    max_batch: int,
-    max_in_flight: int,
-    max_queue: int,
-    turns: list[list[Submit | Finish | Cancel | Pass]],
-) -> None:
-    async def scenario() -> None:
-        bench = Bench(max_batch=max_batch, max_in_flight=max_in_flight, max_queue=max_queue)
-        history = History()
-        for turn in turns:
-            for step in turn:  # all within one turn of the loop
-                _take_step(bench, history, step)
-            await settle()
-            assert len(bench.gates) <= max_in_flight
-            assert bench.queued() <= max_queue + 6, "exceeded by more than one item"
-            assert bench.queued() == 0 or bench.in_flight() == max_in_flight, "an idle slot"
-        await bench.finish_all()
-        _check_conservation(bench, history, max_batch)
-
-    asyncio.run(scenario())
-
-
-def _take_step(bench: Bench, history: History, step: Submit | Finish | Cancel | Pass) -> None:
-    match step:
-        case Submit(weight, patience, bad):
-            job = Job(len(history.jobs), weight, bad)
-            history.jobs.append(job)
-            history.tasks.append(bench.submit(job, bench.now + patience))
-        case Finish(which, fails) if bench.gates:
-            batch = sorted(bench.gates)[which % len(bench.gates)]
-            gate = bench.gates[batch]
-            if not gate.done():
-                gate.set_exception(OSError("lost")) if fails else gate.set_result(None)
-        case Cancel(back) if history.tasks:
-            history.tasks[-1 - back % len(history.tasks)].cancel()
-        case Pass(seconds):
-            bench.now += seconds
-        case _:
-            pass
-
-
-def _check_conservation(bench: Bench, history: History, max_batch: int) -> None:
-    assert bench.queued() == 0
-    assert bench.in_flight() == 0
-    started = [job for batch in bench.started for job in batch]
-    assert [job.number for job in started] == sorted({job.number for job in started}), "order"
-    for batch in bench.started:
-        assert len(batch) == 1 or sum(job.weight for job in batch) <= max_batch
-    worked = set(started)
-    for job, task in zip(history.jobs, history.tasks, strict=True):
-        assert task.done(), "an item without an answer"
-        if task.cancelled():
-            continue
-        match task.exception():
-            case None:
-                assert task.result().result == job.number * 10
-                assert job in worked
-                assert not job.bad
-            case BadJobError() as error:
-                assert job.bad
-                assert error.args == (job.number,)
-            case OSError():
-                assert job in worked
-            case DeadlineError() | OverloadedError():
-                assert job not in worked
-            case other:
-                pytest.fail(f"unexpected {other!r}")

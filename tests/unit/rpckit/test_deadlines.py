@@ -17,12 +17,12 @@ def runner(request: pytest.FixtureRequest) -> asyncio.Runner:
     return asyncio.Runner(loop_factory=uvloop.new_event_loop if request.param == "uvloop" else None)
 
 
-def test_each_is_left_at_its_own_deadline_in_whatever_order_they_came(
+def test_each_call_times_out_at_its_own_deadline_in_whatever_order_they_came(
     runner: asyncio.Runner,
 ) -> None:
     async def late(deadlines: Deadlines, seconds: float) -> float:
         begun = time.monotonic()
-        with pytest.raises(TimeoutError), deadlines.limit(begun + seconds):
+        with pytest.raises(TimeoutError), deadlines.timeout_at(begun + seconds):
             await asyncio.sleep(5)
         return time.monotonic() - begun - seconds
 
@@ -37,17 +37,17 @@ def test_each_is_left_at_its_own_deadline_in_whatever_order_they_came(
     assert lateness[5] >= 1.0
 
 
-def test_what_ends_in_time_is_left_alone_and_the_next_still_has_its_deadline(
+def test_a_call_that_ends_in_time_does_not_time_out_and_the_next_still_has_its_deadline(
     runner: asyncio.Runner,
 ) -> None:
     async def main() -> None:
         deadlines = Deadlines()
-        with deadlines.limit(time.monotonic() + 0.02):
+        with deadlines.timeout_at(time.monotonic() + 0.02):
             pass
         await asyncio.sleep(0.05)  # its timer goes off
-        with deadlines.limit(time.monotonic() + 5):
+        with deadlines.timeout_at(time.monotonic() + 5):
             await asyncio.sleep(0)
-        with pytest.raises(TimeoutError), deadlines.limit(time.monotonic() + 0.02):
+        with pytest.raises(TimeoutError), deadlines.timeout_at(time.monotonic() + 0.02):
             await asyncio.sleep(5)
 
     with runner:
@@ -59,7 +59,7 @@ def test_a_cancellation_from_elsewhere_is_no_timeout(runner: asyncio.Runner) -> 
         deadlines = Deadlines()
 
         async def work() -> None:
-            with deadlines.limit(time.monotonic() + 5):
+            with deadlines.timeout_at(time.monotonic() + 5):
                 await asyncio.sleep(5)
 
         task = asyncio.create_task(work())
@@ -74,7 +74,7 @@ def test_a_cancellation_from_elsewhere_is_no_timeout(runner: asyncio.Runner) -> 
 
 def test_a_timeout_leaves_the_task_usable(runner: asyncio.Runner) -> None:
     async def main() -> int:
-        with pytest.raises(TimeoutError), Deadlines().limit(time.monotonic() + 0.01):
+        with pytest.raises(TimeoutError), Deadlines().timeout_at(time.monotonic() + 0.01):
             await asyncio.sleep(5)
         await asyncio.sleep(0.01)
         task = asyncio.current_task()
@@ -87,7 +87,7 @@ def test_a_timeout_leaves_the_task_usable(runner: asyncio.Runner) -> None:
 
 def test_another_error_at_the_deadline_is_not_hidden(runner: asyncio.Runner) -> None:
     async def fail() -> None:
-        with Deadlines().limit(time.monotonic() + 0.01):
+        with Deadlines().timeout_at(time.monotonic() + 0.01):
             try:
                 await asyncio.sleep(5)
             except asyncio.CancelledError:
@@ -110,8 +110,8 @@ def test_there_is_one_timer_whatever_deadlines_come() -> None:
         deadlines = Deadlines()
         for _ in range(20):
             with (
-                deadlines.limit(time.monotonic() + 3600),
-                deadlines.limit(time.monotonic() + 0.001),
+                deadlines.timeout_at(time.monotonic() + 3600),
+                deadlines.timeout_at(time.monotonic() + 0.001),
             ):
                 pass
             await asyncio.sleep(0.002)

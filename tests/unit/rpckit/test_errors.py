@@ -21,7 +21,7 @@ def detail(error: ServiceError, kind: type) -> object:
     return None
 
 
-def test_a_reason_to_not_start_is_one_line_whatever_it_was_made_of() -> None:
+def test_a_startup_error_is_one_line_even_if_its_cause_has_several() -> None:
     assert str(StartupError("Paddle says:\n  C++ trace\n\n  more")) == "Paddle says: C++ trace more"
 
 
@@ -36,7 +36,7 @@ def test_an_error_names_its_reason_and_domain() -> None:
     )
 
 
-def test_when_to_retry_is_said_only_where_retrying_helps() -> None:
+def test_retry_info_is_given_only_where_a_retry_helps() -> None:
     retry = detail(OverloadedError("full", retry_after=0.25), error_details_pb2.RetryInfo)
     assert retry.retry_delay.ToMilliseconds() == 250
     assert detail(InvalidRequestError.of("a", "b"), error_details_pb2.RetryInfo) is None

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -15,17 +15,6 @@ TRACE = TraceContext("00-" + "a" * 32 + "-" + "b" * 16 + "-01")
 
 
 Records = Callable[[], list[dict[str, Any]]]
-
-
-@pytest.fixture(autouse=True)
-def own_root_logger() -> Iterator[None]:
-    """Let a test configure logging; put pytest's handlers back afterwards."""
-    root = logging.getLogger()
-    handlers, level = root.handlers[:], root.level
-    yield
-    root.handlers[:] = handlers
-    root.setLevel(level)
-    logging.captureWarnings(capture=False)
 
 
 @pytest.fixture
@@ -71,7 +60,9 @@ def test_an_extra_that_json_does_not_know_is_written_as_text(records: Records) -
     assert records()[0]["thing"] == "{1}"
 
 
-def test_text_reads_from_left_to_right(capsys: pytest.CaptureFixture[str]) -> None:
+def test_text_is_one_line_with_time_level_logger_message_and_extras(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     configure_logging("info", "text", "kiosk")
     logging.getLogger("kiosk").info("open", extra={"till": 7})
     assert capsys.readouterr().err.endswith(" INFO    kiosk: open till=7\n")
@@ -148,13 +139,13 @@ def test_the_mode_says_which_calls_are_logged(
         ("INTERNAL", "error"),
     ],
 )
-def test_the_level_says_whose_fault_it_was(records: Records, code: str, level: str) -> None:
+def test_the_level_depends_on_the_code(records: Records, code: str, level: str) -> None:
     configure_logging("info", "json", "kiosk")
     AccessLog("errors").write("kiosk.v1.Kiosk/Sell", code, 0.001, "shop", TRACE)
     assert records()[0]["level"] == level
 
 
-def test_a_flood_of_one_failure_is_counted_rather_than_written(
+def test_repeated_failures_are_counted_rather_than_logged(
     records: Records, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     configure_logging("info", "json", "kiosk")

@@ -148,7 +148,9 @@ def test_nonsense_is_refused_in_one_line_that_names_it(
     assert says in refusal(capsys, *GIVEN, *flags)
 
 
-def test_what_is_required_is_missed_by_both_its_names(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_required_setting_is_reported_by_flag_and_variable(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     assert "--catalogue is required (or MARQUEE_KIOSK_CATALOGUE)" in refusal(capsys)
 
 
@@ -191,7 +193,7 @@ def test_a_bad_secret_is_not_repeated(
         ["--port", "0", "--metrics-port", "0"],
     ],
 )
-def test_what_is_safe_is_accepted(flags: list[str]) -> None:
+def test_safe_settings_are_accepted(flags: list[str]) -> None:
     load(KioskSettings, [*GIVEN, *flags])
 
 
@@ -266,5 +268,5 @@ def test_tls_files_are_those_of_the_side_that_is_set() -> None:
         ("", False),
     ],
 )
-def test_loopback_is_told_from_what_others_can_reach(host: str, expected: bool) -> None:
+def test_loopback_addresses_are_recognized(host: str, expected: bool) -> None:
     assert is_loopback(host) is expected

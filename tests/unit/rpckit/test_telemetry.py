@@ -4,6 +4,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+import time
 import urllib.request
 
 import grpc
@@ -123,7 +124,7 @@ async def test_a_coalescer_publishes_its_wait_apart_from_its_work(telemetry: Tel
         (ZeroDivisionError(), "UNKNOWN"),
     ],
 )
-def test_a_call_to_the_next_hop_is_timed_under_the_code_that_it_ended_with(
+def test_a_call_to_the_next_hop_is_timed_under_its_status_code(
     telemetry: Telemetry, error: BaseException | None, code: str
 ) -> None:
     recorder = telemetry.client(METHOD)
@@ -137,28 +138,17 @@ def test_a_call_to_the_next_hop_is_timed_under_the_code_that_it_ended_with(
     assert value(telemetry, count, method=METHOD, code=code) == 1
 
 
-def test_a_stage_is_timed_from_inside_or_by_hand(telemetry: Telemetry) -> None:
+def test_a_stage_is_timed(telemetry: Telemetry) -> None:
     stage = telemetry.stage("paddle_predict")
-    with stage.measure(TraceContext()):
-        pass
-    stage.observe(0.25)
+    for _ in range(2):
+        with stage.measure(TraceContext()):
+            time.sleep(0.01)
     name = "marquee_stage_duration_seconds"
     assert value(telemetry, f"{name}_count", stage="paddle_predict") == 2
-    assert value(telemetry, f"{name}_sum", stage="paddle_predict") == pytest.approx(0.25, abs=0.01)
+    assert 0.02 <= value(telemetry, f"{name}_sum", stage="paddle_predict") < 0.5
 
 
-def test_caches_and_fallbacks_are_counted(telemetry: Telemetry) -> None:
-    cache = telemetry.cache("recommend")
-    cache.hits.add(2)
-    cache.misses.add()
-    telemetry.fallback("popular").add()
-    name = "marquee_cache_requests_total"
-    assert value(telemetry, name, cache="recommend", result="hit") == 2
-    assert value(telemetry, name, cache="recommend", result="miss") == 1
-    assert value(telemetry, "marquee_fallbacks_total", kind="popular") == 1
-
-
-def test_a_new_model_or_index_takes_the_place_of_the_old(telemetry: Telemetry) -> None:
+def test_a_new_model_or_index_replaces_the_old(telemetry: Telemetry) -> None:
     telemetry.model(name="fusion", version="v1", objective="rating", dimension=256)
     telemetry.model(name="fusion", version="v2", objective="rating", dimension=256)
     telemetry.index(name="movies", model_version="v2", movies=3883)
@@ -169,7 +159,7 @@ def test_a_new_model_or_index_takes_the_place_of_the_old(telemetry: Telemetry) -
     assert value(telemetry, "marquee_index_movies") == 3883
 
 
-def test_readiness_follows_what_was_said_last(telemetry: Telemetry) -> None:
+def test_readiness_follows_the_last_report(telemetry: Telemetry) -> None:
     telemetry.ready("kiosk.v1.Kiosk", True)
     telemetry.ready("kiosk.v1.Kiosk", False)
     assert value(telemetry, "marquee_ready", service="kiosk.v1.Kiosk") == 0
@@ -215,7 +205,7 @@ def test_without_a_port_nothing_is_served() -> None:
         assert telemetry.metrics_port is None
 
 
-def test_a_metrics_port_that_is_taken_stops_the_start_with_one_sentence() -> None:
+def test_a_taken_metrics_port_is_a_startup_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with (

@@ -7,15 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rpckit.observing.tracing.context import TraceContext, Untraced, on_behalf_of, served
+from rpckit.observing.tracing.context import NoopTracer, TraceContext, current_traces, use_traces
 
 VALID = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
 
 
-def test_a_caller_s_place_in_its_trace_is_passed_on() -> None:
+def test_a_callers_trace_context_is_passed_on() -> None:
     metadata = {"traceparent": VALID, "tracestate": "vendor=1", "authorization": "Bearer x"}
     trace = TraceContext.from_metadata(metadata)
-    assert trace.begun
+    assert trace.has_ids
     assert trace.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
     assert trace.metadata() == (("traceparent", VALID), ("tracestate", "vendor=1"))
 
@@ -35,10 +35,10 @@ def test_a_caller_s_place_in_its_trace_is_passed_on() -> None:
         VALID + "-what-version-00-does-not-have",
     ],
 )
-def test_what_is_not_a_traceparent_begins_a_trace(traceparent: str | bytes | None) -> None:
+def test_an_invalid_traceparent_starts_a_new_trace(traceparent: str | bytes | None) -> None:
     metadata = {} if traceparent is None else {"traceparent": traceparent}
     trace = TraceContext.from_metadata({**metadata, "tracestate": "vendor=1"})
-    assert not trace.begun
+    assert not trace.has_ids
     assert trace.trace_id != VALID[3:35]
     assert trace.tracestate == ""
 
@@ -62,25 +62,25 @@ def test_no_header_breaks_the_parser(traceparent: str) -> None:
     assert len(TraceContext.from_metadata({"traceparent": traceparent}).trace_id) == 32
 
 
-def test_without_spans_the_next_hop_is_below_the_caller_itself() -> None:
-    tracer = Untraced()
+def test_without_spans_the_next_hop_has_the_caller_as_its_parent() -> None:
+    tracer = NoopTracer()
     caller = TraceContext(VALID)
     arrived = tracer.server("kiosk.v1.Kiosk/Sell", caller).context
-    left = tracer.client("till.v1.Till/Open", [arrived, TraceContext()]).context
+    left = tracer.client("till.v1.Till/Open", arrived, [TraceContext()]).context
     assert left.traceparent == VALID
 
 
-async def test_work_behind_a_seam_knows_whom_it_serves_and_nobody_else_s() -> None:
+async def test_the_current_traces_are_those_of_the_innermost_context() -> None:
     mine, other = TraceContext(VALID), TraceContext()
 
     async def seen() -> tuple[TraceContext, ...]:
         await asyncio.sleep(0)
-        return served()
+        return current_traces()
 
-    with on_behalf_of([mine]):
+    with use_traces([mine]):
         task = asyncio.create_task(seen())
-        with on_behalf_of([other, mine]):
+        with use_traces([other, mine]):
             assert await seen() == (other, mine)
         assert await seen() == (mine,)
     assert await task == (mine,)
-    assert served() == ()
+    assert current_traces() == ()

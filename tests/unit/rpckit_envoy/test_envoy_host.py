@@ -16,7 +16,7 @@ from tests.inprocess.hosts.processes import command
 
 from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
-from rpckit.serving.dispatch import Anonymous, Dispatcher, Mount
+from rpckit.serving.dispatch import AllowAll, Dispatcher, Mount
 from rpckit.serving.health import Health
 from rpckit_envoy.admin import Admin
 from rpckit_envoy.host import EnvoyHost
@@ -68,14 +68,14 @@ def host(**settings: Any) -> EnvoyHost:
     dispatcher = Dispatcher(
         mounts,
         telemetry=telemetry,
-        access_log=AccessLog("none"),
-        authorizer=Anonymous(),
+        access_log=AccessLog("off"),
+        authorizer=AllowAll(),
         max_concurrent=made.max_concurrent_rpcs,
         default_deadline=made.default_deadline_s,
         margin=0.0,
     )
     health = Health(mounts, telemetry)
-    return EnvoyHost(made, dispatcher, health, Anonymous(), admin=Admin(Path("unused")))
+    return EnvoyHost(made, dispatcher, health, AllowAll(), admin=Admin(Path("unused")))
 
 
 async def call(
@@ -102,7 +102,7 @@ async def test_an_answer_is_headers_then_a_message_then_the_status() -> None:
     assert end["headers"] == [(b"grpc-status", b"0")]
 
 
-async def test_an_error_is_headers_alone() -> None:
+async def test_an_error_is_trailers_only() -> None:
     caller = Caller(request("raise something"))
     await call(host(), caller)
     assert caller.status == b"13"
@@ -117,7 +117,7 @@ async def test_an_error_is_headers_alone() -> None:
     "headers",
     [[], [(b"content-type", b"application/json")], [(b"content-type", b"text/html")]],
 )
-async def test_what_is_not_grpc_is_an_unsupported_media_type(
+async def test_a_request_that_is_not_grpc_is_an_unsupported_media_type(
     headers: list[tuple[bytes, bytes]],
 ) -> None:
     caller = Caller(b"{}")
@@ -136,7 +136,7 @@ async def test_what_is_not_grpc_is_an_unsupported_media_type(
         (b"\1" + request("echo a")[1:], [(b"grpc-encoding", b"br")], b"12"),
     ],
 )
-async def test_what_breaks_the_protocol_gets_a_status(
+async def test_a_request_that_breaks_the_protocol_gets_a_status(
     body: bytes, headers: list[tuple[bytes, bytes]], status: bytes
 ) -> None:
     caller = Caller(body)
@@ -164,7 +164,7 @@ async def test_a_request_that_never_ends_is_given_up() -> None:
     assert caller.status == b"4"
 
 
-async def test_who_goes_away_is_noticed_and_gets_nothing() -> None:
+async def test_a_disconnected_caller_is_detected_and_gets_no_answer() -> None:
     caller = Caller(request("sleep 60"))
     asyncio.get_running_loop().call_later(0.3, caller.has_gone.set)
     async with asyncio.timeout(2):
@@ -172,7 +172,7 @@ async def test_who_goes_away_is_noticed_and_gets_nothing() -> None:
     assert caller.sent == []
 
 
-async def test_who_stays_is_asked_sparingly() -> None:
+async def test_a_connected_caller_is_polled_sparingly() -> None:
     caller = Caller(request("sleep 1"))
     await call(host(), caller)
     assert caller.sent
@@ -195,7 +195,7 @@ async def test_a_stream_ends_with_the_age_of_its_connection() -> None:
 
 
 @pytest.mark.parametrize("path", [METHOD, WATCH, "/nothing"])
-async def test_an_answer_that_nobody_takes_is_dropped_in_silence(
+async def test_an_answer_to_a_disconnected_caller_is_dropped_without_a_log_record(
     path: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     body = frame(b"") if path == WATCH else request("echo a")

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rpckit_envoy.protocol import (
+    ClientDisconnectedError,
     Event,
-    GoneError,
     MessageReader,
     Metadata,
     ProtocolError,
@@ -77,13 +77,13 @@ def test_a_message_cut_short_is_an_error(message: bytes, kept: int) -> None:
         asyncio.run(read_all(reader([body[: min(kept, len(body) - 1)]])))
 
 
-async def test_a_caller_that_goes_away_is_not_an_end() -> None:
-    with pytest.raises(GoneError):
+async def test_a_disconnected_caller_is_not_the_end_of_the_request() -> None:
+    with pytest.raises(ClientDisconnectedError):
         await reader([frame(b"abc")[:6]], goes=True).read()
 
 
 @pytest.mark.parametrize("messages", [[], [b"a", b"b"]])
-async def test_one_message_means_one(messages: list[bytes]) -> None:
+async def test_a_unary_request_has_exactly_one_message(messages: list[bytes]) -> None:
     with pytest.raises(ProtocolError) as caught:
         await reader([b"".join(map(frame, messages))]).read_only()
     assert caught.value.code == grpc.StatusCode.UNIMPLEMENTED
@@ -99,7 +99,7 @@ async def test_a_large_message_is_refused_before_it_has_arrived() -> None:
 @pytest.mark.parametrize(
     ("encoding", "compress"), [("gzip", gzip.compress), ("deflate", zlib.compress)]
 )
-async def test_compressed_messages_are_inflated(encoding: str, compress: object) -> None:
+async def test_compressed_messages_are_decompressed(encoding: str, compress: object) -> None:
     assert callable(compress)
     body = compressed(compress(b"a" * LIMIT)) + frame(b"plain")
     assert await read_all(reader([body], encoding)) == [b"a" * LIMIT, b"plain"]
@@ -115,7 +115,9 @@ async def test_compressed_messages_are_inflated(encoding: str, compress: object)
         (compressed(b"whatever"), "snappy", "UNIMPLEMENTED"),
     ],
 )
-async def test_what_cannot_be_inflated_is_refused(body: bytes, encoding: str, code: str) -> None:
+async def test_a_message_that_cannot_be_decompressed_is_refused(
+    body: bytes, encoding: str, code: str
+) -> None:
     with pytest.raises(ProtocolError) as caught:
         await reader([body], encoding).read()
     assert caught.value.code.name == code

@@ -8,17 +8,17 @@ import socket
 from rpckit.errors import StartupError
 
 
-def resolve_free(host: str, port: int) -> str:
-    """Return the IP address of a host to listen on, once it is sure that the port is free.
+def resolve_free_address(host: str, port: int) -> str:
+    """Return the IP address to listen on, after checking that the port is free.
 
-    What listens says so in lines of its own, and one is enough.
+    gRPC and Envoy report a taken port in several lines of their own; this check makes it one.
 
     Args:
-        host: Name or address, IPv6 with or without brackets.
-        port: 0 is always free.
+        host: Host name or IP address; IPv6 with or without brackets.
+        port: Port number. 0 is always free.
 
     Raises:
-        StartupError: The port is taken, or the address is not a local one.
+        StartupError: The port is taken, or the address does not belong to this machine.
     """
     try:
         family, _, _, _, address = socket.getaddrinfo(
@@ -35,7 +35,7 @@ def resolve_free(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether only this machine can reach an address, given as a name or a literal."""
+    """Tell whether a host name or IP address is reachable from this machine only."""
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:

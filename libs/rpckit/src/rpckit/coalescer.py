@@ -1,9 +1,12 @@
-"""Batches that form by themselves: no timer, no window to tune.
+"""Batching without a window to tune: batches grow with the load.
 
-A free slot takes what is queued as soon as no more arrives; what arrives while every slot is busy
-leaves together when one frees. So a lone caller never waits for company, and batches grow exactly
-as fast as the work, or the event loop itself, falls behind. (Triton and TEI call this continuous or
-natural batching.)
+A batch starts as soon as a slot is free and the event loop brings no more items. Items that arrive
+while all slots are busy share the next batch. So a lone caller pays about ten microseconds for
+batching, and batches grow only as the work or the event loop falls behind. (Triton and TEI call
+this dynamic or continuous batching.)
+
+Two constants bound the wait for more items. They are no settings: they depend on what an iteration
+of the event loop costs, not on the service.
 """
 
 from __future__ import annotations
@@ -19,23 +22,23 @@ from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-QUIET_TURNS = 8
-"""Turns of the event loop in a row that bring nothing, before a batch leaves.
+LINGER_ITERATIONS = 8
+"""Iterations of the event loop in a row without a new item, after which a batch starts.
 
-A turn in which nothing happens takes 1.4 µs, so a lone caller pays about ten. In a busy process a
-turn takes as long as what happens in it, which is other calls on their way here: grpc.aio hands
-calls over one by one, each in several turns, so that without this a free slot would take each of
-them alone. (EmbedUsers, 64 callers on two cores: batches of 35 for 1.0, and 43 % more calls a
-second; with 3 turns nothing is gained, with 6 as much as with 10.)
+An empty iteration takes 1.4 µs, so a lone caller waits about ten. In a busy process an iteration
+takes as long as the work in it, which is mostly other calls on their way here: grpc.aio delivers
+calls one by one, each over several iterations, so without this wait every call would be a batch of
+its own. (EmbedUsers, 64 callers on two cores: batches of 35 instead of 1, and 43 % more calls a
+second. Three iterations gain nothing; six gain as much as ten.)
 """
-LONGEST_WAIT_SECONDS = 0.01
-"""What a free slot waits for company at most, however busy the loop is."""
+MAX_LINGER_SECONDS = 0.01
+"""Longest wait of a free slot for more items, however busy the loop is."""
 
 DropReason = Literal["overloaded", "expired", "cancelled"]
 
 
 class Coalesced(NamedTuple, Generic[Result]):
-    """An item's result, and what it waited for it."""
+    """An item's result and its time in the queue."""
 
     result: Result
     queue_seconds: float
@@ -43,24 +46,22 @@ class Coalesced(NamedTuple, Generic[Result]):
 
 
 class Observer(Protocol):
-    """Told what a coalescer does. Methods are called on the loop's thread and must be quick."""
+    """Receives the events of a coalescer, on the loop's thread; its methods must be fast."""
 
     def watch(self, queued: Callable[[], int], in_flight: Callable[[], int]) -> None:
-        """Take the gauges, once; they are read when somebody asks, so that they cost nothing."""
+        """Receive two gauges, once: functions to call at each scrape."""
 
     def batch_started(self, weight: int, queue_seconds: Sequence[float]) -> None:
-        """See a batch leave: its weight, and what each of its items has waited."""
+        """Receive the weight of a batch that starts, and the wait of each of its items."""
 
     def batch_finished(self, seconds: float) -> None:
-        """See a batch's work end, well or badly."""
+        """Receive the duration of a batch that ended, whether or not it failed."""
 
     def dropped(self, reason: DropReason) -> None:
-        """See an item leave the queue, or be kept out of it, without any work done for it."""
+        """Receive the reason why an item was dropped before any work."""
 
 
-class _Silent:
-    """The observer of a coalescer that nobody observes."""
-
+class _NullObserver:
     def watch(self, queued: Callable[[], int], in_flight: Callable[[], int]) -> None: ...
     def batch_started(self, weight: int, queue_seconds: Sequence[float]) -> None: ...
     def batch_finished(self, seconds: float) -> None: ...
@@ -68,7 +69,7 @@ class _Silent:
 
 
 class Coalescer(Generic[Item, Result]):
-    """Turns single items into batches for `work`, in the order of their arrival.
+    """Groups single items into batches for `work`, in the order of their arrival.
 
     It belongs to the event loop on which `submit` is called and is not thread-safe.
     """
@@ -85,22 +86,21 @@ class Coalescer(Generic[Item, Result]):
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Coalesce for `work`; nothing runs before the first `submit`.
+        """Create a coalescer; nothing runs before the first `submit`.
 
         Args:
-            work: Answers a batch with one result per item, in order; an exception in an item's
-                place fails that item alone, an exception raised fails the whole batch. It is
-                cancelled when every caller that waits for its batch has gone.
-            name: What messages call it.
-            max_batch: Weight of a batch at most; a heavier item goes alone.
-            max_in_flight: Batches that are worked on at the same time, at most.
-            max_queue: Weight that may wait for a slot. Weight and not items, because the time
-                that a newcomer waits and the memory that is held grow with it. The item that
-                crosses the bound is admitted, so the bound is exceeded by one item at most.
-            weigh: An item's weight, such as its rows; less than 1 counts as 1.
-            observer: Told about batches and drops.
-            clock: Clock of the deadlines. The default is that of every asyncio loop;
-                `loop.time()` itself only knows milliseconds on uvloop.
+            work: Returns one result for each item of a batch, in order. An exception as a result
+                fails its item alone; a raised exception fails the whole batch. Cancelled once
+                all callers of the batch have left.
+            name: Name for messages.
+            max_batch: Largest weight of a batch; a heavier item gets a batch of its own.
+            max_in_flight: Largest number of batches in progress at the same time.
+            max_queue: Largest weight of the queue. Weight rather than items, because waiting
+                time and memory grow with it. The item that crosses the limit is admitted.
+            weigh: Returns an item's weight, such as its rows; less than 1 counts as 1.
+            observer: Receives batches and drops.
+            clock: Clock of the deadlines. The default is the clock of every asyncio loop;
+                uvloop's own `loop.time()` has a resolution of milliseconds.
         """
         if max_batch < 1 or max_in_flight < 1 or max_queue < 0:
             raise ValueError(f"{name}: max_batch and max_in_flight must be positive")
@@ -110,7 +110,7 @@ class Coalescer(Generic[Item, Result]):
         self._max_in_flight = max_in_flight
         self._max_queue = max_queue
         self._weigh = weigh
-        self._observer = observer or _Silent()
+        self._observer = observer or _NullObserver()
         self._clock = clock
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._queued = 0
@@ -121,17 +121,17 @@ class Coalescer(Generic[Item, Result]):
         self._observer.watch(lambda: self._queued, lambda: len(self._tasks))
 
     async def submit(self, item: Item, *, deadline: float) -> Coalesced[Result]:
-        """Wait for the item's result. Cancel-safe: an item that nobody waits for is dropped.
+        """Return the item's result. Cancelling the caller drops the item.
 
         Args:
-            item: Handed to `work` as it is.
-            deadline: When the answer is no longer worth the work, in asyncio's loop time.
+            item: Passed to `work` unchanged.
+            deadline: Time after which no work starts for the item, on `clock`, in seconds.
 
         Raises:
             DeadlineError: The deadline passed before the work began.
-            OverloadedError: `max_queue` is waiting already; carries when to try again.
+            OverloadedError: The queue is full; carries the time until a retry.
             ShuttingDownError: `close` has been called.
-            Exception: What `work` returned for this item, or raised for its batch.
+            Exception: `work` returned it for this item, or raised it for the batch.
         """
         now = self._clock()
         self._admit(now, deadline)
@@ -146,7 +146,7 @@ class Coalescer(Generic[Item, Result]):
             raise
 
     async def close(self) -> None:
-        """Refuse new items, and return when all that were admitted are answered."""
+        """Refuse new items, and return once all admitted items have their results."""
         self._closed = True
         while self._tasks:
             await asyncio.wait(self._tasks)
@@ -157,10 +157,10 @@ class Coalescer(Generic[Item, Result]):
         if deadline <= now:
             self._observer.dropped("expired")
             raise DeadlineError(f"{self._name}: the deadline passed before the work began")
-        about_to_leave = self._starting * self._max_batch
+        about_to_start = self._starting * self._max_batch
         if (
             len(self._tasks) == self._max_in_flight
-            and self._queued >= self._max_queue + about_to_leave
+            and self._queued >= self._max_queue + about_to_start
         ):
             self._observer.dropped("overloaded")
             batches_ahead = self._queued / self._max_batch / self._max_in_flight + 1
@@ -170,8 +170,8 @@ class Coalescer(Generic[Item, Result]):
             )
 
     def _use_free_slot(self) -> None:
-        more = self._queued > self._starting * self._max_batch
-        if more and len(self._tasks) < self._max_in_flight:
+        has_more = self._queued > self._starting * self._max_batch
+        if has_more and len(self._tasks) < self._max_in_flight:
             self._starting += 1
             self._tasks.add(asyncio.create_task(self._fill_slot(), name=self._name))
 
@@ -179,8 +179,8 @@ class Coalescer(Generic[Item, Result]):
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: this is a coroutine
         try:
-            await self._until_quiet()
-        except asyncio.CancelledError:  # the loop ends, and with it whoever waits
+            await self._linger()
+        except asyncio.CancelledError:  # the loop is closing
             self._starting -= 1
             self._tasks.discard(task)
             raise
@@ -195,13 +195,13 @@ class Coalescer(Generic[Item, Result]):
             self._tasks.discard(task)
             self._use_free_slot()
 
-    async def _until_quiet(self) -> None:
-        latest = self._clock() + LONGEST_WAIT_SECONDS
-        quiet = 0
-        while quiet < QUIET_TURNS and self._queued < self._max_batch and self._clock() < latest:
+    async def _linger(self) -> None:
+        end = self._clock() + MAX_LINGER_SECONDS
+        idle = 0
+        while idle < LINGER_ITERATIONS and self._queued < self._max_batch and self._clock() < end:
             queued = self._queued
             await asyncio.sleep(0)
-            quiet = 0 if self._queued > queued else quiet + 1
+            idle = 0 if self._queued > queued else idle + 1
 
     def _take(self, now: float) -> list[_Entry[Item, Result]]:
         entries: list[_Entry[Item, Result]] = []
@@ -216,7 +216,7 @@ class Coalescer(Generic[Item, Result]):
                 entries.append(entry)
             elif wanted:
                 message = (
-                    f"{self._name}: the deadline passed after {now - entry.since:.3f} s queued"
+                    f"{self._name}: the deadline passed after {now - entry.queued_at:.3f} s queued"
                 )
                 entry.answer.set_exception(DeadlineError(message))
                 self._observer.dropped("expired")
@@ -232,7 +232,7 @@ class Coalescer(Generic[Item, Result]):
     ) -> None:
         for entry in entries:
             entry.batch = batch
-        waits = [started - entry.since for entry in entries]
+        waits = [started - entry.queued_at for entry in entries]
         self._observer.batch_started(sum(entry.weight for entry in entries), waits)
         outcomes: Sequence[Result | Exception]
         try:
@@ -269,7 +269,7 @@ class Coalescer(Generic[Item, Result]):
 
 
 class _Batch:
-    """A batch under way, and how many callers still wait for it."""
+    """A batch in progress, and the number of callers that still wait for it."""
 
     __slots__ = ("task", "waiting")
 
@@ -284,15 +284,15 @@ class _Batch:
 
 
 class _Entry(Generic[Item, Result]):
-    """An item on its way: queued, then part of a batch, then answered."""
+    """An item: queued, then part of a batch, then answered."""
 
-    __slots__ = ("answer", "batch", "deadline", "item", "queued", "since", "weight")
+    __slots__ = ("answer", "batch", "deadline", "item", "queued", "queued_at", "weight")
 
-    def __init__(self, item: Item, weight: int, deadline: float, since: float) -> None:
+    def __init__(self, item: Item, weight: int, deadline: float, queued_at: float) -> None:
         self.item = item
         self.weight = weight
         self.deadline = deadline
-        self.since = since
+        self.queued_at = queued_at
         self.answer: asyncio.Future[Coalesced[Result]] = asyncio.get_running_loop().create_future()
         self.queued = True
         self.batch: _Batch | None = None

@@ -1,7 +1,7 @@
-"""The one way in which a call fails: an exception that knows its gRPC status.
+"""Errors of calls: each is an exception that knows its gRPC status.
 
-A core raises a `ServiceError`; the server turns it into a status with google.rpc details
-(https://google.aip.dev/193). Each concrete class is one row of docs/errors.md.
+The code of a service raises a `ServiceError`; the server turns it into a status with google.rpc
+details (https://google.aip.dev/193). Each concrete class is one row of docs/errors.md.
 """
 
 from __future__ import annotations
@@ -18,33 +18,33 @@ DOMAIN = "marquee"
 
 
 class StartupError(Exception):
-    """A process cannot start; its message is one line for the person who started it."""
+    """The process cannot start; the message is one line for the person who started it."""
 
     def __init__(self, message: str) -> None:
-        """Say why, in one line whatever a library's own words look like."""
+        """Take a message, and join its lines: some libraries' messages have several."""
         super().__init__(" ".join(message.split()))
 
 
 class NotReadyError(Exception):
-    """A readiness check failed; its message says what is missing."""
+    """A readiness check failed; the message says what is missing."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldViolation:
-    """One thing that is wrong with one field of a request."""
+    """A field of a request that is invalid, and why."""
 
     field: str
     """Path from the request, as in `users[3].age`."""
     description: str
-    """What is wrong and what would be right."""
+    """What is wrong, and what would be valid."""
 
 
 class ServiceError(Exception):
-    """An error that a caller is told about.
+    """An error that the caller receives as a status.
 
-    A subclass states the four class attributes; they are its row in docs/errors.md. (Only
-    `rpckit.calling.upstream_errors.RemoteError`, which passes on the error of another server, has
-    its code and reason by instance.)
+    A subclass sets the four class attributes, which are its row in docs/errors.md. (The exception
+    is `rpckit.calling.upstream_errors.RemoteError`: it passes on the error of an upstream service,
+    so its instances have code and reason.)
     """
 
     code: grpc.StatusCode
@@ -62,10 +62,10 @@ class ServiceError(Exception):
         metadata: Mapping[str, str] | None = None,
         retry_after: float | None = None,
     ) -> None:
-        """Say what happened.
+        """Create the error.
 
         Args:
-            message: For the caller; no secrets and nothing of other callers.
+            message: Message for the caller; no secrets, nothing about other callers.
             metadata: Values of ErrorInfo.metadata.
             retry_after: Seconds after which a retry may succeed; becomes RetryInfo.
         """
@@ -88,7 +88,7 @@ class ServiceError(Exception):
         return details
 
     def status(self) -> status_pb2.Status:
-        """Return the google.rpc.Status that crosses the wire; made once."""
+        """Return the google.rpc.Status to send; built once."""
         if self._status is None:
             code = code_pb2.Code.Value(self.code.name)
             self._status = status_pb2.Status(
@@ -98,7 +98,7 @@ class ServiceError(Exception):
 
 
 class InvalidRequestError(ServiceError):
-    """A request has fields that cannot be honoured."""
+    """Fields of the request are invalid."""
 
     code = grpc.StatusCode.INVALID_ARGUMENT
     reason = "INVALID_REQUEST"
@@ -106,17 +106,17 @@ class InvalidRequestError(ServiceError):
     action = "Correct the fields that BadRequest.field_violations names; a retry cannot help."
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        """Refuse a request for the violations given, at least one."""
+        """Refuse a request because of one or more violations."""
         super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
         self.violations = tuple(violations)
 
     @classmethod
     def of(cls, field: str, description: str) -> InvalidRequestError:
-        """Refuse a request for one field."""
+        """Refuse a request because of one field."""
         return cls([FieldViolation(field, description)])
 
     def details(self) -> list[any_pb2.Any]:
-        """Return the details of every error, and BadRequest."""
+        """Return the details of every error, and a BadRequest."""
         bad = error_details_pb2.BadRequest()
         for violation in self.violations:
             bad.field_violations.add(field=violation.field, description=violation.description)
@@ -124,16 +124,16 @@ class InvalidRequestError(ServiceError):
 
 
 class OverloadedError(ServiceError):
-    """Too much is under way; refused at once rather than queued."""
+    """The server is at a limit; the call is refused at once rather than queued."""
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
-    when = "As many calls or queued items are under way as the server admits."
+    when = "The server is at its limit of calls in flight or of queued items."
     action = "Retry after RetryInfo.retry_delay, with backoff; add replicas if it lasts."
 
 
 class ShuttingDownError(ServiceError):
-    """The process is about to end and takes no new work."""
+    """The process is stopping and accepts no new work."""
 
     code = grpc.StatusCode.UNAVAILABLE
     reason = "SHUTTING_DOWN"
@@ -142,16 +142,16 @@ class ShuttingDownError(ServiceError):
 
 
 class DeadlineError(ServiceError):
-    """The caller's budget ran out."""
+    """The deadline passed, or is too close to start the work."""
 
     code = grpc.StatusCode.DEADLINE_EXCEEDED
     reason = "DEADLINE_EXCEEDED"
-    when = "The deadline passed, or so little of it was left that the work was not begun."
+    when = "The deadline passed, or was too close to start the work."
     action = "Give a longer deadline, or look at the queue times in the metrics."
 
 
 class UnauthenticatedError(ServiceError):
-    """The caller did not say who it is, or not credibly."""
+    """The caller has no valid credentials."""
 
     code = grpc.StatusCode.UNAUTHENTICATED
     reason = "UNAUTHENTICATED"
@@ -160,7 +160,7 @@ class UnauthenticatedError(ServiceError):
 
 
 class PermissionDeniedError(ServiceError):
-    """The caller is known but may not call this method."""
+    """The caller lacks the permission for this method."""
 
     code = grpc.StatusCode.PERMISSION_DENIED
     reason = "PERMISSION_DENIED"
@@ -169,21 +169,21 @@ class PermissionDeniedError(ServiceError):
 
 
 class InternalError(ServiceError):
-    """A defect; what happened is in the log, under the id that the message gives."""
+    """A defect; the message has an id, under which the log has the traceback."""
 
     code = grpc.StatusCode.INTERNAL
     reason = "INTERNAL"
-    when = "The service met a case that it should not have: a defect."
-    action = "Look the error id up in the service's log and report it."
+    when = "The service has a defect."
+    action = "Look up the error id in the service's log, and report it."
 
 
 class UpstreamError(ServiceError):
-    """A service or store that this one needs did not answer."""
+    """An upstream service or store did not answer."""
 
     code = grpc.StatusCode.UNAVAILABLE
     reason = "UPSTREAM_UNAVAILABLE"
-    when = "A service or store behind this one cannot be reached or broke the call off."
-    action = "Retry with backoff; see which one in ErrorInfo.metadata and in its health."
+    when = "An upstream service or store cannot be reached, or broke the call off."
+    action = "Retry with backoff; ErrorInfo.metadata names the service: look at its health."
 
 
 def _pack(

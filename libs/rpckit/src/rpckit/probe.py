@@ -1,7 +1,7 @@
-"""Asks a server how it is: `python -m rpckit.probe HOST:PORT [--service NAME]`.
+"""Health probe: `python -m rpckit.probe HOST:PORT [--service NAME]`.
 
-For orchestrators that have no gRPC probe (Docker) or one that cannot do TLS (Kubernetes), and for
-jobs that wait for a server. Imports little, because it runs every few seconds beside the service.
+For orchestrators without gRPC probes (Docker) or without TLS in them (Kubernetes), and for jobs
+that wait for a server. Imports little, because it runs every few seconds next to the service.
 """
 
 from __future__ import annotations
@@ -17,31 +17,31 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 PAUSE_SECONDS = 0.5
-"""Between two attempts of `--wait`."""
+"""Pause between two attempts of `--wait`."""
 
 
 def check(channel: grpc.Channel, service: str, timeout: float) -> str:
-    """Ask once.
+    """Check the health of a server once.
 
     Args:
-        channel: Where the server is.
+        channel: Channel to the server.
         service: Full name of a service for its readiness, or "" for the server's liveness.
-        timeout: Longest that it may take, in seconds.
+        timeout: Timeout in seconds.
 
     Returns:
-        The name of a `HealthCheckResponse.ServingStatus`, or the gRPC status code's with its
-        message when there was no answer.
+        The name of a `HealthCheckResponse.ServingStatus`, or if the call failed, the name of the
+        gRPC status code and its message.
     """
     request = health_pb2.HealthCheckRequest(service=service)
     try:
         answer = health_pb2_grpc.HealthStub(channel).Check(request, timeout=timeout)
-    except grpc.RpcError as error:  # a Call as well, which grpc's types do not say
+    except grpc.RpcError as error:  # also a grpc.Call, which the type stubs do not say
         return f"{error.code().name}: {error.details()}"
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one line and return the exit code: 0 when the server is serving, 1 when it is not."""
+    """Print one line and return the exit code: 0 if the server is serving, else 1."""
     arguments = _parser().parse_args(argv)
     subject = " ".join(filter(None, (arguments.target, arguments.service)))
     deadline = time.monotonic() + arguments.wait

@@ -1,9 +1,10 @@
-"""The calls under way in Envoy: which of their callers have gone, and which take too long.
+"""The calls in progress inside Envoy: detects callers that disconnected and calls that time out.
 
-pyvoy tells an application that a caller has gone only when asked, and answers at once whether or
-not it has. Asking costs a round trip between threads, as much as a call; so calls are asked about
-sparingly: after 0.1 s, when nearly all have been answered, and then each time that their age has
-grown by half. Counting a call in and out costs no more than an entry in a set.
+pyvoy reports a disconnected caller only when the application asks, by reading the next ASGI event;
+the answer comes at once, whether or not the caller is there. Asking costs a round trip between
+threads, as much as a call. So a call is polled sparingly: first after 0.1 s, when nearly all calls
+have been answered, and then each time its age has grown by half. Adding and removing a call costs
+no more than an entry in a set.
 """
 
 from __future__ import annotations
@@ -15,116 +16,128 @@ import grpc
 
 from rpckit_envoy.protocol import Event, ProtocolError, Receive
 
-SWEEP_SECONDS = 0.1
-"""Pause between two looks at the calls under way, and the age at which one is first asked about."""
-LONGEST_PAUSE_SECONDS = 2.0
-"""Longest pause between two questions about one call."""
+CHECK_INTERVAL_SECONDS = 0.1
+"""Pause between checks of all calls, and the age at which a call is first polled."""
+MAX_POLL_INTERVAL_SECONDS = 2.0
+"""Longest pause between two polls of one call."""
 
 
-class Flight:
-    """One call under way."""
+class ActiveCall:
+    """One call in progress."""
 
-    __slots__ = ("_due", "_expires", "_receive", "_since", "ending", "is_stream", "task")
+    __slots__ = (
+        "_expires_at",
+        "_next_poll",
+        "_receive",
+        "_started_at",
+        "abort_reason",
+        "is_stream",
+        "task",
+    )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
         receive: Receive,
-        longest: float,
+        timeout: float,
         *,
         is_stream: bool,
     ) -> None:
-        """Begin in the current task.
+        """Track the call that the current task answers.
 
         Args:
-            loop: The running one.
-            receive: The ASGI call's.
-            longest: Seconds that the request may take to arrive; of a stream, that it may last.
-            is_stream: Whether the call has no foreseeable end.
+            loop: The running loop.
+            receive: The `receive` of the ASGI call.
+            timeout: Longest time for the request to arrive, or of a stream, for all of it; in
+                seconds.
+            is_stream: Whether the call is a stream, which has no deadline.
         """
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - ASGI calls are tasks
         self.task = task
         self.is_stream = is_stream
-        self.ending: ProtocolError | None = None
+        self.abort_reason: ProtocolError | None = None
+        """Why the host cancelled the task; None if the caller disconnected."""
         self._receive = receive
-        self._since = loop.time()
-        self._expires = self._since + longest
-        self._due = math.inf
+        self._started_at = loop.time()
+        self._expires_at = self._started_at + timeout
+        self._next_poll = math.inf
 
     def request_is_complete(self) -> None:
-        """Begin to ask whether the caller has gone; until now, reading would have told."""
-        self._due = self._since + SWEEP_SECONDS
+        """Start to poll; until now, reading the request reported a disconnected caller."""
+        self._next_poll = self._started_at + CHECK_INTERVAL_SECONDS
         if not self.is_stream:
-            self._expires = math.inf  # from here on, the call has its deadline
+            self._expires_at = math.inf  # the dispatcher enforces the deadline from here on
 
-    def end(self, error: ProtocolError) -> None:
-        """Break the call off and tell its caller why."""
-        if self.ending is None:
-            self.ending = error
+    def abort(self, reason: ProtocolError) -> None:
+        """End the call with a status."""
+        if self.abort_reason is None:
+            self.abort_reason = reason
             self.task.cancel()
 
-    def look(self, now: float) -> None:
-        """End the call if it takes too long; ask whether the caller has gone if it is time to."""
-        if now > self._expires:
-            self.end(_STREAM_TOO_LONG if self.is_stream else _REQUEST_TOO_SLOW)
-        elif now > self._due:
-            self._due = math.inf  # one question at a time
-            asyncio.ensure_future(self._receive()).add_done_callback(self._answered)
+    def check(self, now: float) -> None:
+        """Abort the call if its time is up; poll the caller if it is due."""
+        if now > self._expires_at:
+            self.abort(_STREAM_TOO_LONG if self.is_stream else _REQUEST_TOO_SLOW)
+        elif now > self._next_poll:
+            self._next_poll = math.inf  # one poll at a time
+            asyncio.ensure_future(self._receive()).add_done_callback(self._on_polled)
 
-    def _answered(self, answer: asyncio.Future[Event]) -> None:
-        if self.task.done() or answer.cancelled() or answer.exception() is not None:
+    def _on_polled(self, poll: asyncio.Future[Event]) -> None:
+        if self.task.done() or poll.cancelled() or poll.exception() is not None:
             return
-        if answer.result()["type"] == "http.disconnect":
+        if poll.result()["type"] == "http.disconnect":
             self.task.cancel()
             return
         now = self.task.get_loop().time()
-        self._due = now + min((now - self._since) / 2, LONGEST_PAUSE_SECONDS)
+        self._next_poll = now + min((now - self._started_at) / 2, MAX_POLL_INTERVAL_SECONDS)
 
 
-class Flights:
-    """All calls under way."""
+class ActiveCalls:
+    """All calls in progress."""
 
-    def __init__(self, *, longest_request: float, longest_stream: float) -> None:
-        """Begin with none.
+    def __init__(self, *, request_timeout: float, stream_timeout: float) -> None:
+        """Start without calls.
 
         Args:
-            longest_request: Seconds that the request of a unary call may take to arrive.
-            longest_stream: Seconds that a stream may last.
+            request_timeout: Longest time for the request of a unary call to arrive, in seconds.
+            stream_timeout: Longest duration of a stream, in seconds.
         """
-        self._longest_request = longest_request
-        self._longest_stream = longest_stream
-        self._flights: set[Flight] = set()
-        self._sweep: asyncio.TimerHandle | None = None
+        self._request_timeout = request_timeout
+        self._stream_timeout = stream_timeout
+        self._calls: set[ActiveCall] = set()
+        self._timer: asyncio.TimerHandle | None = None
 
     def __len__(self) -> int:
-        return len(self._flights)
+        return len(self._calls)
 
-    def enter(self, receive: Receive, *, is_stream: bool = False) -> Flight:
-        """Count the current task's call in."""
+    def add(self, receive: Receive, *, is_stream: bool = False) -> ActiveCall:
+        """Track the call that the current task answers."""
         loop = asyncio.get_running_loop()
-        longest = self._longest_stream if is_stream else self._longest_request
-        flight = Flight(loop, receive, longest, is_stream=is_stream)
-        self._flights.add(flight)
-        if self._sweep is None:
-            self._look(loop)
-        return flight
+        timeout = self._stream_timeout if is_stream else self._request_timeout
+        call = ActiveCall(loop, receive, timeout, is_stream=is_stream)
+        self._calls.add(call)
+        if self._timer is None:
+            self._check_all(loop)
+        return call
 
-    def leave(self, flight: Flight) -> None:
-        """Count a call out."""
-        self._flights.discard(flight)
+    def remove(self, call: ActiveCall) -> None:
+        """Stop tracking a call."""
+        self._calls.discard(call)
 
-    def end(self, error: ProtocolError, *, streams_only: bool = False) -> None:
-        """Break off the calls under way."""
-        for flight in tuple(self._flights):
-            if flight.is_stream or not streams_only:
-                flight.end(error)
+    def abort_all(self, reason: ProtocolError, *, streams_only: bool = False) -> None:
+        """End all calls, or only the streams, with a status."""
+        for call in tuple(self._calls):
+            if call.is_stream or not streams_only:
+                call.abort(reason)
 
-    def _look(self, loop: asyncio.AbstractEventLoop) -> None:
+    def _check_all(self, loop: asyncio.AbstractEventLoop) -> None:
         now = loop.time()
-        for flight in self._flights:
-            flight.look(now)
-        self._sweep = loop.call_later(SWEEP_SECONDS, self._look, loop) if self._flights else None
+        for call in self._calls:
+            call.check(now)
+        self._timer = (
+            loop.call_later(CHECK_INTERVAL_SECONDS, self._check_all, loop) if self._calls else None
+        )
 
 
 _REQUEST_TOO_SLOW = ProtocolError(

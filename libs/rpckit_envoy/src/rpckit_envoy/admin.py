@@ -1,4 +1,4 @@
-"""Envoy's administration interface, on a socket that only this user can open.
+"""Client of Envoy's administration interface, on a Unix socket that only this user can open.
 
 https://www.envoyproxy.io/docs/envoy/latest/operations/admin
 """
@@ -13,43 +13,43 @@ from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
 TIMEOUT_SECONDS = 2.0
-"""Longest that an answer may take."""
+"""Timeout of a request, in seconds."""
 
 
 class Admin:
-    """Asks the Envoy of this process."""
+    """Client of the Envoy that this process runs in."""
 
     def __init__(self, path: Path) -> None:
-        """Talk to the socket at a path."""
+        """Use the Unix socket at a path; it connects for each request."""
         self._path = path
 
     async def port(self) -> int:
-        """Return the port that the server listens on, once it does.
+        """Return the port that Envoy listens on.
 
         Raises:
-            OSError: Envoy does not answer yet.
-            LookupError: It does not listen yet.
+            OSError: Envoy does not answer (yet).
+            LookupError: Envoy does not listen yet.
         """
-        answer = json.loads(await self._ask("GET", "/listeners?format=json"))
+        answer = json.loads(await self._request("GET", "/listeners?format=json"))
         [listener] = answer.get("listener_statuses") or [{}]
         return int(listener["local_address"]["socket_address"]["port_value"])
 
     async def refuse_connections(self) -> None:
-        """Accept no more connections; the next answer on each of those open asks to leave it."""
-        await self._ask("POST", "/healthcheck/fail")
-        await self._ask("POST", "/drain_listeners")
+        """Refuse new connections; the next response on each open one asks the client to leave."""
+        await self._request("POST", "/healthcheck/fail")
+        await self._request("POST", "/drain_listeners")
 
     async def is_idle(self) -> bool:
-        """Tell whether all calls are answered and all answers are on their way."""
-        gauges = await self._ask(
+        """Tell whether no call is in progress and all responses are sent."""
+        gauges = await self._request(
             "GET", "/stats?filter=^http\\.rpc\\.downstream_(rq_active|cx_tx_bytes_buffered)$"
         )
         return all(line.endswith(": 0") for line in gauges.splitlines())
 
-    async def _ask(self, verb: str, path: str) -> str:
-        return await asyncio.to_thread(self._ask_and_wait, verb, path)
+    async def _request(self, verb: str, path: str) -> str:
+        return await asyncio.to_thread(self._request_blocking, verb, path)
 
-    def _ask_and_wait(self, verb: str, path: str) -> str:
+    def _request_blocking(self, verb: str, path: str) -> str:
         connection = _UnixConnection(self._path)
         try:
             connection.request(verb, path)

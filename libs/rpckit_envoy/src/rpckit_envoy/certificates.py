@@ -1,4 +1,4 @@
-"""TLS files for Envoy, by its secret discovery service from a file, so that they can be replaced.
+"""TLS files for Envoy, by file-based secret discovery (SDS), so that they can be replaced.
 
 https://www.envoyproxy.io/docs/envoy/latest/configuration/security/secret
 """
@@ -13,28 +13,28 @@ from typing import Any
 from rpckit.security.tls import TlsFiles
 
 RELOAD_SECONDS = 0.5
-"""Pause between two looks at the files."""
+"""Pause between checks of the files."""
 
-_DOORBELL = "changed"
+_RELOAD_MARKER = "changed"
 _TLS = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3"
 
 
 def write_secrets(files: TlsFiles, run_dir: Path) -> dict[str, Any]:
-    """Name the files to Envoy.
+    """Write the secrets that refer to the TLS files.
 
     Args:
-        files: What the server listens with.
-        run_dir: Where to write what Envoy reads.
+        files: TLS files of the server.
+        run_dir: Directory to write to.
 
     Returns:
-        The listener's transport socket.
+        The transport socket of the listener.
 
     Raises:
-        StartupError: The files are no good; Envoy would wait for better ones and not say so.
+        StartupError: The files are invalid. (Envoy would silently wait for valid ones.)
     """
     files.watch(interval=0)
-    # Envoy looks at the files when something is moved into this directory. It is ours, and
-    # `follow_changes` does so when they have changed and belong together.
+    # Envoy reloads the files when a file is moved into this directory. `reload_on_change` moves one
+    # there when the files have changed and are valid together.
     watched = {"watched_directory": {"path": str(run_dir)}}
     certificate = {
         "certificate_chain": {"filename": str(files.cert)},
@@ -63,23 +63,23 @@ def write_secrets(files: TlsFiles, run_dir: Path) -> dict[str, Any]:
     }
 
 
-async def follow_changes(files: TlsFiles, run_dir: Path) -> None:
-    """Let Envoy take the files over whenever they change, until cancelled.
+async def reload_on_change(files: TlsFiles, run_dir: Path) -> None:
+    """Make Envoy reload the files whenever they change, until cancelled.
 
-    Only once they can be loaded together: files are replaced one after the other.
+    It waits until they are valid together, because files are replaced one after the other.
     """
-    watched = files.watch(interval=0)
-    known = watched.get()
+    watcher = files.watch(interval=0)
+    current = watcher.get()
     while True:
         await asyncio.sleep(RELOAD_SECONDS)
-        if (material := watched.get()) is not known:
-            known = material
-            (run_dir / f".{_DOORBELL}").touch()
-            (run_dir / f".{_DOORBELL}").replace(run_dir / _DOORBELL)
+        if (material := watcher.get()) is not current:
+            current = material
+            (run_dir / f".{_RELOAD_MARKER}").touch()
+            (run_dir / f".{_RELOAD_MARKER}").replace(run_dir / _RELOAD_MARKER)
 
 
 def _write(run_dir: Path, name: str, secret: dict[str, Any]) -> dict[str, Any]:
-    """Write a secret to a file of its own, as Envoy wants it, and return the reference to it."""
+    """Write a secret to a file of its own, as Envoy requires, and return its reference."""
     path = run_dir / f"{name}.json"
     resource = {"@type": f"{_TLS}.Secret", "name": name, **secret}
     path.write_text(json.dumps({"resources": [resource]}))

@@ -15,29 +15,29 @@ ADMIN_SOCKET = "admin.sock"
 
 ARGUMENTS = (
     "--concurrency",
-    "1",  # the application's event loop is one thread and the bottleneck; docs/performance.md
-    "--disable-hot-restart",  # which would need memory shared under a name
+    "1",  # the event loop of the application is one thread, and the bottleneck
+    "--disable-hot-restart",  # needs named shared memory
     "--log-level",
     "error",
 )
-"""Envoy's command line, but for the configuration."""
+"""Envoy's command line, except for the configuration."""
 
-# A connection gets so much ahead of what the application has read; a whole message need not fit.
+# Flow control: a client may send this much ahead of the application; less than a message is fine.
 _STREAM_WINDOW_BYTES = 1 << 20
 _CONNECTION_WINDOW_BYTES = 8 << 20
 _MAX_METADATA_KIB = 16  # gRPC's own limit
 
 
 class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that mypy is told to skip
-    """pyvoy's configuration, made that of a gRPC server."""
+    """pyvoy's configuration of Envoy, changed to that of a gRPC server."""
 
     def __init__(self, settings: ServerSettings, address: str, run_dir: Path) -> None:
-        """Configure nothing yet.
+        """Take the settings; `get_envoy_config` makes the configuration.
 
         Args:
-            settings: How to listen and what to admit.
-            address: IP address to listen on; Envoy resolves no names.
-            run_dir: Directory of the administration socket and of what Envoy reads.
+            settings: Settings of the server.
+            address: IP address to listen on; Envoy does not resolve names.
+            run_dir: Directory of the administration socket and of the secrets.
         """
         super().__init__(
             APPLICATION,
@@ -50,12 +50,12 @@ class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that myp
         self._run_dir = run_dir
 
     def get_envoy_config(self) -> dict[str, Any]:
-        """Return the configuration; writes what it refers to."""
+        """Return the configuration, and write the files that it refers to."""
         settings = self._settings
         config: dict[str, Any] = super().get_envoy_config()
         admin_socket = {"path": str(self._run_dir / ADMIN_SOCKET), "mode": 0o600}
         config["admin"] = {"address": {"pipe": admin_socket}}
-        config["node"] = {"id": APPLICATION, "cluster": APPLICATION}  # secrets need one
+        config["node"] = {"id": APPLICATION, "cluster": APPLICATION}  # required by secret discovery
         [listener] = config["static_resources"]["listeners"]
         # Two processes on one port is a mistake, not a way to scale.
         listener["enable_reuse_port"] = False
@@ -65,27 +65,27 @@ class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that myp
         if files is not None:
             chain["transport_socket"] = write_secrets(files, self._run_dir)
         [connection_manager] = chain["filters"]
-        connection_manager["typed_config"].update(_http(settings))
+        connection_manager["typed_config"].update(_http_options(settings))
         return config
 
 
-def _http(settings: ServerSettings) -> dict[str, Any]:
-    """Return the part of HTTP; where grpc.aio has the same knob, with the same value."""
+def _http_options(settings: ServerSettings) -> dict[str, Any]:
+    """Return the options of HTTP; those that grpc.aio also has get the same values."""
     return {
         "stat_prefix": "rpc",
         "codec_type": "HTTP2",
         "server_header_transformation": "PASS_THROUGH",
         "max_request_headers_kb": _MAX_METADATA_KIB,
         "request_headers_timeout": _seconds(settings.default_deadline_s),
-        "stream_idle_timeout": "0s",  # a health Watch is silent for days; the host ends the rest
-        # From the first GOAWAY, when clients leave, to the one that closes what is idle.
+        "stream_idle_timeout": "0s",  # a health Watch may be silent for days
+        # Time from the first GOAWAY, which clients obey, to the one that closes the connection.
         "drain_timeout": "1s",
         "common_http_protocol_options": {
             "max_connection_duration": _seconds(settings.max_connection_age_s),
             "max_connection_duration_jitter": {"value": 10},
         },
         "http2_protocol_options": {
-            # Twice what is admitted: those beyond are to be refused, not kept waiting.
+            # Twice the limit of calls, so that excess calls are refused instead of waiting.
             "max_concurrent_streams": 2 * settings.max_concurrent_rpcs,
             "initial_stream_window_size": _STREAM_WINDOW_BYTES,
             "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,

@@ -1,4 +1,4 @@
-"""Hosts a dispatcher inside Envoy: from ASGI calls to the dispatcher and back."""
+"""The host inside Envoy: turns ASGI calls into calls of the dispatcher."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from rpckit.errors import ServiceError
 from rpckit.serving.dispatch import Authorizer, Dispatcher
 from rpckit.serving.health import Health
 from rpckit.settings.server import ServerSettings
-from rpckit_envoy.active_calls import Flights
+from rpckit_envoy.active_calls import ActiveCalls
 from rpckit_envoy.admin import Admin
-from rpckit_envoy.builtin_services import BuiltinServices
 from rpckit_envoy.exchange import Exchange
+from rpckit_envoy.health_and_reflection import HealthAndReflection
 from rpckit_envoy.protocol import (
-    GoneError,
+    ClientDisconnectedError,
     ProtocolError,
     Receive,
     Send,
@@ -28,11 +28,11 @@ from rpckit_envoy.protocol import (
 log = logging.getLogger(__name__)
 
 IDLE_POLL_SECONDS = 0.02
-"""Pause between two questions to Envoy whether all has been answered."""
+"""Pause between checks whether Envoy is idle."""
 
 
 class EnvoyHost:
-    """The ASGI side of a server, with health and, unless switched off, reflection."""
+    """An ASGI application for one dispatcher, with health and, unless switched off, reflection."""
 
     def __init__(
         self,
@@ -43,14 +43,14 @@ class EnvoyHost:
         *,
         admin: Admin,
     ) -> None:
-        """Build the host; Envoy does not listen before the application has started.
+        """Create the host; Envoy listens once the application has started.
 
         Args:
-            settings: What to admit.
+            settings: Settings of the server.
             dispatcher: Answers the calls.
-            health_checks: Knows what is ready.
-            authorizer: Who may use reflection.
-            admin: The Envoy around this process.
+            health_checks: Has the health servicer.
+            authorizer: Checks the callers of reflection.
+            admin: The Envoy that this process runs in.
         """
         self._settings = settings
         self._max_receive_bytes = settings.max_receive_message_bytes
@@ -59,36 +59,32 @@ class EnvoyHost:
         self._admin = admin
         self._methods = {f"/{path}": method for path, method in dispatcher.methods.items()}
         services = dict.fromkeys(path.partition("/")[0] for path in dispatcher.methods)
-        self._builtin = BuiltinServices(
+        self._other_methods = HealthAndReflection(
             health_checks.servicer, authorizer, list(services) if settings.reflection else None
         ).methods
-        self._flights = Flights(
-            longest_request=settings.default_deadline_s,
-            longest_stream=settings.max_connection_age_s,
+        self._active_calls = ActiveCalls(
+            request_timeout=settings.default_deadline_s,
+            stream_timeout=settings.max_connection_age_s,
         )
 
     async def start(self) -> int:
-        """Leave the listening to Envoy.
-
-        Returns:
-            The port that the settings name, which may be 0.
-        """
+        """Return the port of the settings, which may be 0: Envoy does the listening."""
         return self._settings.port
 
     async def stop(self, grace: float) -> None:
-        """Accept no more connections; end calls under way after `grace` seconds at the latest."""
+        """Refuse new connections; see `Host.stop`."""
         await self._admin.refuse_connections()
-        self._flights.end(_STOPPING, streams_only=True)
-        if not await self._becomes_idle(grace):
-            log.warning("%d calls are broken off", len(self._flights))
-            self._flights.end(_STOPPING)
-            await self._becomes_idle(1.0)
+        self._active_calls.abort_all(_STOPPING, streams_only=True)
+        if not await self._wait_until_idle(grace):
+            log.warning("%d calls are broken off", len(self._active_calls))
+            self._active_calls.abort_all(_STOPPING)
+            await self._wait_until_idle(1.0)
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
-        """Answer one call. Never raises: pyvoy would make an empty success of it."""
+        """Answer one call. Never raises, because pyvoy would answer with an empty success."""
         path = scope["path"]
-        flight = self._flights.enter(receive, is_stream=path in self._builtin)
-        exchange = Exchange(scope["headers"], receive, send, flight, self._max_receive_bytes)
+        active_call = self._active_calls.add(receive, is_stream=path in self._other_methods)
+        exchange = Exchange(scope["headers"], receive, send, active_call, self._max_receive_bytes)
         http_status = 200
         try:
             exchange.open()
@@ -98,18 +94,18 @@ class EnvoyHost:
             status = error.status()
         except ProtocolError as error:
             status, http_status = error.status(), error.http_status
-        except GoneError:
+        except ClientDisconnectedError:
             return
         except asyncio.CancelledError:
-            if flight.ending is None:  # the caller has gone
+            if active_call.abort_reason is None:  # the caller disconnected
                 return
-            status = flight.ending.status()
+            status = active_call.abort_reason.status()
         except Exception:
             log.exception("defect of the host in %s", path)
             status = _DEFECT.status()
         finally:
-            self._flights.leave(flight)
-        with contextlib.suppress(GoneError):
+            self._active_calls.remove(active_call)
+        with contextlib.suppress(ClientDisconnectedError):
             await exchange.finish(status, http_status)
 
     async def _answer(self, path: str, exchange: Exchange) -> None:
@@ -125,16 +121,16 @@ class EnvoyHost:
                     f"{self._max_send_bytes} bytes)",
                 )
             await exchange.answer(response)
-        elif path in self._builtin:
-            await self._builtin[path](exchange)
+        elif path in self._other_methods:
+            await self._other_methods[path](exchange)
         else:
             raise ProtocolError(grpc.StatusCode.UNIMPLEMENTED, f"there is no method {path}")
 
-    async def _becomes_idle(self, seconds: float) -> bool:
+    async def _wait_until_idle(self, seconds: float) -> bool:
         loop = asyncio.get_running_loop()
-        give_up = loop.time() + seconds
+        end = loop.time() + seconds
         while not await self._admin.is_idle():
-            if loop.time() >= give_up:
+            if loop.time() >= end:
                 return False
             await asyncio.sleep(IDLE_POLL_SECONDS)
         return True

@@ -1,4 +1,4 @@
-"""gRPC over HTTP/2: what a server must do itself where no gRPC library does it.
+"""gRPC over HTTP/2: the parts of the protocol that a gRPC library would implement.
 
 https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 """
@@ -28,28 +28,28 @@ ENCODINGS = "identity, gzip, deflate"
 
 
 class ProtocolError(Exception):
-    """A call that no handler sees: it breaks the protocol, or asks for what is not spoken here."""
+    """A call that reaches no handler: it breaks the protocol or uses an unsupported part of it."""
 
     def __init__(self, code: grpc.StatusCode, message: str, *, http_status: int = 200) -> None:
-        """Refuse a call with a status, and with one of HTTP where the caller speaks only that."""
+        """Refuse a call with a gRPC status, and an HTTP status for callers without gRPC."""
         super().__init__(message)
         self.code = code
         self.message = message
         self.http_status = http_status
 
     def status(self) -> status_pb2.Status:
-        """Return the google.rpc.Status that crosses the wire."""
+        """Return the google.rpc.Status to send."""
         return status_pb2.Status(code=code_pb2.Code.Value(self.code.name), message=self.message)
 
 
-class GoneError(Exception):
-    """The caller has closed the stream; nobody waits for an answer."""
+class ClientDisconnectedError(Exception):
+    """The caller closed the stream or the connection and waits for no answer."""
 
 
 class Metadata(Mapping[str, str | bytes]):
-    """A call's headers as gRPC metadata; of a repeated key the last value stands.
+    """The headers of a call as gRPC metadata; the last value of a repeated key wins.
 
-    Most are never looked at, so they are decoded when they are.
+    Values are decoded when they are read, because most never are.
     """
 
     __slots__ = ("_raw",)
@@ -66,7 +66,7 @@ class Metadata(Mapping[str, str | bytes]):
     @overload
     def get(self, key: str, default: Default) -> str | bytes | Default: ...
     def get(self, key: str, default: object = None) -> object:
-        """Return a value, or the default. As Mapping has it, without its exception."""
+        """Return a value or the default, without the exception that Mapping.get raises inside."""
         value = self._raw.get(key.encode())
         return default if value is None else _decode(key, value)
 
@@ -78,17 +78,17 @@ class Metadata(Mapping[str, str | bytes]):
 
 
 class MessageReader:
-    """Takes the messages out of a request's body while it arrives."""
+    """Reads the messages of a request while its body arrives."""
 
     def __init__(self, receive: Receive, max_bytes: int) -> None:
-        """Read nothing yet.
+        """Create a reader; nothing is read yet.
 
         Args:
-            receive: The ASGI call's.
-            max_bytes: Largest message, compressed or not.
+            receive: The `receive` of the ASGI call.
+            max_bytes: Largest size of a message, before and after decompression.
         """
         self.encoding = "identity"
-        """How those messages are compressed whose flag is set."""
+        """Compression of the messages that have the compressed flag."""
         self._receive = receive
         self._max_bytes = max_bytes
         self._chunks: list[bytes] = []
@@ -99,8 +99,8 @@ class MessageReader:
         """Return the next message, or None after the last.
 
         Raises:
-            ProtocolError: It is too large, or compressed in a way not spoken here, or cut short.
-            GoneError: The caller went away.
+            ProtocolError: The message is too large, cut short, or of an unsupported compression.
+            ClientDisconnectedError: The caller disconnected.
         """
         prefix = await self._take(5)
         if not prefix:
@@ -114,16 +114,16 @@ class MessageReader:
         return body if prefix[0] == 0 else self._decompress(body)
 
     async def read_only(self) -> bytes:
-        """Return the message of a call that has one.
+        """Return the message of a call that has exactly one.
 
         Raises:
-            ProtocolError: As for `read`, or there is none, or more than one.
-            GoneError: The caller went away.
+            ProtocolError: As in `read`, or there is not exactly one message.
+            ClientDisconnectedError: The caller disconnected.
         """
         event = await self._receive()
         if whole := self._whole(event):
             return whole
-        self._take_in(event)
+        self._add(event)
         message = await self.read()
         if message is None or await self.read() is not None:
             raise ProtocolError(
@@ -133,24 +133,24 @@ class MessageReader:
 
     async def _take(self, size: int) -> bytes:
         while self._size < size and self._more:
-            self._take_in(await self._receive())
-        # Joined once, when complete: adding chunk to chunk is quadratic in the message's size.
+            self._add(await self._receive())
+        # Joined once, at the end: appending chunk to chunk is quadratic in the message size.
         data = self._chunks[0] if len(self._chunks) == 1 else b"".join(self._chunks)
         rest = data[size:]
         self._chunks = [rest] if rest else []
         self._size = len(rest)
         return data[:size]
 
-    def _take_in(self, event: Event) -> None:
+    def _add(self, event: Event) -> None:
         if event["type"] == "http.disconnect":
-            raise GoneError
+            raise ClientDisconnectedError
         if chunk := event["body"]:
             self._chunks.append(chunk)
             self._size += len(chunk)
         self._more = event["more_body"]
 
     def _whole(self, event: Event) -> bytes | None:
-        """Return the message of an event that holds it all, as small ones do: the fast path."""
+        """Return the message if the event holds all of it: the fast path for small messages."""
         body: bytes = event.get("body", b"")
         size = len(body) - 5
         if (
@@ -172,7 +172,7 @@ class MessageReader:
                 grpc.StatusCode.UNIMPLEMENTED,
                 f"grpc-encoding {self.encoding!r} is not supported; these are: {ENCODINGS}",
             )
-        inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # finds out which of the two
+        inflater = zlib.decompressobj(wbits=zlib.MAX_WBITS | 32)  # detects which of the two
         try:
             message = inflater.decompress(body, self._max_bytes)
         except zlib.error as error:
@@ -187,15 +187,15 @@ class MessageReader:
 
 
 def frame(message: bytes) -> bytes:
-    """Return a message as it stands in a body, not compressed."""
+    """Return a message with its gRPC prefix, not compressed."""
     return b"\0" + len(message).to_bytes(4, "big") + message
 
 
 def parse_timeout(value: str | bytes | None) -> float | None:
-    """Return a `grpc-timeout` in seconds, None where the caller set none.
+    """Return the value of `grpc-timeout` in seconds, or None if the caller set none.
 
     Raises:
-        ProtocolError: It is not 1 to 8 digits and a unit.
+        ProtocolError: The value is not 1 to 8 digits and a unit.
     """
     if value is None:
         return None
@@ -206,7 +206,7 @@ def parse_timeout(value: str | bytes | None) -> float | None:
 
 
 def trailers(status: status_pb2.Status) -> list[tuple[bytes, bytes]]:
-    """Return the headers that end a call."""
+    """Return the trailers of a status."""
     fields = [
         (b"grpc-status", str(status.code).encode()),
         (b"grpc-message", quote(status.message, safe=_UNQUOTED).encode()),
@@ -219,7 +219,7 @@ def trailers(status: status_pb2.Status) -> list[tuple[bytes, bytes]]:
 
 _TIMEOUT = re.compile(r"([0-9]{1,8})([HMSmun])")
 _UNIT_SECONDS = {"H": 3600.0, "M": 60.0, "S": 1.0, "m": 1e-3, "u": 1e-6, "n": 1e-9}
-# Printable ASCII but the percent sign.
+# Printable ASCII except the percent sign.
 _UNQUOTED = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
 
 

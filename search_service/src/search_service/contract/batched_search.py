@@ -13,7 +13,7 @@ import numpy as np
 from rpckit.coalescer import Coalescer
 from rpckit.errors import ServiceError
 from rpckit.observing.telemetry import Telemetry
-from rpckit.observing.tracing.context import TraceContext, on_behalf_of
+from rpckit.observing.tracing.context import TraceContext, use_traces
 from rpckit.serving.call import Call
 from search_service.index.vector_index import Hits, IndexSpec, Query, VectorIndex, Vectors
 from search_service.settings import SearchSettings
@@ -102,7 +102,7 @@ class BatchedSearch:
             together = [asks[position] for position in positions]
             started = time.monotonic()
             try:
-                with on_behalf_of(ask.trace for ask in together):
+                with use_traces(ask.trace for ask in together):
                     hits = await self._search_together(index, together)
             except ServiceError as error:
                 answers.update(dict.fromkeys(positions, error))

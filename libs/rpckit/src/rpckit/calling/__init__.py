@@ -1,1 +1,1 @@
-"""How another service is called."""
+"""Client side: channels, service config, and the errors of upstream services."""

@@ -1,9 +1,9 @@
-"""How a process calls the services behind it: one long-lived channel for each.
+"""Client side of a service: one long-lived channel for each upstream service.
 
-What a channel does by itself is in `rpckit.calling.service_config`: it spreads calls over the
-replicas that are ready, and retries where that is safe. Calls do not wait for a service that cannot
-be reached (gRPC's wait-for-ready is off): they fail at once, after the retries, and the caller
-decides. While a connection is only being made they do wait, within their timeout.
+The channel balances calls over the ready replicas and retries idempotent methods; see
+`rpckit.calling.service_config`. Calls fail fast (gRPC's wait-for-ready is off): if the service
+cannot be reached, they fail after the retries, and the caller decides what to do. A call that finds
+the channel still connecting waits, within its timeout.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
 from rpckit.calling.service_config import service_config
-from rpckit.calling.upstream_errors import relayed
+from rpckit.calling.upstream_errors import to_service_error
 from rpckit.errors import NotReadyError, StartupError, UpstreamError
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext
 from rpckit.security.tls import TlsMaterial
-from rpckit.security.watched_files import Watched
+from rpckit.security.watched_files import FileWatcher
 from rpckit.settings.client import ClientSettings
 
 log = logging.getLogger(__name__)
@@ -39,7 +39,7 @@ Metadata = tuple[tuple[str, str], ...]
 
 
 class UnaryCall(Protocol, Generic[Request_contra, Response_co]):
-    """A method of another service."""
+    """A unary method of an upstream service."""
 
     async def __call__(
         self,
@@ -47,28 +47,28 @@ class UnaryCall(Protocol, Generic[Request_contra, Response_co]):
         *,
         timeout: float,
         trace: TraceContext,
-        joined: Sequence[TraceContext] = (),
+        links: Sequence[TraceContext] = (),
     ) -> Response_co:
-        """Call it; cancelling the caller cancels the call, at the other side too.
+        """Call the method; cancelling the caller cancels the call on the server too.
 
         Args:
             request: The request.
-            timeout: Seconds that the answer may take, all attempts included.
-            trace: Trace that the call belongs to.
-            joined: Traces of the other calls that this one is made for, if it is a batch.
+            timeout: Longest time for the answer in seconds, retries included.
+            trace: Trace that the call belongs to; parent of its span.
+            links: Traces of the other calls, if this call serves a batch; links of its span.
 
         Raises:
             DeadlineError: The time ran out.
-            UpstreamError: The service cannot be reached, broke the call off, or does not accept
-                this process's credentials.
-            InvalidRequestError: The service refuses fields of the request.
-            RemoteError: Any other status that it answered with, details included.
+            UpstreamError: The service cannot be reached, broke the call off, or rejected this
+                process's credentials.
+            InvalidRequestError: The service rejected fields of the request.
+            RemoteError: The service answered with any other status.
         """
         ...
 
 
 class Channel:
-    """A long-lived channel, replaced under the hood when its certificate files change."""
+    """A long-lived channel that reconnects when its certificate files change."""
 
     def __init__(
         self,
@@ -87,58 +87,58 @@ class Channel:
         self._closing: set[asyncio.Task[None]] = set()
         self._material = None if self._tls is None else self._tls.get()
         self._channel = self._open()
-        self._for_stubs: aio.Channel | None = None
+        self._stub_channel: aio.Channel | None = None
 
     @property
     def grpc(self) -> aio.Channel:
-        """The channel as it is now, for generated stubs; their calls carry the token too."""
+        """The current gRPC channel for generated stubs; it adds the token to their calls."""
         channel = self.current()
         if self._token is None:
             return channel
-        if self._for_stubs is None:
-            self._for_stubs = self._open([_AddToken(self._token)])
-        return self._for_stubs
+        if self._stub_channel is None:
+            self._stub_channel = self._open([_TokenInterceptor(self._token)])
+        return self._stub_channel
 
     def unary(
         self, method: MethodDescriptor, parse: Callable[[bytes], Any] | None = None
     ) -> UnaryCall[Any, Any]:
-        """Return a method to be called.
+        """Return a callable for a unary method.
 
         Args:
-            method: From the generated module's DESCRIPTOR.
-            parse: Makes of a serialized response what a call returns. Default: its message.
+            method: Descriptor, from the generated module's DESCRIPTOR.
+            parse: Turns the serialized response into the call's result. None parses the message.
         """
         return _Unary(self, method, self._telemetry, parse)
 
     def check_ready(self) -> None:
-        """Find out, without a call, whether a replica of the service is ready.
+        """Check without a call that a replica of the service is ready.
 
         Raises:
-            NotReadyError: None is, or it is not known yet.
+            NotReadyError: No replica is ready, or none is known to be yet.
         """
         state = self.current().get_state(try_to_connect=True)
         if state is not grpc.ChannelConnectivity.READY:
             raise NotReadyError(f"no replica at {self.target} is ready ({state.name.lower()})")
 
     async def close(self, grace: float | None = None) -> None:
-        """Close; calls under way end after `grace` seconds at the latest."""
+        """Close the channel; calls in progress get `grace` seconds to finish."""
         await asyncio.gather(_close(self._channels(), grace), *self._closing)
 
     def current(self) -> aio.Channel:
-        """Return the gRPC channel for a call that begins now."""
+        """Return the gRPC channel for a new call."""
         if self._tls is not None and (material := self._tls.get()) is not self._material:
             log.info("reconnecting to %s with the changed certificates", self.target)
-            # Calls under way end on the connection that they began on.
+            # Calls in progress finish on the old connection.
             closing = asyncio.create_task(_close(self._channels(), self._settings.timeout_s))
             self._closing.add(closing)
             closing.add_done_callback(self._closing.discard)
             self._material = material
             self._channel = self._open()
-            self._for_stubs = None
+            self._stub_channel = None
         return self._channel
 
     def token_metadata(self) -> Metadata:
-        """Return the metadata that says who calls."""
+        """Return the metadata that carries the bearer token, if there is one."""
         return () if self._token is None else self._token.get()
 
     def _open(self, interceptors: Sequence[aio.ClientInterceptor] = ()) -> aio.Channel:
@@ -149,23 +149,24 @@ class Channel:
         return aio.secure_channel(self.target, credentials, options, interceptors=interceptors)
 
     def _channels(self) -> list[aio.Channel]:
-        return [self._channel] if self._for_stubs is None else [self._channel, self._for_stubs]
+        both = (self._channel, self._stub_channel)
+        return [channel for channel in both if channel is not None]
 
 
 @asynccontextmanager
 async def connect(
     settings: ClientSettings, *services: ServiceDescriptor, telemetry: Telemetry | None = None
 ) -> AsyncIterator[Channel]:
-    """Open a channel on the running loop; connections are made when they are needed.
+    """Open a channel on the running loop; it connects on first use.
 
     Args:
-        settings: Where to, and how.
-        services: The services that will be called. Their idempotent methods are retried, and only
-            replicas on which the first one is ready are called.
-        telemetry: Where the calls of `Channel.unary` are measured.
+        settings: Target, TLS files, token file and limits.
+        services: Services to call. Their idempotent methods are retried, and calls go only to
+            replicas on which the first service is ready.
+        telemetry: Records the calls of `Channel.unary`.
 
     Raises:
-        StartupError: A certificate or token file is no good.
+        StartupError: A certificate or token file is missing or invalid.
     """
     channel = Channel(settings, services, telemetry)
     try:
@@ -175,21 +176,21 @@ async def connect(
 
 
 def channel_options(settings: ClientSettings, config: str) -> list[tuple[str, str | int]]:
-    """Return the channel arguments of a client; a server's are in its host's module."""
+    """Return the channel arguments of a client; `grpcio_host` has those of a server."""
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", config),
-        ("grpc.service_config_disable_resolution", 1),  # the one in DNS would win
+        ("grpc.service_config_disable_resolution", 1),  # a config from DNS would override this one
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
         ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         ("grpc.http2.max_pings_without_data", 0),
-        # A restarted replica is found within 0.6 s, jitter included, before the next one restarts.
+        # Finds a restarted replica within 0.6 s, jitter included, before the next one restarts.
         ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 5_000),  # what it calls the time for one attempt
+        ("grpc.min_reconnect_backoff_ms", 5_000),  # in C-core, the timeout of one attempt
         ("grpc.max_reconnect_backoff_ms", 500),
-        # A new one is found once a server has asked to reconnect (max_connection_age).
+        # Finds a new replica when a server asks its clients to reconnect (max_connection_age).
         ("grpc.dns_min_time_between_resolutions_ms", 2_000),
     ]
     if settings.tls_server_name is not None:
@@ -213,7 +214,7 @@ class _Unary:
         self._serialize = GetMessageClass(method.input_type).SerializeToString
         self._parse = parse or GetMessageClass(method.output_type).FromString
         self._recorder = telemetry.client(path)
-        self._made_on: aio.Channel | None = None
+        self._call_channel: aio.Channel | None = None
 
     async def __call__(
         self,
@@ -221,31 +222,31 @@ class _Unary:
         *,
         timeout: float,
         trace: TraceContext,
-        joined: Sequence[TraceContext] = (),
+        links: Sequence[TraceContext] = (),
     ) -> Any:
         channel = self._channel.current()
-        if channel is not self._made_on:
-            self._made_on = channel
+        if channel is not self._call_channel:
+            self._call_channel = channel
             self._call = channel.unary_unary(f"/{self._path}", self._serialize, self._parse)
-        with self._recorder.call(trace, *joined) as place:
+        with self._recorder.call(trace, links) as client_trace:
             try:
                 return await self._call(
                     request,
                     timeout=timeout,
-                    metadata=place.metadata() + self._channel.token_metadata(),
+                    metadata=client_trace.metadata() + self._channel.token_metadata(),
                 )
             except aio.AioRpcError as error:
-                raise relayed(error, self._channel.target, self._path) from error
+                raise to_service_error(error, self._channel.target, self._path) from error
             except asyncio.CancelledError:
                 task = asyncio.current_task()
                 if task is not None and task.cancelling():
                     raise
-                # Nobody cancelled the caller, so the channel was closed under the call.
+                # The caller was not cancelled, so the channel was closed during the call.
                 raise UpstreamError(f"the channel to {self._channel.target} was closed") from None
 
 
-class _AddToken(aio.UnaryUnaryClientInterceptor):
-    def __init__(self, token: Watched[Metadata]) -> None:
+class _TokenInterceptor(aio.UnaryUnaryClientInterceptor):
+    def __init__(self, token: FileWatcher[Metadata]) -> None:
         self._token = token
 
     async def intercept_unary_unary(
@@ -272,7 +273,7 @@ def _credentials(material: TlsMaterial) -> grpc.ChannelCredentials:
     return grpc.ssl_channel_credentials(material.ca, identity.key, identity.cert)
 
 
-def _watch_token(path: Path) -> Watched[Metadata]:
+def _watch_token(path: Path) -> FileWatcher[Metadata]:
     def load() -> Metadata:
         try:
             token = path.read_text().strip()
@@ -282,4 +283,4 @@ def _watch_token(path: Path) -> Watched[Metadata]:
             raise StartupError(f"{path} does not hold one token and nothing else")
         return (("authorization", f"Bearer {token}"),)
 
-    return Watched([path], load)
+    return FileWatcher([path], load)

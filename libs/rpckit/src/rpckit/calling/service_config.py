@@ -1,4 +1,4 @@
-"""How a client's channel spreads, retries and withholds calls, as gRPC's service config.
+"""gRPC service config of a client channel: load balancing, retries, outlier detection, health.
 
 https://github.com/grpc/grpc/blob/master/doc/service_config.md
 """
@@ -18,11 +18,11 @@ RETRY_POLICY = {
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE"],
 }
-"""For idempotent methods; a caller's deadline covers all attempts and the pauses between them."""
+"""For idempotent methods. The caller's deadline covers all attempts and the pauses in between."""
 
 RETRY_THROTTLING = {"maxTokens": 100, "tokenRatio": 0.1}
-"""A failure takes a token, a success gives a tenth back; retries stop while half are gone. So a
-service that is down gets no threefold load."""
+"""A failure takes a token, a success returns a tenth of one, and retries stop while fewer than half
+are left. So retries do not triple the load of a service that is down."""
 
 ROUND_ROBIN: list[dict[str, object]] = [{"round_robin": {}}]
 
@@ -34,16 +34,15 @@ OUTLIER_DETECTION = {
     "failurePercentageEjection": {"threshold": 90, "minimumHosts": 2, "requestVolume": 20},
     "childPolicy": ROUND_ROBIN,
 }
-"""Takes a replica out that says that it is ready and fails nearly every call. Only then: any status
-but OK counts as a failure, and where the callers or too many of them are the cause, taking replicas
-out would make it worse."""
+"""Ejects a replica that reports to be ready but fails nearly every call. The threshold is high
+because every status but OK counts as a failure: bad requests and overload must eject nobody."""
 
 
 def service_config(services: Sequence[ServiceDescriptor]) -> str:
-    """Return the JSON for a channel to `services`.
+    """Return the service config, in JSON, of a channel to `services`.
 
-    Calls go round all replicas of which the health service says that the first service is SERVING;
-    a server without a health service counts as SERVING.
+    Calls go in turn to all replicas on which the health service reports the first service as
+    SERVING. A server without a health service counts as SERVING.
     """
     config: dict[str, object] = {
         "loadBalancingConfig": [{"outlier_detection_experimental": OUTLIER_DETECTION}],
@@ -63,6 +62,6 @@ def service_config(services: Sequence[ServiceDescriptor]) -> str:
 
 
 def is_idempotent(method: MethodDescriptor) -> bool:
-    """Tell whether the contract says that calling a method twice is the same as once."""
+    """Tell whether the contract marks a method as safe to call twice (`idempotency_level`)."""
     options = method.GetOptions()
     return bool(options.idempotency_level != MethodOptions.IDEMPOTENCY_UNKNOWN)

@@ -1,4 +1,4 @@
-"""What the caller of a service is told when a service behind it fails."""
+"""Errors of upstream services, as this service reports them to its own caller."""
 
 from __future__ import annotations
 
@@ -16,27 +16,29 @@ from rpckit.errors import (
     UpstreamError,
 )
 
-_OUR_OWN_FAULT = frozenset(
+_MISCONFIGURED_CLIENT_CODES = frozenset(
     {
         grpc.StatusCode.UNAUTHENTICATED,
         grpc.StatusCode.PERMISSION_DENIED,
         grpc.StatusCode.UNIMPLEMENTED,
     }
 )
+"""Codes that blame this process, which is the client here: its token or its version is wrong. To
+its own caller they are an outage."""
 
 
 class RemoteError(ServiceError):
-    """A status that another service answered with, passed on as it is, details included.
+    """The status of an upstream service, passed on unchanged with its details.
 
-    Its code and reason are the other service's, so it has no row of its own in docs/errors.md.
+    Code and reason are the upstream service's, so docs/errors.md has no row for this class.
     """
 
     def __init__(self, code: grpc.StatusCode, status: status_pb2.Status) -> None:
-        """Relay a status.
+        """Pass on a status.
 
         Args:
-            code: Its code.
-            status: All of it.
+            code: Code of the status.
+            status: The status, details included.
         """
         super().__init__(status.message)
         self.code = code
@@ -44,17 +46,17 @@ class RemoteError(ServiceError):
         self._details = list(status.details)
 
     def details(self) -> list[any_pb2.Any]:
-        """Return the details that the other service gave."""
+        """Return the details of the upstream status."""
         return self._details
 
 
-def relayed(error: aio.AioRpcError, target: str, method: str) -> ServiceError:
-    """Return what a failed call to another service means here.
+def to_service_error(error: aio.AioRpcError, target: str, method: str) -> ServiceError:
+    """Return the error that a failed upstream call becomes for this service's caller.
 
     Args:
-        error: What grpc raised.
-        target: Where the call went.
-        method: Full name of the method that was called.
+        error: The failure, as grpc.aio raised it.
+        target: gRPC target of the upstream service.
+        method: Full name of the called method.
     """
     code = error.code()
     status = _status(error)
@@ -63,7 +65,7 @@ def relayed(error: aio.AioRpcError, target: str, method: str) -> ServiceError:
         return DeadlineError(f"{method} did not answer in time", metadata=hop)
     if code is grpc.StatusCode.UNAVAILABLE:
         return UpstreamError(f"{method}: {status.message}", metadata=hop)
-    if code in _OUR_OWN_FAULT:  # not the caller's, whatever the code says
+    if code in _MISCONFIGURED_CLIENT_CODES:
         return UpstreamError(f"{method} answered {code.name}: {status.message}", metadata=hop)
     violations = _violations(status)
     if code is grpc.StatusCode.INVALID_ARGUMENT and violations:
@@ -74,7 +76,7 @@ def relayed(error: aio.AioRpcError, target: str, method: str) -> ServiceError:
 def _status(error: aio.AioRpcError) -> status_pb2.Status:
     try:
         status = rpc_status.from_call(error)
-    except ValueError:  # details that contradict the status: keep the status
+    except ValueError:  # the details contradict the status: drop them
         status = None
     code: int = error.code().value[0]
     return status or status_pb2.Status(code=code, message=error.details() or "")

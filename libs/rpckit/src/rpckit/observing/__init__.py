@@ -1,1 +1,1 @@
-"""What a process tells about itself: metrics, traces, logs."""
+"""Observability: metrics, traces and logs of a process."""

@@ -1,7 +1,7 @@
 """Logs on stderr: one JSON object a line, or text for people.
 
-What a record says beside its message travels in `extra`, and only what is named there: never a
-request, whose fields are about people, and never metadata, which holds tokens.
+Fields beside the message are named one by one in `extra`. Never log a request, whose fields are
+about people, nor metadata, which holds tokens.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from rpckit.observing.tracing.context import TraceContext
 AccessLogMode = Literal["all", "errors", "off"]
 
 ERRORS_PER_SECOND = 10
-"""Records a second of one method and code, beyond which they are only counted."""
+"""Limit of records per second for one method and code; the others are only counted."""
 
 
 def configure_logging(level: str, style: Literal["json", "text"], program: str) -> None:
-    """Send every record of the process to stderr; called once, by `rpckit.serving.server.run`.
+    """Send every record of the process to stderr; called once, by `rpckit.serving.process.run`.
 
     Args:
-        level: Least severe level, in lower case.
-        style: How a record looks.
-        program: Named in every JSON record.
+        level: Lowest level that is logged, in lower case.
+        style: Format of a record.
+        program: Name of the program, a field of every JSON record.
     """
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter(program) if style == "json" else TextFormatter())
@@ -59,10 +59,10 @@ class JsonFormatter(logging.Formatter):
 
 
 class TextFormatter(logging.Formatter):
-    """Time, level, logger, message and extras for reading in a terminal."""
+    """Time, level, logger, message and extras, for a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """Return the record as one line, and its traceback on more."""
+        """Return the record as one line, followed by its traceback, if any."""
         extras = "".join(f" {name}={value}" for name, value in _extras(record).items())
         line = (
             f"{_timestamp(record)} {record.levelname:7} {record.name}: "
@@ -74,12 +74,12 @@ class TextFormatter(logging.Formatter):
 
 
 class AccessLog:
-    """A record for each call that is worth one.
+    """Logs calls: by default only failed ones.
 
-    By default that is each that failed: a record costs tens of microseconds, as much as a call
-    itself on the fastest host, and what succeeds is counted and timed by the metrics. So that an
-    overloaded server does not spend what it has left on saying so, one method and code gets
-    `ERRORS_PER_SECOND` records, and the next one says how many were left out.
+    A record costs tens of microseconds, as much as a whole call on the fastest host, and the
+    metrics count and time successful calls anyway. Records of failures are limited to
+    `ERRORS_PER_SECOND` for each method and code, so that an overloaded server does not spend its
+    CPU on logging. The next record has the number of those left out.
     """
 
     def __init__(self, mode: AccessLogMode) -> None:
@@ -91,14 +91,14 @@ class AccessLog:
     def write(
         self, method: str, code: str, seconds: float, caller: str, trace: TraceContext | None
     ) -> None:
-        """Log a call that was answered.
+        """Log a finished call.
 
         Args:
             method: Full name.
-            code: Name of its status.
-            seconds: What it took.
+            code: Name of its status code.
+            seconds: Duration of the call.
             caller: Name of the caller's token, or `anonymous`.
-            trace: The trace that it belongs to. None: it was refused unread.
+            trace: Trace of the call. None if the call was refused before its metadata were read.
         """
         if self._mode == "off" or (code == "OK" and self._mode == "errors"):
             return
@@ -124,7 +124,7 @@ class AccessLog:
 
 
 class _Throttle:
-    """Admits so many records a second and counts the others."""
+    """Admits `ERRORS_PER_SECOND` records and counts the others."""
 
     __slots__ = ("_admitted", "_second", "suppressed")
 
@@ -143,7 +143,7 @@ class _Throttle:
         return True
 
 
-# Whose fault it was: a caller's mistake is information, a server's trouble a warning.
+# A mistake of the caller is INFO, trouble of the server WARNING, a defect ERROR.
 _LEVELS = {
     "UNKNOWN": logging.ERROR,
     "INTERNAL": logging.ERROR,

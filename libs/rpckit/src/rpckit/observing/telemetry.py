@@ -1,8 +1,7 @@
-"""What a process tells about itself: metrics on an HTTP port of their own, and traces.
+"""Metrics, on an HTTP port of their own, and traces of a process.
 
-A `Telemetry` is made once, by `rpckit.serving.server.run`, and handed to whatever measures; it
-hands out recorders that are bound to their labels, to be kept and called on the event loop's
-thread.
+`rpckit.serving.process.run` makes one `Telemetry` and hands it to the service. The service asks it
+for recorders, which are bound to their labels: keep them, and call them on the event loop's thread.
 """
 
 from __future__ import annotations
@@ -20,15 +19,14 @@ from prometheus_client.gc_collector import GCCollector
 
 from rpckit.errors import StartupError
 from rpckit.observing.metrics import definitions as metrics
-from rpckit.observing.metrics.instruments import Counter, Definition, Instruments
+from rpckit.observing.metrics.instruments import Instruments
 from rpckit.observing.metrics.recorders import (
-    CacheRecorder,
     ClientRecorder,
     QueueRecorder,
     RpcRecorder,
     Stage,
 )
-from rpckit.observing.tracing.context import Span, TraceContext, Tracer, Untraced
+from rpckit.observing.tracing.context import NoopTracer, Span, TraceContext, Tracer
 from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -38,21 +36,21 @@ class Telemetry:
     """The metrics and the tracer of one process."""
 
     def __init__(self, program: str, tracer: Tracer | None = None) -> None:
-        """Measure a program; nothing is served or sent yet.
+        """Create the metrics of a program; nothing is exposed or sent yet.
 
         Args:
             program: Its name, as in `embedder_service`.
-            tracer: Records spans; none are recorded by default.
+            tracer: Records spans. None records no spans.
         """
         self.registry = CollectorRegistry()
-        self.tracer = tracer or Untraced()
+        self._tracer = tracer or NoopTracer()
         self.metrics_port: int | None = None
-        """Port of the metrics' HTTP server, while there is one."""
+        """Port of the metrics' HTTP server, or None while it does not run."""
         self._instruments = Instruments(metrics.METRICS)
         self.registry.register(self._instruments)
         ProcessCollector(registry=self.registry)
         GCCollector(registry=self.registry)
-        self.info(
+        self._instruments.info(
             metrics.BUILD_INFO,
             program,
             version("marquee-rpckit"),
@@ -63,10 +61,11 @@ class Telemetry:
     @classmethod
     @contextmanager
     def open(cls, program: str, settings: ServerSettings) -> Iterator[Self]:
-        """Serve metrics and send traces as the settings say, until the context is left.
+        """Serve metrics and export traces as the settings say, until the context is left.
 
         Raises:
-            StartupError: The metrics port is taken, or tracing is asked for but not installed.
+            StartupError: The metrics port is taken, or the settings ask for traces and the extra
+                `otel` is not installed.
         """
         with _tracer(program, settings) as tracer:
             telemetry = cls(program, tracer)
@@ -78,17 +77,17 @@ class Telemetry:
         return RpcRecorder(self._instruments, method)
 
     def server_span(self, method: str, trace: TraceContext) -> Span:
-        """Begin the span of a call that arrived."""
-        return self.tracer.server(method, trace)
+        """Start the span of a call that this process answers."""
+        return self._tracer.server(method, trace)
 
     def admission(self, in_flight: Callable[[], int], limit: int) -> None:
-        """Publish how many calls are under way, read at each scrape, and how many may be."""
+        """Publish the number of calls in flight, read at each scrape, and its limit."""
         self._instruments.gauge(metrics.RPC_IN_FLIGHT).source = in_flight
         self._instruments.gauge(metrics.RPC_LIMIT).set(limit)
 
     def client(self, method: str) -> ClientRecorder:
         """Return the recorder of calls to a method of another service."""
-        return ClientRecorder(self._instruments, self.tracer, method)
+        return ClientRecorder(self._instruments, self._tracer, method)
 
     def coalescer(self, name: str) -> QueueRecorder:
         """Return the observer of a coalescer."""
@@ -96,15 +95,7 @@ class Telemetry:
 
     def stage(self, name: str) -> Stage:
         """Return the recorder of a kind of work, such as `paddle_predict`."""
-        return Stage(self._instruments, self.tracer, name)
-
-    def cache(self, name: str) -> CacheRecorder:
-        """Return the recorder of a cache's hits and misses."""
-        return CacheRecorder(self._instruments, name)
-
-    def fallback(self, kind: str) -> Counter:
-        """Return the counter of answers that were less than asked for."""
-        return self._instruments.counter(metrics.FALLBACKS, kind)
+        return Stage(self._instruments, self._tracer, name)
 
     def ready(self, service: str, ready: bool) -> None:
         """Publish a service's readiness."""
@@ -112,16 +103,12 @@ class Telemetry:
 
     def model(self, *, name: str, version: str, objective: str, dimension: int) -> None:
         """Publish which model is loaded."""
-        self.info(metrics.MODEL_INFO, name, version, objective, str(dimension))
+        self._instruments.info(metrics.MODEL_INFO, name, version, objective, str(dimension))
 
     def index(self, *, name: str, model_version: str, movies: int) -> None:
-        """Publish which index answers and how many movies it holds."""
-        self.info(metrics.INDEX_INFO, name, model_version)
+        """Publish which index is active and how many movies it holds."""
+        self._instruments.info(metrics.INDEX_INFO, name, model_version)
         self._instruments.gauge(metrics.INDEX_MOVIES).set(movies)
-
-    def info(self, definition: Definition, *labels: str) -> None:
-        """Publish facts as the labels of a gauge of 1, in place of what was said before."""
-        self._instruments.info(definition, *labels)
 
     @contextmanager
     def _serve_metrics(self, host: str, port: int | None) -> Iterator[None]:
@@ -147,14 +134,14 @@ class Telemetry:
 @contextmanager
 def _tracer(program: str, settings: ServerSettings) -> Iterator[Tracer]:
     if settings.otlp_endpoint is None:
-        yield Untraced()
+        yield NoopTracer()
         return
     try:
-        # An extra: a process that records no spans should neither need nor load it.
-        from rpckit.observing.tracing.otlp import exporting
+        # An extra: a process that records no spans must neither need nor load OpenTelemetry.
+        from rpckit.observing.tracing.otlp import exporting_tracer
     except ImportError:
         raise StartupError(
             "otlp_endpoint needs OpenTelemetry: pip install 'marquee-rpckit[otel]'"
         ) from None
-    with exporting(program, settings.otlp_endpoint, settings.trace_sample_ratio) as tracer:
+    with exporting_tracer(program, settings.otlp_endpoint, settings.trace_sample_ratio) as tracer:
         yield tracer

@@ -1,1 +1,1 @@
-"""Who may connect and who may call: TLS and bearer tokens."""
+"""TLS and bearer tokens, from files that may change at any time."""

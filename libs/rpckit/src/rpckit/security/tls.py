@@ -1,7 +1,4 @@
-"""TLS from PEM files that may change at any time.
-
-docs/security.md is the reader's page.
-"""
+"""TLS from PEM files that may change at any time; docs/security.md is the guide."""
 
 from __future__ import annotations
 
@@ -13,28 +10,28 @@ from typing import Any
 import grpc
 
 from rpckit.errors import StartupError
-from rpckit.security.watched_files import Watched
+from rpckit.security.watched_files import FileWatcher
 
 
 @dataclass(frozen=True, slots=True)
 class TlsFiles:
-    """PEM files of one side of a connection."""
+    """Paths of the PEM files of one side of a connection."""
 
     cert: Path | None = None
     """This side's certificate chain."""
     key: Path | None = None
     """The certificate's private key."""
     ca: Path | None = None
-    """Authorities that must have signed the other side's certificate."""
+    """Certificate authorities (CAs) that the other side's certificate must chain to."""
 
-    def watch(self, *, interval: float) -> Watched[TlsMaterial]:
-        """Load the files, and again whenever they change.
+    def watch(self, *, interval: float) -> FileWatcher[TlsMaterial]:
+        """Load the files, and reload them when they change.
 
         Raises:
-            StartupError: A file cannot be read, is not PEM, or the key is not the certificate's.
+            StartupError: A file cannot be read or is not PEM, or key and certificate do not match.
         """
         paths = [path for path in (self.cert, self.key, self.ca) if path is not None]
-        return Watched(paths, self._load, interval=interval)
+        return FileWatcher(paths, self._load, interval=interval)
 
     def _load(self) -> TlsMaterial:
         identity = None
@@ -42,7 +39,7 @@ class TlsFiles:
             identity = TlsIdentity(cert=_read(self.cert), key=_read(self.key))
         material = TlsMaterial(identity, _read(self.ca) if self.ca else None)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        # C-core would only say so at the first handshake, and then to the other side.
+        # gRPC reports a bad file only at the first handshake, and only to the other side.
         try:
             if self.cert is not None:
                 context.load_cert_chain(self.cert, self.key)
@@ -68,37 +65,37 @@ class TlsIdentity:
 
 @dataclass(frozen=True, slots=True)
 class TlsMaterial:
-    """What `TlsFiles` held when they were read."""
+    """Content of `TlsFiles` at the time of the last load."""
 
     identity: TlsIdentity | None
     ca: bytes | None
 
 
 def server_credentials(files: TlsFiles | None) -> grpc.ServerCredentials | None:
-    """Return what a server listens with; None, without TLS, where there are no files.
+    """Return the credentials of a server, or None if it has no TLS files.
 
-    With `ca`, clients must have a certificate signed by it (mTLS). The files are looked at before
-    each handshake, so that new certificates need no restart; connections keep theirs.
+    With `ca`, clients must present a certificate that chains to it (mTLS). The files are checked
+    before each handshake, so new certificates need no restart. Open connections keep the old ones.
 
     Raises:
         StartupError: See `TlsFiles.watch`.
     """
     if files is None:
         return None
-    watched = files.watch(interval=0)
-    known = watched.get()
+    watcher = files.watch(interval=0)
+    current = watcher.get()
 
-    # The stubs do not know that None stands for no change.
+    # gRPC takes None for "no change", which its type stubs do not say.
     def fetch() -> Any:
-        nonlocal known
-        material = watched.get()
-        if material is known:
+        nonlocal current
+        material = watcher.get()
+        if material is current:
             return None
-        known = material
+        current = material
         return _configuration(material)
 
     credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
-        _configuration(known), fetch, require_client_authentication=files.ca is not None
+        _configuration(current), fetch, require_client_authentication=files.ca is not None
     )
     return credentials
 

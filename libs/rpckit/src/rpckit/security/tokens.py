@@ -1,7 +1,4 @@
-"""Bearer tokens of callers, from a file that may change at any time.
-
-docs/security.md is the reader's page.
-"""
+"""Bearer tokens of callers, from a file that may change at any time; see docs/security.md."""
 
 from __future__ import annotations
 
@@ -13,12 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rpckit.errors import PermissionDeniedError, StartupError, UnauthenticatedError
-from rpckit.security.watched_files import Watched
+from rpckit.security.watched_files import FileWatcher
 
 log = logging.getLogger(__name__)
 
 PERMISSIONS = frozenset({"read", "index"})
-"""`read` is the data plane, `index` the control of indexes."""
+"""`read`: the data plane; `index`: the control plane of indexes."""
 
 MIN_TOKEN_LENGTH = 16
 """Characters; `openssl rand -hex 32` makes 64."""
@@ -27,7 +24,7 @@ _HASHED = "sha256:"
 
 
 class TokenFile:
-    """The callers that a server knows: one line each, of name, permissions and token.
+    """The callers that a server knows, one per line: name, permissions and token.
 
     ```
     # caller   permissions   token, or sha256: and the token's digest in hex
@@ -35,28 +32,28 @@ class TokenFile:
     operator   read,index    sha256:9f86…
     ```
 
-    A caller may have several lines, so that a token can be replaced without a gap. The file is
-    read anew when it changes.
+    A caller may have several lines, so that a token can be rotated without downtime. The file is
+    reloaded when it changes.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            StartupError: It cannot be read, or a line of it is no good; the message names the
-                line, never a token.
+            StartupError: The file cannot be read, or a line is invalid; the message names the line,
+                never a token.
         """
-        self._grants = Watched([path], lambda: _read_grants(path))
+        self._grants = FileWatcher([path], lambda: _read_grants(path))
 
     def authorize(self, metadata: Mapping[str, str | bytes], permission: str) -> str:
-        """Return the name of the caller whose token a call carries.
+        """Return the name of the caller that the call's token belongs to.
 
         Args:
-            metadata: The call's metadata, keys in lower case.
-            permission: What the caller's line must grant.
+            metadata: Metadata of the call, keys in lower case.
+            permission: Permission that the caller needs.
 
         Raises:
-            UnauthenticatedError: There is no bearer token, or an unknown one.
+            UnauthenticatedError: The bearer token is missing or unknown.
             PermissionDeniedError: The caller lacks the permission.
         """
         header = metadata.get("authorization", "")
@@ -73,7 +70,7 @@ class TokenFile:
     def _find(self, token: str) -> _Grant | None:
         digest = _digest(token)
         found = None
-        for grant in self._grants.get():  # all of them: the time must not tell which one fits
+        for grant in self._grants.get():  # compares all: the time must not tell which one matches
             if hmac.compare_digest(grant.digest, digest):
                 found = grant
         return found

@@ -1,4 +1,4 @@
-"""A value made of files that is made anew when they change, for certificates and tokens."""
+"""A value that is loaded from files and reloaded when they change: certificates, tokens."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from rpckit.errors import StartupError
 log = logging.getLogger(__name__)
 
 Value = TypeVar("Value")
-_Stamp = tuple[int, int, int] | None
+_Fingerprint = tuple[int, int, int] | None
 
 
-class Watched(Generic[Value]):
-    """Follows its files by looking at them when it is used, at most every `interval` seconds.
+class FileWatcher(Generic[Value]):
+    """Reloads a value when its files change.
 
-    Files are replaced one after the other, so a load that fails keeps the value that was good, is
-    logged, and is tried again at the next change.
+    There is no thread: `get` checks the files, at most every `interval` seconds. A load that fails
+    keeps the last good value and is logged, because files are replaced one after the other; the
+    next change triggers the next attempt.
     """
 
     def __init__(
@@ -30,46 +31,46 @@ class Watched(Generic[Value]):
 
         Args:
             paths: Files that the value depends on.
-            load: Makes the value; raises StartupError where it cannot.
-            interval: Seconds between two looks at the files.
+            load: Loads the value; raises StartupError if it cannot.
+            interval: Shortest time between two checks of the files, in seconds.
 
         Raises:
-            StartupError: The value cannot be made to begin with.
+            StartupError: The first load failed.
         """
         self._paths = tuple(paths)
         self._load = load
         self._interval = interval
-        self._stamps = self._look()
+        self._fingerprints = self._read_fingerprints()
         self._value = load()
-        self._next_look = time.monotonic() + interval
+        self._next_check = time.monotonic() + interval
 
     def get(self) -> Value:
-        """Return the value, the same object for as long as the files do not change."""
+        """Return the value: the same object until the files change."""
         now = time.monotonic()
-        if now >= self._next_look:
-            self._next_look = now + self._interval
-            self._refresh()
+        if now >= self._next_check:
+            self._next_check = now + self._interval
+            self._reload_if_changed()
         return self._value
 
-    def _refresh(self) -> None:
-        stamps = self._look()
-        if stamps == self._stamps:
+    def _reload_if_changed(self) -> None:
+        fingerprints = self._read_fingerprints()
+        if fingerprints == self._fingerprints:
             return
-        # The stamps from before the load: a file replaced during it shows at the next look.
-        self._stamps = stamps
+        # Those from before the load, so that the next check sees a file replaced during the load.
+        self._fingerprints = fingerprints
         names = ", ".join(map(str, self._paths))
         try:
             self._value = self._load()
         except StartupError as error:
-            log.error("changed but not taken over: %s", error)
+            log.error("changed but not reloaded: %s", error)
         else:
-            log.info("taken over after a change: %s", names)
+            log.info("reloaded after a change: %s", names)
 
-    def _look(self) -> tuple[_Stamp, ...]:
-        return tuple(_stamp(path) for path in self._paths)
+    def _read_fingerprints(self) -> tuple[_Fingerprint, ...]:
+        return tuple(_fingerprint(path) for path in self._paths)
 
 
-def _stamp(path: Path) -> _Stamp:
+def _fingerprint(path: Path) -> _Fingerprint:
     try:
         stat = path.stat()  # follows links: Kubernetes replaces the link, not the file
     except OSError:

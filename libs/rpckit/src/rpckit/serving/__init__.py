@@ -1,1 +1,1 @@
-"""How a service is run and its calls are answered."""
+"""Server side: the process, its host, the dispatch of calls, and health."""

@@ -1,4 +1,4 @@
-"""What a handler may know of the call that it answers, whatever server hosts it."""
+"""The call that a handler answers, independent of the host."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from rpckit.observing.tracing.context import TraceContext
 
 @dataclass(slots=True)
 class Call:
-    """One RPC under way."""
+    """One RPC in progress."""
 
     method: str
     """Full name, as in `marquee.embedder.v1.EmbedderService/EmbedUsers`."""
     caller: str
-    """Name that the caller's token stands for, or `anonymous`."""
+    """Name of the caller's token, or `anonymous`."""
     deadline: float
-    """When the caller stops waiting, in seconds of `time.monotonic()`, the clock of asyncio's loops
-    (uvloop's own `loop.time()` only knows milliseconds)."""
+    """Time at which the caller stops waiting, in seconds of `time.monotonic()`. (uvloop's own
+    `loop.time()` has a resolution of milliseconds.)"""
     margin: float
-    """Seconds of a budget that this hop keeps, to answer in time when the next one does not."""
+    """Seconds that this service keeps of the budget, to answer in time if the next hop does not."""
     trace: TraceContext
-    """Trace that the call belongs to."""
+    """Trace that the call belongs to; parent of the spans inside."""
 
     def time_remaining(self) -> float:
         """Return the seconds until the deadline; negative after it."""
         return self.deadline - time.monotonic()
 
     def budget(self) -> float:
-        """Return the seconds that a call to the next hop may take.
+        """Return the timeout of a call to the next hop, in seconds.
 
         Raises:
-            DeadlineError: Nothing is left of the budget.
+            DeadlineError: The budget is used up.
         """
         left = self.time_remaining() - self.margin
         if left <= 0:

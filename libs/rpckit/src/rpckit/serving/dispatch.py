@@ -1,7 +1,7 @@
-"""What happens around every handler: admission, identity, deadline, errors, measurement.
+"""The steps around every handler: admission, authorization, deadline, errors, measurement.
 
-A host (`rpckit.serving.grpcio_host`) hands over the bytes and the metadata of a call and gets back
-bytes or a `ServiceError`; so neither servicers nor this module know what listens on the socket.
+A host (`rpckit.serving.server.Host`) passes in the bytes and metadata of a call, and gets back
+bytes or a `ServiceError`. So neither the servicers nor this module depend on a host.
 """
 
 from __future__ import annotations
@@ -35,26 +35,26 @@ from rpckit.serving.deadlines import Deadlines
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, Call], Awaitable[Message | bytes]]
-"""Answers a parsed request with a response, or with one that it has serialized already."""
+"""Answers a parsed request with a response, parsed or serialized."""
 
 
 @dataclass(frozen=True)
 class Mount:
-    """A servicer, and what its service needs to know to be run."""
+    """A servicer to serve, with its service, readiness check and permission."""
 
     service: ServiceDescriptor
-    """The service that it implements, from the generated module's DESCRIPTOR."""
+    """Descriptor of the service, from the generated module's DESCRIPTOR."""
     servicer: object
-    """Has one coroutine method `(request, call) -> response` for each RPC, of the RPC's name."""
+    """Has a coroutine method `(request, call) -> response` for each RPC, named as the RPC."""
     ready: Callable[[], Awaitable[None]]
-    """Raises NotReadyError while the service cannot answer; polled for the health service."""
+    """Readiness check: raises NotReadyError while the service cannot answer. Polled."""
     permission: str = "read"
-    """What a caller's token must allow: `read` for the data plane, `index` for index control."""
+    """Permission that callers need: `read` for the data plane, `index` for index control."""
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """One RPC, resolved once at start."""
+    """One RPC, resolved at start."""
 
     path: str
     handler: Handler
@@ -64,28 +64,28 @@ class Method:
 
 
 class Authorizer(Protocol):
-    """Decides who calls and whether it may."""
+    """Identifies callers and checks their permissions."""
 
     def authorize(self, metadata: Mapping[str, str | bytes], permission: str) -> str:
         """Return the caller's name.
 
         Raises:
-            UnauthenticatedError: No credible identity.
-            PermissionDeniedError: The identity lacks the permission.
+            UnauthenticatedError: The caller has no valid credentials.
+            PermissionDeniedError: The caller lacks the permission.
         """
         ...
 
 
-class Anonymous:
-    """Lets everybody in; for servers without tokens."""
+class AllowAll:
+    """Allows every call, for servers without tokens."""
 
     def authorize(self, metadata: Mapping[str, str | bytes], permission: str) -> str:  # noqa: ARG002
-        """Return `anonymous`."""
+        """Return the name `anonymous`."""
         return "anonymous"
 
 
 class Dispatcher:
-    """Runs handlers with the guarantees that every Marquee RPC has."""
+    """Runs handlers with the guarantees of every Marquee RPC."""
 
     def __init__(
         self,
@@ -102,15 +102,15 @@ class Dispatcher:
 
         Args:
             mounts: The services.
-            telemetry: Where calls are counted, timed and traced.
-            access_log: Where calls are logged.
-            authorizer: Who may call what.
-            max_concurrent: Calls under way beyond which new ones are refused.
-            default_deadline: Seconds that a call without a deadline gets.
+            telemetry: Counts, times and traces the calls.
+            access_log: Logs the calls.
+            authorizer: Identifies callers and checks their permissions.
+            max_concurrent: Largest number of calls in flight; more are refused.
+            default_deadline: Budget of a call without a deadline, in seconds.
             margin: See Call.margin, in seconds.
 
         Raises:
-            AttributeError: A servicer lacks a method of its service: a defect, found at start.
+            AttributeError: A servicer lacks a method of its service.
         """
         self._telemetry = telemetry
         self._access_log = access_log
@@ -124,11 +124,6 @@ class Dispatcher:
         telemetry.admission(lambda: self._in_flight, max_concurrent)
         self.methods = {m.path: m for mount in mounts for m in self._resolve(mount)}
 
-    @property
-    def in_flight(self) -> int:
-        """Calls under way."""
-        return self._in_flight
-
     async def dispatch(
         self,
         method: Method,
@@ -141,19 +136,19 @@ class Dispatcher:
         Args:
             method: The RPC.
             body: The serialized request.
-            metadata: The caller's metadata, keys in lower case.
-            timeout: Seconds until the caller's deadline. None: it set none.
+            metadata: Metadata of the call, keys in lower case.
+            timeout: Time until the caller's deadline in seconds. None: the caller set none.
 
         Returns:
             The serialized response.
 
         Raises:
-            ServiceError: What the caller is to be told instead; never any other exception, except
-                CancelledError when the caller has gone.
+            ServiceError: The call failed; the host sends its status to the caller.
+            CancelledError: The host cancelled the call. No other exception is raised.
         """
         started = time.monotonic()
         if self._in_flight >= self._max_concurrent:
-            # Before anything is spent on the call, and counted without its caller for that reason.
+            # Refused before any work, so the caller is not identified for the metrics either.
             method.recorder.record("RESOURCE_EXHAUSTED", 0.0, "anonymous")
             self._access_log.write(method.path, "RESOURCE_EXHAUSTED", 0.0, "anonymous", None)
             raise self._overloaded.with_traceback(None)
@@ -168,7 +163,7 @@ class Dispatcher:
             if budget <= 0:
                 raise DeadlineError("the deadline had passed when the call arrived")
             call = Call(method.path, caller, started + budget, self._margin, span.context)
-            with self._deadlines.limit(call.deadline):
+            with self._deadlines.timeout_at(call.deadline):
                 response = await method.handler(_parse(method, body), call)
             return response if isinstance(response, bytes) else response.SerializeToString()
         except ServiceError as error:

@@ -1,4 +1,4 @@
-"""Hosts a dispatcher on grpc.aio."""
+"""The default host: a dispatcher on grpc.aio."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_status import rpc_status
 
-from rpckit.addresses import resolve_free
+from rpckit.addresses import resolve_free_address
 from rpckit.errors import ServiceError
 from rpckit.security.tls import server_credentials
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
@@ -32,7 +32,7 @@ class GrpcioHost:
         health_checks: Health,
         authorizer: Authorizer,
     ) -> None:
-        """Build the server; nothing listens yet."""
+        """Create the server; it does not listen yet."""
         self._settings = settings
         self._health = health_checks
         self._server = aio.server(options=server_options(settings))
@@ -48,20 +48,13 @@ class GrpcioHost:
         if settings.reflection:
             names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
             reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-                _GuardedReflection(authorizer, names), self._server
+                _AuthorizedReflection(authorizer, names), self._server
             )
 
     async def start(self) -> int:
-        """Listen.
-
-        Returns:
-            The port, chosen by the system where the settings say 0.
-
-        Raises:
-            StartupError: The port is taken, or the address or a TLS file is no good.
-        """
+        """Listen and return the port; see `Host.start`."""
         settings = self._settings
-        resolve_free(settings.host, settings.port)
+        resolve_free_address(settings.host, settings.port)
         address = f"{settings.host}:{settings.port}"
         credentials = server_credentials(settings.tls_files())
         if credentials is None:
@@ -72,21 +65,21 @@ class GrpcioHost:
         return port
 
     async def stop(self, grace: float) -> None:
-        """Accept no more calls; end those under way after `grace` seconds at the latest."""
-        self._health.end_watches()  # they would last for all of the grace
+        """Refuse new calls; see `Host.stop`."""
+        self._health.end_watches()  # a Watch never ends and would use up the grace
         await self._server.stop(grace)
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    """Return the channel arguments of a server; its clients' are in `rpckit.calling.channel`."""
+    """Return the channel arguments of a server; `rpckit.calling.channel` has those of a client."""
     return [
         ("grpc.so_reuseport", 0),  # two processes on one port is a mistake, not a way to scale
         ("grpc.max_receive_message_length", settings.max_receive_message_bytes),
         ("grpc.max_send_message_length", settings.max_send_message_bytes),
-        # Calls that have not been taken up yet wait in C-core, where nothing refuses them: this
-        # bounds what one connection can have there, and leaves room for calls to be refused.
+        # Calls that grpc.aio has not accepted yet wait in C-core, where nothing refuses them. This
+        # bounds their number per connection, and leaves room to refuse calls over the limit.
         ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_rpcs),
-        # C-core spreads the age by ±10 %, so that connections do not all end at once
+        # C-core adds jitter of ±10 %, so that connections do not all end at once
         ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),
         ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
@@ -108,7 +101,7 @@ def _unary(dispatcher: Dispatcher, method: Method) -> Unary:
             )
         except ServiceError as error:
             await context.abort_with_status(rpc_status.to_status(error.status()))
-            raise  # abort_with_status always raises; this tells the reader and the type checker
+            raise  # unreachable, as abort_with_status raises; for the type checker
 
     return handle
 
@@ -117,8 +110,8 @@ def _metadata(context: aio.ServicerContext[Any, Any]) -> Mapping[str, str | byte
     return dict(context.invocation_metadata() or ())
 
 
-class _GuardedReflection(ReflectionServicer):  # type: ignore[misc]
-    """Reflection, for callers that may read."""
+class _AuthorizedReflection(ReflectionServicer):  # type: ignore[misc]
+    """Reflection for callers with the permission `read`."""
 
     def __init__(self, authorizer: Authorizer, names: list[str]) -> None:
         super().__init__(names)

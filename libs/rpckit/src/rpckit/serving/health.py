@@ -1,4 +1,4 @@
-"""grpc.health.v1 that follows the truth: "" is liveness, a service's full name its readiness.
+"""grpc.health.v1: liveness under the name "", readiness under the full name of a service.
 
 https://github.com/grpc/grpc/blob/master/doc/health-checking.md
 """
@@ -24,16 +24,16 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 POLL_SECONDS = 0.5
-"""Pause between two readiness checks."""
+"""Pause between readiness checks."""
 CHECK_SECONDS = 1.0
-"""Longest that one check may take; with the pause, a change is seen within 1.5 s."""
+"""Timeout of one check; with the pause, a change is seen within 1.5 s."""
 
 
 class Health:
-    """Keeps the health service's statuses in step with the mounts' readiness checks."""
+    """Updates the statuses of the health service from the readiness checks of the mounts."""
 
     def __init__(self, mounts: Sequence[Mount], telemetry: Telemetry) -> None:
-        """Start with every service NOT_SERVING and "" SERVING."""
+        """Create the servicer; every service is NOT_SERVING and "" is SERVING."""
         self.servicer = _Servicer()
         self._mounts = mounts
         self._telemetry = telemetry
@@ -41,14 +41,14 @@ class Health:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Check everything once, then go on checking in the background."""
+        """Run all checks once, then repeat them in the background."""
         for mount in self._mounts:
             await self.servicer.set(mount.service.full_name, NOT_SERVING)
         await self._check_all()
         self._task = asyncio.create_task(self._poll(), name="health")
 
     async def stop(self) -> None:
-        """Let all readiness fall for good; liveness stays until the process has ended."""
+        """Set all services to NOT_SERVING for good; liveness stays until the process ends."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
@@ -56,7 +56,7 @@ class Health:
             await self._set(mount, "stopping")
 
     def end_watches(self) -> None:
-        """Break off the calls of Watch, which have no end of their own."""
+        """End all calls of Watch, which do not end by themselves."""
         self.servicer.is_ending = True
         for task in self.servicer.watches:
             task.cancel()
@@ -97,7 +97,7 @@ class Health:
 
 
 class _Servicer(HealthServicer):  # type: ignore[misc]
-    """grpcio's own, and a list of who watches."""
+    """The servicer of grpcio, which also tracks the calls of Watch so that they can be ended."""
 
     def __init__(self) -> None:
         super().__init__()

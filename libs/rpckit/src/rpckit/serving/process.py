@@ -1,8 +1,8 @@
-"""Run a service as a process, on the host that its settings name.
+"""A service as a process, on the host that its settings name.
 
-Hosts are found by entry point, so that this package depends on none but its own: a distribution
-that brings another one registers it in the group `rpckit.hosts`
-(https://packaging.python.org/en/latest/specifications/entry-points/).
+Hosts are entry points of the group `rpckit.hosts`
+(https://packaging.python.org/en/latest/specifications/entry-points/), so this package depends on no
+host but its own. A distribution that brings another host registers a `RunHost` under its name.
 """
 
 from __future__ import annotations
@@ -26,19 +26,20 @@ from rpckit.serving.server import SettingsT, Wire, serving
 log = logging.getLogger(__name__)
 
 HOSTS = "rpckit.hosts"
-"""Group of the entry points; the name of one is a value of the setting `server`."""
+"""Entry point group; the name of an entry point is a value of the setting `server`."""
 
 
 class RunHost(Protocol):
     """Runs a service until SIGTERM or SIGINT on one kind of host."""
 
     def __call__(self, name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
-        """Return the exit code of the process.
+        """Run the service, and return the exit code of the process.
 
         Args:
             name: Name of the program.
-            settings: Its settings.
-            wire: Builds its parts; a function of a module, as another process may import it.
+            settings: Settings of the service.
+            wire: Builds the service. It must be a module-level function, because a host may import
+                it in another process.
 
         Raises:
             StartupError: The service cannot start.
@@ -50,12 +51,12 @@ def run(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
     """Run a service until SIGTERM or SIGINT.
 
     Args:
-        name: Name of the program, for logs, metrics and error lines.
-        settings: Its settings.
-        wire: Builds its parts.
+        name: Name of the program, for logs, metrics and error messages.
+        settings: Settings of the service.
+        wire: Builds the service; a module-level function.
 
     Returns:
-        The process's exit code: 0 after a signal, 1 where it could not start.
+        The exit code of the process: 0 after a signal, 1 if the service could not start.
     """
     configure_logging(settings.log_level, settings.log_format, name)
     try:
@@ -63,15 +64,15 @@ def run(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
     except StartupError as error:
         sys.stderr.write(f"{name}: {error}\n")
         return 1
-    except KeyboardInterrupt:  # before anything was served
+    except KeyboardInterrupt:  # before the signal handlers were set
         return 130
 
 
 def find_host(name: str) -> RunHost:
-    """Return what runs services on the host of a name.
+    """Return the host that is registered under a name.
 
     Raises:
-        StartupError: No host of this name is installed.
+        StartupError: No such host is installed.
     """
     installed = entry_points(group=HOSTS)
     if name not in installed.names:
@@ -90,11 +91,11 @@ def run_on_grpcio(name: str, settings: SettingsT, wire: Wire[SettingsT]) -> int:
     return 0
 
 
-def exempt_from_collection() -> None:
-    """Keep garbage collections from going through what a started process holds until its end.
+def freeze_gc() -> None:
+    """Exempt all objects that exist after the start from garbage collection.
 
-    An embedder holds all of Paddle, 110,000 objects that a full collection takes 60 ms for, again
-    and again under load: without them it answers 15 % more EmbedUsers a second.
+    They live until the process ends. An embedder has 110,000 of them, most of Paddle, and each full
+    collection takes 60 ms for them. Without, it answers 15 % more EmbedUsers a second.
     """
     gc.collect()
     gc.freeze()
@@ -105,7 +106,7 @@ async def _serve_until_signal(name: str, settings: SettingsT, wire: Wire[Setting
     with contextlib.ExitStack() as stack:
         telemetry = stack.enter_context(Telemetry.open(name, settings))
         async with serving(settings, wire, telemetry) as server:
-            exempt_from_collection()
+            freeze_gc()
             log.info("listening on %s:%d", settings.host, server.port)
             loop = asyncio.get_running_loop()
             for signum in (signal.SIGTERM, signal.SIGINT):

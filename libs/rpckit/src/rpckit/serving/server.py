@@ -1,4 +1,4 @@
-"""A listening server: wired, started, and stopped in two phases."""
+"""A listening server: built, started, and stopped in two phases; and the interface of hosts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
 from rpckit.security.tokens import TokenFile
-from rpckit.serving.dispatch import Anonymous, Authorizer, Dispatcher, Mount
+from rpckit.serving.dispatch import AllowAll, Authorizer, Dispatcher, Mount
 from rpckit.serving.grpcio_host import GrpcioHost
 from rpckit.serving.health import Health
 from rpckit.settings.server import ServerSettings
@@ -20,30 +20,60 @@ log = logging.getLogger(__name__)
 
 SettingsT = TypeVar("SettingsT", bound=ServerSettings)
 Wire = Callable[[SettingsT, Telemetry], AbstractAsyncContextManager[Sequence[Mount]]]
-"""Builds what a service needs and yields what it serves; leaving it frees everything."""
+"""Builds a service and yields its mounts; leaving the context frees its resources."""
 
 
 class Host(Protocol):
-    """What listens, and turns what arrives into calls of a dispatcher."""
+    """Listens, and turns gRPC calls into `Dispatcher.dispatch`: the seam for other gRPC servers.
+
+    `GrpcioHost` is the host of this package, `rpckit_envoy` has another. To write a third,
+    implement this protocol and a `rpckit.serving.process.RunHost`, register the latter as an entry
+    point, and add its name to the fixture `host` of tests/inprocess/hosts. That suite runs on every
+    host and holds it to the following.
+
+    - Statuses: a `ServiceError` reaches the caller with its code, message and google.rpc details.
+      An unknown method is UNIMPLEMENTED.
+    - Deadlines: the host passes the time from `grpc-timeout` to `dispatch`, which enforces it.
+    - Cancellation: when the caller cancels or disconnects, the host cancels `dispatch`.
+    - Messages: requests may be compressed with gzip or deflate. A request or response over the
+      limits of the settings is RESOURCE_EXHAUSTED, measured after decompression.
+    - Concurrency: the host accepts more than `max_concurrent_rpcs` calls, so that `dispatch` can
+      refuse the ones over the limit; HTTP/2 limits a connection to twice that number.
+    - Health: `Health.servicer` answers grpc.health.v1, Watch included, without a token.
+    - Reflection: served if the settings say so, to callers with the permission `read`.
+    - TLS: TLS and mTLS with `ServerSettings.tls_files`. When the files change and are valid
+      together, new connections use them, without a restart; open connections stay.
+    - Tokens: the host passes all metadata to `dispatch`, with keys in lower case.
+    - Connections: they end after `max_connection_age_s`, and no call fails of it. Clients may send
+      keepalive pings as often as `keepalive_min_interval_s`.
+    - Stop: SIGTERM and SIGINT stop the process in two phases (`Server.stop`) with exit code 0, and
+      a stop under load fails no call. A failed start is one line on stderr and exit code 1.
+    """
 
     async def start(self) -> int:
-        """Listen, and return the port.
+        """Listen, and return the port; the system chooses one if the settings say 0.
+
+        Two servers never share a port.
 
         Raises:
-            StartupError: The port is taken, or a file of the settings is no good.
+            StartupError: The port is taken, or the address or a TLS file is invalid.
         """
         ...
 
     async def stop(self, grace: float) -> None:
-        """Accept no more calls; end those under way after `grace` seconds at the latest."""
+        """Refuse new calls; end the calls in progress after `grace` seconds at the latest.
+
+        Calls of Watch end at once. Returns when all answers are sent.
+        """
         ...
 
 
 MakeHost = Callable[[ServerSettings, Dispatcher, Health, Authorizer], Host]
+"""Creates a host, which does not listen yet. The authorizer guards reflection."""
 
 
 class Server:
-    """A listening server: its port, and how it is stopped."""
+    """A dispatcher, its health checks and its host."""
 
     def __init__(
         self,
@@ -52,16 +82,16 @@ class Server:
         telemetry: Telemetry,
         make_host: MakeHost = GrpcioHost,
     ) -> None:
-        """Build everything; nothing listens yet.
+        """Create the server; it does not listen yet.
 
         Args:
-            settings: How to listen and what to admit.
+            settings: Settings of the server.
             mounts: The services.
-            telemetry: Where they are measured.
-            make_host: Builds what listens.
+            telemetry: Records the calls.
+            make_host: Creates the host.
         """
         authorizer: Authorizer = (
-            TokenFile(settings.token_file) if settings.token_file else Anonymous()
+            TokenFile(settings.token_file) if settings.token_file else AllowAll()
         )
         self._settings = settings
         self._dispatcher = Dispatcher(
@@ -78,16 +108,16 @@ class Server:
         self.port = 0
 
     async def start(self) -> None:
-        """Listen and begin to check readiness.
+        """Listen, and start the readiness checks.
 
         Raises:
-            StartupError: The port is taken, or a file of the settings is no good.
+            StartupError: The port is taken, or a file of the settings is invalid.
         """
         self.port = await self._host.start()
         await self._health.start()
 
     async def stop(self) -> None:
-        """Stop in two phases: stop being ready, so that balancers look elsewhere; then drain."""
+        """Stop in two phases: report not ready, so that clients go elsewhere; then drain."""
         await self._health.stop()
         log.info("not ready any more; draining in %.1f s", self._settings.shutdown_delay_s)
         await asyncio.sleep(self._settings.shutdown_delay_s)
@@ -102,7 +132,7 @@ async def serving(
     telemetry: Telemetry,
     make_host: MakeHost = GrpcioHost,
 ) -> AsyncIterator[Server]:
-    """Wire and start a service; stop it in two phases on leaving, then free what it used."""
+    """Build and start a service; on leaving, stop it in two phases and free its resources."""
     async with wire(settings, telemetry) as mounts:
         server = Server(settings, mounts, telemetry, make_host)
         await server.start()

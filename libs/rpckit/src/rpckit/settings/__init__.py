@@ -1,1 +1,1 @@
-"""What can be set about a process, and how it is read from flags and environment."""
+"""Settings of servers and clients, read from flags and environment variables."""

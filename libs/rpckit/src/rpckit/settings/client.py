@@ -1,4 +1,4 @@
-"""How a service behind this one is reached: the settings of a gRPC client."""
+"""Settings of a gRPC client: how to reach an upstream service."""
 
 from __future__ import annotations
 
@@ -13,34 +13,34 @@ from rpckit.settings.types import MIB, PositiveSeconds
 
 
 class ClientSettings(BaseModel):
-    """How a service behind this one is reached."""
+    """How to reach an upstream service."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     target: str
     """gRPC target: `host:port`, `dns:///host:port`, or `ipv4:a:port,b:port` for replicas."""
     tls_ca: Path | None = None
-    """PEM file of the authorities that may sign the server's certificate; none means no TLS."""
+    """PEM file of the CAs of the server's certificate; none means no TLS."""
     tls_cert: Path | None = None
-    """PEM file of this client's certificate, for servers that ask for one (mTLS)."""
+    """PEM file of this client's certificate, for servers with mTLS."""
     tls_key: Path | None = None
     """PEM file of the private key of the client certificate."""
     tls_server_name: str | None = None
-    """Name expected in the server's certificate when it is not the target's host."""
+    """Name expected in the server's certificate, if it is not the target's host."""
     token_file: Path | None = None
-    """File that holds the bearer token sent with every call."""
+    """File with the bearer token that is sent with every call."""
     timeout_s: PositiveSeconds = 5.0
-    """Longest that one call may take, in seconds; a caller's shorter deadline wins."""
+    """Timeout of one call in seconds; a shorter deadline of the caller wins."""
     keepalive_time_s: PositiveSeconds = 30.0
-    """Seconds of silence before the connection is probed; no less than the server's
+    """Seconds without activity before the connection is pinged; at least the server's
     keepalive_min_interval_s."""
     keepalive_timeout_s: PositiveSeconds = 10.0
-    """Seconds that a probe may stay unanswered before the connection is given up."""
+    """Seconds without an answer to a ping before the connection is closed."""
     max_message_bytes: ByteSize = ByteSize(8 * MIB)
-    """Largest message sent or received, as in `8MiB`."""
+    """Largest message to send or receive, as in `8MiB`."""
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_ca is None and (self.tls_cert or self.tls_server_name):
@@ -52,7 +52,7 @@ class ClientSettings(BaseModel):
         return self
 
     def tls_files(self) -> TlsFiles | None:
-        """Return what to connect with; None, without TLS, where no authority is named."""
+        """Return the TLS files of the client, or None if it has no CA and so no TLS."""
         if self.tls_ca is None:
             return None
         return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_ca)

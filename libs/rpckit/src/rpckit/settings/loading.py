@@ -1,7 +1,7 @@
-"""Settings from the command line: a flag wins over its environment variable, that over the default.
+"""Settings from flags, environment variables and defaults, in this order of precedence.
 
-Every setting has one name in three spellings: the field `log_level`, the flag `--log-level` and,
-with the prefix of its class, the variable `MARQUEE_EMBEDDER_LOG_LEVEL`.
+A setting has one name in three spellings: the field `log_level`, the flag `--log-level` and, with
+the prefix of its class, the environment variable `MARQUEE_EMBEDDER_LOG_LEVEL`.
 """
 
 from __future__ import annotations
@@ -26,28 +26,28 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 _MIB = 1 << 20
 
 REQUIRED = PydanticUndefined
-"""Default of a setting that has none."""
+"""Marks a setting without a default."""
 
 
 @dataclass(frozen=True, slots=True)
 class Setting:
-    """One thing that can be set."""
+    """Description of one setting."""
 
     path: tuple[str, ...]
-    """Names of the fields that lead to it, as in `("search", "target")`."""
+    """Field names from the settings class down, as in `("search", "target")`."""
     env: str
     """Environment variable."""
     default: object
-    """What it is when nobody sets it, or `REQUIRED`."""
+    """Default value, or `REQUIRED`."""
     description: str
     kind: str
-    """What a value looks like, for people: `integer`, `path`, `json|text`."""
+    """Type of the value, for help texts: `integer`, `path`, `json|text`."""
     optional: bool
-    """Whether `none` is a value."""
+    """Whether `none` is a valid value."""
 
     @property
     def name(self) -> str:
-        """The field's name, with those that lead to it: `search_target`."""
+        """Field names of the path, joined: `search_target`."""
         return "_".join(self.path)
 
     @property
@@ -57,15 +57,15 @@ class Setting:
 
 
 def load(cls: type[Settings], argv: Sequence[str] | None = None) -> Settings:
-    """Return the settings of a process, or end it.
+    """Return the settings of the process, or exit.
 
-    Flags that nobody knows, variables of the prefix that nobody knows, values out of range and
-    contradictions end it with status 2 and one line on stderr; `-h` and `--print-config` end it
-    with status 0.
+    Exits with status 2 and one line on stderr if a flag or a variable of the prefix is unknown, a
+    value is invalid, or settings contradict each other; with status 0 for `-h` and
+    `--print-config`.
 
     Args:
-        cls: The service's settings class.
-        argv: Arguments without the program's name; the process's own by default.
+        cls: Settings class of the service.
+        argv: Arguments without the program name. None: those of the process.
     """
     settings = describe(cls)
     parser = _parser(settings, cls.__module__.partition(".")[0])
@@ -87,13 +87,13 @@ def load(cls: type[Settings], argv: Sequence[str] | None = None) -> Settings:
             }
             for setting in settings
         }
-        print(json.dumps(report, indent=2))  # noqa: T201 - the answer that was asked for
+        print(json.dumps(report, indent=2))  # noqa: T201 - the output of --print-config
         raise SystemExit(0)
     return loaded
 
 
 def describe(cls: type[BaseSettings]) -> list[Setting]:
-    """Return all that can be set in a class, nested models unfolded, base class first."""
+    """Return all settings of a class, nested models flattened, base class first."""
     prefix = str(cls.model_config.get("env_prefix", ""))
     return [
         Setting(
@@ -108,8 +108,8 @@ def describe(cls: type[BaseSettings]) -> list[Setting]:
     ]
 
 
-def show(value: object) -> str:
-    """Return a value in the spelling in which it is set."""
+def format_value(value: object) -> str:
+    """Return a value as a user would write it."""
     match value:
         case None:
             return "none"
@@ -125,7 +125,7 @@ def show(value: object) -> str:
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
-        print(f"{self.prog}: {message}", file=sys.stderr)  # noqa: T201 - before there are logs
+        print(f"{self.prog}: {message}", file=sys.stderr)  # noqa: T201 - logging is not configured yet
         raise SystemExit(2)
 
 
@@ -143,7 +143,11 @@ def _parser(settings: Sequence[Setting], program: str) -> argparse.ArgumentParse
         help="print the settings in effect and where each comes from as JSON, and exit",
     )
     for setting in settings:
-        default = "required" if setting.default is REQUIRED else f"default {show(setting.default)}"
+        default = (
+            "required"
+            if setting.default is REQUIRED
+            else f"default {format_value(setting.default)}"
+        )
         text = f"{setting.description} [{default}; {setting.env}]".replace("%", "%%")
         if setting.kind == "boolean":
             action = argparse.BooleanOptionalAction
@@ -223,7 +227,7 @@ def _explain(error: ValidationError, settings: Sequence[Setting]) -> str:
         path = tuple(map(str, problem["loc"]))
         reason = problem["msg"].removeprefix("Value error, ")
         setting = by_path.get(path)
-        if setting is None:  # a contradiction between several
+        if setting is None:  # a contradiction between settings
             reasons.append(": ".join([*path, reason]))
         elif problem["type"] == "missing":
             reasons.append(f"{setting.flag} is required (or {setting.env})")
@@ -239,7 +243,7 @@ def _source(
 ) -> str:
     if setting.path in flags:
         return "flag"
-    return "environment" if variables.get(setting.env) else "default"  # empty counts as not set
+    return "environment" if variables.get(setting.env) else "default"  # empty means not set
 
 
 def _get(loaded: object, path: Sequence[str]) -> object:

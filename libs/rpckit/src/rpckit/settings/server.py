@@ -1,4 +1,4 @@
-"""What can be set about every gRPC server; a service's own settings class derives from this one.
+"""Settings of every gRPC server; the settings class of a service derives from `ServerSettings`.
 
 A service names its prefix and adds fields of its own:
 
@@ -8,7 +8,7 @@ A service names its prefix and adds fields of its own:
         port: Port = 50051
         '''Port of the gRPC server; 0 takes any free one.'''
 
-`rpckit.settings.loading` reads them from flags and environment, prints and describes them.
+`rpckit.settings.loading` reads them from flags and environment variables.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from rpckit.settings.types import MIB, Port, PositiveSeconds, Seconds
 
 
 class ServerSettings(BaseSettings):
-    """What every service has."""
+    """The settings that all services share."""
 
     model_config = SettingsConfigDict(
         frozen=True,
@@ -33,8 +33,8 @@ class ServerSettings(BaseSettings):
         use_attribute_docstrings=True,
         env_ignore_empty=True,
         env_parse_none_str="none",
-        # A nested ClientSettings named `search` reads its tls_ca from PREFIX_SEARCH_TLS_CA,
-        # and what is not set keeps the service's own default.
+        # A nested ClientSettings named `search` reads its tls_ca from PREFIX_SEARCH_TLS_CA.
+        # Fields that are not set keep the service's own defaults.
         env_nested_delimiter="_",
         env_nested_max_split=1,
         nested_model_default_partial_update=True,
@@ -53,21 +53,21 @@ class ServerSettings(BaseSettings):
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
 
     tls_cert: Path | None = None
-    """PEM file of the server's certificate chain; none means no TLS. Read anew when it changes."""
+    """PEM file of the server's certificate chain; none means no TLS. Reloaded on a change."""
     tls_key: Path | None = None
     """PEM file of the private key of the server's certificate."""
     tls_client_ca: Path | None = None
-    """PEM file of the authorities that sign client certificates; clients must then have one."""
+    """PEM file of the CAs of client certificates; with it, clients must have one (mTLS)."""
     token_file: Path | None = None
-    """File of the bearer tokens that may call and what each may do; none lets everybody."""
+    """File of the callers' bearer tokens and permissions; none allows every call."""
     insecure: bool = False
     """Listen without TLS on an address that other machines can reach."""
     reflection: bool = True
     """Serve grpc.reflection, so that grpcurl needs no .proto files."""
 
     max_concurrent_rpcs: int = Field(64, ge=1)
-    """Calls under way at once; more are refused with RESOURCE_EXHAUSTED. What is admitted has to
-    be answered in time: more than it takes to keep the service busy only makes callers wait."""
+    """Largest number of calls in flight; more are refused with RESOURCE_EXHAUSTED. More than it
+    takes to keep the service busy only make callers wait."""
     max_receive_message_bytes: ByteSize = Field(ByteSize(8 * MIB), ge=1)
     """Largest request, as in `8MiB`."""
     max_send_message_bytes: ByteSize = Field(ByteSize(8 * MIB), ge=1)
@@ -75,39 +75,39 @@ class ServerSettings(BaseSettings):
     default_deadline_s: PositiveSeconds = 5.0
     """Budget in seconds of a call whose client sets none."""
     deadline_margin_ms: float = Field(20.0, ge=0, allow_inf_nan=False)
-    """Milliseconds kept back from the budget passed on, so that a failure behind still reaches
-    the caller as what it is."""
+    """Milliseconds of a call's budget that are not passed on, so that a failure of the next hop
+    reaches the caller before its deadline."""
 
     shutdown_delay_s: Seconds = 3.0
-    """Seconds between turning not ready and refusing new calls, for balancers to notice."""
+    """Seconds between reporting not ready and refusing new calls, for load balancers to notice."""
     shutdown_grace_s: Seconds = 20.0
-    """Seconds that calls under way then have to finish."""
+    """Seconds that calls in progress then have to finish."""
     max_connection_age_s: PositiveSeconds = 300.0
     """Seconds after which clients are asked to reconnect (gRPC adds jitter of 10 %), so that
-    new replicas get their share."""
+    new replicas get calls."""
     max_connection_age_grace_s: PositiveSeconds = 3600.0
-    """Seconds that calls on an aged connection have to finish: as many as the longest may take,
-    the activation of a large index. Every call has a deadline of its own."""
+    """Seconds that calls on an aged connection have to finish: as many as the longest call takes,
+    the activation of a large index. Every call has its own deadline."""
     keepalive_time_s: PositiveSeconds = 60.0
-    """Seconds of silence before a client's connection is probed."""
+    """Seconds without activity before a client's connection is pinged."""
     keepalive_timeout_s: PositiveSeconds = 10.0
-    """Seconds that a probe may stay unanswered before the connection is closed."""
+    """Seconds without an answer to a ping before the connection is closed."""
     keepalive_min_interval_s: Seconds = 10.0
-    """Clients that probe more often than this, in seconds, are cut off."""
+    """Shortest time between pings in seconds; clients that ping more often are disconnected."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least severe record that is logged."""
+    """Lowest level that is logged."""
     log_format: Literal["json", "text"] = "json"
     """One JSON object a line, or text for people."""
     access_log: Literal["all", "errors", "off"] = "errors"
-    """Which calls get a record; `all` costs CPU on every call, the metrics count them anyway."""
+    """Which calls are logged; `all` costs CPU on every call, and metrics count all calls anyway."""
     otlp_endpoint: str | None = None
     """Collector that traces are sent to, as in `http://localhost:4317`; needs rpckit[otel]."""
     trace_sample_ratio: float = Field(1.0, ge=0, le=1)
-    """Share of the traces begun here that are recorded; a caller's choice stands."""
+    """Share of the traces started here that are recorded; a caller's decision is kept."""
 
     @model_validator(mode="after")
-    def _agree(self) -> Self:
+    def _check_consistency(self) -> Self:
         if (self.tls_cert is None) != (self.tls_key is None):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_client_ca and self.tls_cert is None:
@@ -127,7 +127,7 @@ class ServerSettings(BaseSettings):
         return self
 
     def tls_files(self) -> TlsFiles | None:
-        """Return what to listen with; None, without TLS, where there is no certificate."""
+        """Return the TLS files of the server, or None if it has no certificate and so no TLS."""
         if self.tls_cert is None:
             return None
         return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_client_ca)

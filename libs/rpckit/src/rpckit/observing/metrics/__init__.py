@@ -1,1 +1,1 @@
-"""Every metric, and the instruments and recorders that count."""
+"""Definitions of all metrics, and the instruments and recorders that fill them."""

@@ -1,4 +1,4 @@
-"""Every metric that Marquee publishes: docs/metrics.md and the dashboard's test come from here."""
+"""All metrics of Marquee; docs/metrics.md is generated from them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SECONDS = (
     *(mantissa * scale for scale in (1e-4, 1e-3, 1e-2, 1e-1, 1.0) for mantissa in (1, 2.5, 5)),
     10.0,
 )
-"""Buckets of durations: 100 µs, where an echo begins, to 10 s, beyond any sensible deadline."""
+"""Buckets of durations, from 100 µs (less than an echo takes) to 10 s (more than any deadline)."""
 SIZES = tuple(float(1 << power) for power in range(11))
 """Buckets of batch sizes: 1, 2, 4 … 1024."""
 
@@ -28,79 +28,67 @@ RPC_DURATION = Definition(
 RPC_IN_FLIGHT = Definition(
     "marquee_rpc_server_in_flight",
     "gauge",
-    "Calls under way.",
+    "Calls in flight.",
 )
 RPC_LIMIT = Definition(
     "marquee_rpc_server_in_flight_limit",
     "gauge",
-    "Calls under way beyond which new ones are refused (setting max_concurrent_rpcs).",
+    "Limit of calls in flight; more are refused (setting max_concurrent_rpcs).",
 )
 CLIENT_DURATION = Definition(
     "marquee_rpc_client_duration_seconds",
     "histogram",
-    "Time that a call to a service behind this one took, by method and status code.",
+    "Duration of a call to an upstream service, by method and status code.",
     ("method", "code"),
     SECONDS,
 )
 QUEUE_WAIT = Definition(
     "marquee_queue_wait_seconds",
     "histogram",
-    "Time that an item waited for its batch to begin; its work is not in it.",
+    "Time that an item waited for its batch to start, without the work.",
     ("queue",),
     SECONDS,
 )
 QUEUE_WORK = Definition(
     "marquee_queue_work_seconds",
     "histogram",
-    "Time that a batch took once it had begun.",
+    "Time from the start of a batch to its end.",
     ("queue",),
     SECONDS,
 )
 QUEUE_BATCH = Definition(
     "marquee_queue_batch_size",
     "histogram",
-    "Weight of a batch: the rows or requests that left a queue together.",
+    "Weight of a batch, in rows or requests.",
     ("queue",),
     SIZES,
 )
 QUEUE_DEPTH = Definition(
     "marquee_queue_depth",
     "gauge",
-    "Weight of what waits in a queue.",
+    "Weight of the waiting items of a queue.",
     ("queue",),
 )
 QUEUE_IN_FLIGHT = Definition(
     "marquee_queue_batches_in_flight",
     "gauge",
-    "Batches of a queue under way.",
+    "Batches of a queue in progress.",
     ("queue",),
 )
 QUEUE_DROPPED = Definition(
     "marquee_queue_dropped_total",
     "counter",
-    "Items that never began, by reason: overloaded (the queue was full), expired (the "
-    "deadline passed), cancelled (the caller went away).",
+    "Items dropped before any work, by reason: overloaded (the queue was full), expired (the "
+    "deadline passed), cancelled (the caller left).",
     ("queue", "reason"),
 )
 STAGE_DURATION = Definition(
     "marquee_stage_duration_seconds",
     "histogram",
-    "Time spent in what the service is there for, a batch at a time: paddle_predict, "
-    "resident_search, milvus_search and so on.",
+    "Duration of the core work of a service, by batch: paddle_predict, resident_search, "
+    "milvus_search and so on.",
     ("stage",),
     SECONDS,
-)
-CACHE_REQUESTS = Definition(
-    "marquee_cache_requests_total",
-    "counter",
-    "Look-ups in a cache, by result: hit or miss.",
-    ("cache", "result"),
-)
-FALLBACKS = Definition(
-    "marquee_fallbacks_total",
-    "counter",
-    "Answers that were less than what was asked for, by kind.",
-    ("kind",),
 )
 READY = Definition(
     "marquee_ready",
@@ -111,25 +99,25 @@ READY = Definition(
 BUILD_INFO = Definition(
     "marquee_build_info",
     "gauge",
-    "Always 1; the labels say which program and versions run.",
+    "Always 1; the labels are the program and its versions.",
     ("program", "version", "python", "grpc"),
 )
 MODEL_INFO = Definition(
     "marquee_model_info",
     "gauge",
-    "Always 1; the labels say which model is loaded.",
+    "Always 1; the labels are the loaded model.",
     ("model", "model_version", "objective", "dimension"),
 )
 INDEX_INFO = Definition(
     "marquee_index_info",
     "gauge",
-    "Always 1; the labels say which index answers, and the model version of its vectors.",
+    "Always 1; the labels are the active index and the model version of its vectors.",
     ("index", "model_version"),
 )
 INDEX_MOVIES = Definition(
     "marquee_index_movies",
     "gauge",
-    "Movies in the index that answers.",
+    "Movies in the active index.",
 )
 
 METRICS = tuple(value for value in list(globals().values()) if isinstance(value, Definition))

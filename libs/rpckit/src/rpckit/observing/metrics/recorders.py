@@ -1,6 +1,6 @@
-"""What `Telemetry` hands out: recorders bound to their labels, cheap enough for every call.
+"""Recorders that `Telemetry` hands out: bound to their labels, cheap enough for every call.
 
-They are called on the event loop's thread, as `rpckit.observing.metrics.instruments` demands.
+Call them on the event loop's thread only, as `rpckit.observing.metrics.instruments` requires.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from rpckit.coalescer import DropReason
 from rpckit.errors import ServiceError
 from rpckit.observing.metrics import definitions as metrics
 from rpckit.observing.metrics.instruments import Counter, Histogram, Instruments
-from rpckit.observing.tracing.context import Span, TraceContext, Tracer, served
+from rpckit.observing.tracing.context import Span, TraceContext, Tracer, current_traces
 
 
 class RpcRecorder:
@@ -35,8 +35,8 @@ class RpcRecorder:
 
         Args:
             code: Name of its status, as in `OK`.
-            seconds: From its arrival to its answer.
-            caller: Name of the caller's token, or `anonymous`; there are as many as tokens.
+            seconds: Time from its arrival to its answer.
+            caller: Name of the caller's token, or `anonymous`; a label, so there are few of them.
         """
         cell = self._cells.get((code, caller))
         if cell is None:
@@ -49,8 +49,8 @@ class RpcRecorder:
         duration.observe(seconds)
 
 
-class _Measured:
-    """A span that is also timed; leaving it ends both, with the code of the exception if any."""
+class _TimedSpan:
+    """A span that is also timed; an exception inside gives both their status code."""
 
     __slots__ = ("_observe", "_span", "_started")
 
@@ -60,7 +60,7 @@ class _Measured:
         self._started = 0.0
 
     def __enter__(self) -> TraceContext:
-        """Begin; return the place in the trace of what happens inside."""
+        """Start the clock; return the parent of the spans inside."""
         self._started = time.perf_counter()
         return self._span.context
 
@@ -70,7 +70,7 @@ class _Measured:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        code = "OK" if error is None else _code(error)
+        code = "OK" if error is None else _status_code(error)
         self._observe(code, time.perf_counter() - self._started)
         self._span.end(code)
 
@@ -87,12 +87,16 @@ class ClientRecorder:
         self._method = method
         self._durations: dict[str, Histogram] = {}
 
-    def call(self, *parents: TraceContext) -> _Measured:
-        """Measure one call, made for one call or for a batch of several.
+    def call(self, trace: TraceContext, links: Sequence[TraceContext] = ()) -> _TimedSpan:
+        """Measure one call.
 
         Used as `with recorder.call(call.trace) as trace:`; `trace.metadata()` goes to the next hop.
+
+        Args:
+            trace: The trace that the call belongs to.
+            links: The traces of the other calls of its batch.
         """
-        return _Measured(self._tracer.client(self._method, parents), self._observe)
+        return _TimedSpan(self._tracer.client(self._method, trace, links), self._observe)
 
     def _observe(self, code: str, seconds: float) -> None:
         duration = self._durations.get(code)
@@ -114,24 +118,21 @@ class Stage:
         self._name = name
         self._duration = instruments.histogram(metrics.STAGE_DURATION, name)
 
-    def measure(self, *parents: TraceContext) -> _Measured:
-        """Measure work done for one call or for a batch of several.
+    def measure(self, *traces: TraceContext) -> _TimedSpan:
+        """Measure work that is done for one call or for a batch of them.
 
-        Used as `with stage.measure(call.trace):`. Without parents it belongs to the calls that
-        `rpckit.observing.tracing.context.on_behalf_of` names.
+        Used as `with stage.measure(call.trace):`. The first trace is the span's parent, the others
+        are links. Without traces, the current ones are taken (`use_traces`).
         """
-        return _Measured(self._tracer.internal(self._name, parents or served()), self._observe)
+        parent, *links = traces or current_traces() or (TraceContext(),)
+        return _TimedSpan(self._tracer.internal(self._name, parent, links), self._observe)
 
-    def observe(self, seconds: float) -> None:
-        """Record work that was timed where it was done, in another thread say."""
-        self._duration.observe(seconds)
-
-    def _observe(self, code: str, seconds: float) -> None:  # noqa: ARG002 - the span says the code
+    def _observe(self, code: str, seconds: float) -> None:  # noqa: ARG002 - the span has the code
         self._duration.observe(seconds)
 
 
 class QueueRecorder:
-    """Observes one coalescer; see rpckit.coalescer.Observer."""
+    """Records one coalescer; see rpckit.coalescer.Observer."""
 
     __slots__ = ("_batch", "_dropped", "_instruments", "_name", "_wait", "_work")
 
@@ -149,32 +150,21 @@ class QueueRecorder:
         self._instruments.gauge(metrics.QUEUE_IN_FLIGHT, self._name).source = in_flight
 
     def batch_started(self, weight: int, queue_seconds: Sequence[float]) -> None:
-        """Record a batch's size and its items' waits."""
+        """Record the size of a batch and the waits of its items."""
         self._batch.observe(weight)
         for seconds in queue_seconds:
             self._wait.observe(seconds)
 
     def batch_finished(self, seconds: float) -> None:
-        """Record a batch's work."""
+        """Record the duration of a batch."""
         self._work.observe(seconds)
 
     def dropped(self, reason: DropReason) -> None:
-        """Count an item that never began."""
+        """Count an item that was dropped before any work."""
         self._instruments.counter(metrics.QUEUE_DROPPED, self._name, reason).add()
 
 
-class CacheRecorder:
-    """Counts the look-ups in one cache."""
-
-    __slots__ = ("hits", "misses")
-
-    def __init__(self, instruments: Instruments, name: str) -> None:
-        """See Telemetry.cache."""
-        self.hits = instruments.counter(metrics.CACHE_REQUESTS, name, "hit")
-        self.misses = instruments.counter(metrics.CACHE_REQUESTS, name, "miss")
-
-
-def _code(error: BaseException) -> str:
+def _status_code(error: BaseException) -> str:
     match error:
         case ServiceError():
             return error.code.name

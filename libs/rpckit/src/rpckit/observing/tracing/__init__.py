@@ -1,1 +1,1 @@
-"""Which trace a call belongs to, and how its spans are exported."""
+"""Trace context, and the export of spans."""

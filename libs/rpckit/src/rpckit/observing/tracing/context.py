@@ -1,7 +1,7 @@
-"""Which trace a call belongs to (https://www.w3.org/TR/trace-context/), with or without spans.
+"""W3C trace context of a call (https://www.w3.org/TR/trace-context/), with or without spans.
 
-A process passes the trace on, whether or not it records spans itself; OpenTelemetry is imported,
-by `rpckit.observing.tracing.otlp`, only where spans are recorded.
+A process passes the trace on whether or not it records spans. Only `rpckit.observing.tracing.otlp`
+imports OpenTelemetry, and only a process that records spans imports that module.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from typing import Protocol
 
 _TRACEPARENT = re.compile(
     r"(?!ff)(?P<version>[0-9a-f]{2})"
-    r"(?P<place>-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
+    r"(?P<ids>-(?!0{32})[0-9a-f]{32}-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2})"
     r"(?P<more>-.*)?"
 )
 
 
 class TraceContext:
-    """A place in a trace: the span that what happens next belongs below."""
+    """A span's identity in its trace, which the next span takes as its parent."""
 
     __slots__ = ("_traceparent", "tracestate")
 
     def __init__(self, traceparent: str | None = None, tracestate: str = "") -> None:
-        """Take a place in a trace that exists, or in a new one.
+        """Continue a trace, or start one.
 
         Args:
-            traceparent: Header value, valid. None: a new trace, whose ids are drawn when they are
-                first asked for, because most calls never need them.
-            tracestate: Header value; what other vendors' tracers add, passed on untouched.
+            traceparent: Valid header value. None starts a new trace; its ids are drawn when
+                they are first read, because most calls never read them.
+            tracestate: Header value; carries other vendors' state and is passed on unchanged.
         """
         self._traceparent = traceparent
         self.tracestate = tracestate
 
     @classmethod
     def from_metadata(cls, metadata: Mapping[str, str | bytes]) -> TraceContext:
-        """Return the caller's place; a new trace if it names none, or none that is valid."""
+        """Return the caller's context, or a new trace if the metadata has no valid one."""
         traceparent = metadata.get("traceparent")
         if not isinstance(traceparent, str):
             return cls()
@@ -46,19 +46,19 @@ class TraceContext:
         if match is None or (match["version"] == "00" and match["more"]):
             return cls()
         tracestate = metadata.get("tracestate", "")
-        # Of a later version only what version 00 knows may be passed on, and as version 00.
-        return cls("00" + match["place"], tracestate if isinstance(tracestate, str) else "")
+        # The standard: of a later version, pass on the fields of version 00, as version 00.
+        return cls("00" + match["ids"], tracestate if isinstance(tracestate, str) else "")
 
     @property
-    def begun(self) -> bool:
-        """Whether the trace has ids yet; one without has no span that anything could be below."""
+    def has_ids(self) -> bool:
+        """Whether the ids are drawn; a context without ids is nobody's parent yet."""
         return self._traceparent is not None
 
     @property
     def traceparent(self) -> str:
         """Header value for the next hop."""
         if self._traceparent is None:
-            trace_id = getrandbits(128) or 1  # all zeros is the one id that is not valid
+            trace_id = getrandbits(128) or 1  # all zeros is the one invalid id
             span_id = getrandbits(64) or 1
             self._traceparent = f"00-{trace_id:032x}-{span_id:016x}-00"
         return self._traceparent
@@ -75,75 +75,85 @@ class TraceContext:
         return (("traceparent", self.traceparent),)
 
 
-_served: ContextVar[tuple[TraceContext, ...]] = ContextVar("served", default=())
+_current_traces: ContextVar[tuple[TraceContext, ...]] = ContextVar("current_traces", default=())
 
 
 @contextmanager
-def on_behalf_of(traces: Iterable[TraceContext]) -> Iterator[None]:
-    """Say for which calls the code inside works.
+def use_traces(traces: Iterable[TraceContext]) -> Iterator[None]:
+    """Make the traces current: stages measured inside belong to them.
 
-    For a core that is called through a seam of its own, which knows nothing of traces: a stage that
-    it measures belongs to these.
+    For code behind an interface that knows nothing of traces.
     """
-    token = _served.set(tuple(traces))
+    token = _current_traces.set(tuple(traces))
     try:
         yield
     finally:
-        _served.reset(token)
+        _current_traces.reset(token)
 
 
-def served() -> tuple[TraceContext, ...]:
-    """Return the traces of the innermost `on_behalf_of`."""
-    return _served.get()
+def current_traces() -> tuple[TraceContext, ...]:
+    """Return the traces of the innermost `use_traces`."""
+    return _current_traces.get()
 
 
 class Span(Protocol):
-    """Something under way."""
+    """An operation in progress."""
 
     context: TraceContext
-    """Place of whatever happens below it."""
+    """Parent of the spans inside this one."""
 
     def end(self, code: str) -> None:
-        """Say that it is over, and with which gRPC status code."""
+        """End the span with the name of a gRPC status code."""
         ...
 
 
 class Tracer(Protocol):
-    """Begins spans."""
+    """Starts spans, one method for each kind.
+
+    A span has one parent. Work that is done for a batch of calls has the first call as its parent
+    and the others as links (https://opentelemetry.io/docs/concepts/signals/traces/#span-links).
+    """
 
     def server(self, method: str, parent: TraceContext) -> Span:
-        """Begin to answer a call."""
+        """Start the span of a call that this process answers."""
         ...
 
-    def client(self, method: str, parents: Sequence[TraceContext]) -> Span:
-        """Begin a call to another service, for one call or for a batch of several.
-
-        A span has one parent; that is the first, and the others are linked.
-        """
+    def client(self, method: str, parent: TraceContext, links: Sequence[TraceContext]) -> Span:
+        """Start the span of a call to another service."""
         ...
 
-    def internal(self, name: str, parents: Sequence[TraceContext]) -> Span:
-        """Begin work inside the process, for one call or for a batch of several."""
+    def internal(self, name: str, parent: TraceContext, links: Sequence[TraceContext]) -> Span:
+        """Start the span of work inside the process."""
         ...
 
 
-class Untraced:
-    """A tracer, and its spans, that records nothing and passes the trace on as it came."""
+class NoopTracer:
+    """A tracer that records nothing; the trace passes through unchanged."""
 
     def server(self, method: str, parent: TraceContext) -> Span:  # noqa: ARG002
         """Return a span that is not recorded."""
-        return _Unrecorded(parent)
+        return _NonRecordingSpan(parent)
 
-    def client(self, method: str, parents: Sequence[TraceContext]) -> Span:  # noqa: ARG002
+    def client(
+        self,
+        method: str,  # noqa: ARG002
+        parent: TraceContext,
+        links: Sequence[TraceContext],  # noqa: ARG002
+    ) -> Span:
         """Return a span that is not recorded."""
-        return _Unrecorded(parents[0] if parents else TraceContext())
+        return _NonRecordingSpan(parent)
 
-    def internal(self, name: str, parents: Sequence[TraceContext]) -> Span:  # noqa: ARG002
+    def internal(
+        self,
+        name: str,  # noqa: ARG002
+        parent: TraceContext,
+        links: Sequence[TraceContext],  # noqa: ARG002
+    ) -> Span:
         """Return a span that is not recorded."""
-        return _Unrecorded(parents[0] if parents else TraceContext())
+        return _NonRecordingSpan(parent)
 
 
-class _Unrecorded:
+class _NonRecordingSpan:
     __slots__ = ("context",)
 
     def __init__(self, context: TraceContext) -> None:

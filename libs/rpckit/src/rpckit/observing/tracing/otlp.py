@@ -30,20 +30,20 @@ _SERVER_FAULTS = {
     "DATA_LOSS",
 }
 
-EXPORT_SECONDS = 2
-"""Longest that sending one batch of spans may take, retries included. A collector that is away
-holds up the end of a process that long for each batch that waits, of which four at most can."""
+EXPORT_TIMEOUT_SECONDS = 2
+"""Timeout of the export of one batch of spans, retries included. While the collector is down, each
+waiting batch delays the end of the process by this time; at most four batches wait."""
 
 
 @contextmanager
-def exporting(program: str, endpoint: str, sample_ratio: float) -> Iterator[OtelTracer]:
-    """Yield a tracer whose spans go to an OTLP collector; send what is left on leaving.
+def exporting_tracer(program: str, endpoint: str, sample_ratio: float) -> Iterator[OtelTracer]:
+    """Yield a tracer that exports to an OTLP collector; flush its spans on leaving.
 
     Args:
         program: The service.name of the spans.
         endpoint: URL of the collector's gRPC port; https means TLS.
-        sample_ratio: Share of the traces begun here that are recorded; a caller's decision about
-            its own trace is kept.
+        sample_ratio: Share of the traces started here that are recorded. The sampling decision of
+            a caller's trace is kept.
     """
     provider = TracerProvider(
         resource=Resource.create({"service.name": program}),
@@ -53,7 +53,7 @@ def exporting(program: str, endpoint: str, sample_ratio: float) -> Iterator[Otel
     exporter = OTLPSpanExporter(
         endpoint=endpoint,
         insecure=not endpoint.startswith("https:"),
-        timeout=EXPORT_SECONDS,
+        timeout=EXPORT_TIMEOUT_SECONDS,
     )
     provider.add_span_processor(BatchSpanProcessor(exporter))
     try:
@@ -63,55 +63,55 @@ def exporting(program: str, endpoint: str, sample_ratio: float) -> Iterator[Otel
 
 
 class OtelTracer:
-    """A Tracer that records."""
+    """A Tracer that records spans with OpenTelemetry."""
 
     def __init__(self, provider: TracerProvider) -> None:
-        """Record with a provider; its owner shuts it down."""
+        """Record with a provider, which its owner shuts down."""
         self._tracer = provider.get_tracer("rpckit")
 
     def server(self, method: str, parent: TraceContext) -> Span:
-        """Begin to answer a call."""
-        return self._start(method, SpanKind.SERVER, [parent], _rpc(method))
+        """Start the span of a call that this process answers."""
+        return self._start(method, SpanKind.SERVER, [parent], _rpc_attributes(method))
 
-    def client(self, method: str, parents: Sequence[TraceContext]) -> Span:
-        """Begin a call to another service, for one call or for a batch of several."""
-        return self._start(method, SpanKind.CLIENT, parents, _rpc(method))
+    def client(self, method: str, parent: TraceContext, links: Sequence[TraceContext]) -> Span:
+        """Start the span of a call to another service."""
+        return self._start(method, SpanKind.CLIENT, [parent, *links], _rpc_attributes(method))
 
-    def internal(self, name: str, parents: Sequence[TraceContext]) -> Span:
-        """Begin work inside the process, for one call or for a batch of several."""
-        return self._start(name, SpanKind.INTERNAL, parents, {})
+    def internal(self, name: str, parent: TraceContext, links: Sequence[TraceContext]) -> Span:
+        """Start the span of work inside the process."""
+        return self._start(name, SpanKind.INTERNAL, [parent, *links], {})
 
     def _start(
         self,
         name: str,
         kind: SpanKind,
-        parents: Sequence[TraceContext],
+        traces: Sequence[TraceContext],
         attributes: dict[str, str],
     ) -> Span:
-        contexts = [_span_context(parent) for parent in parents if parent.begun]
-        below = Context()
+        contexts = [_span_context(context) for context in traces if context.has_ids]
+        parent = Context()
         if contexts:
-            below = trace.set_span_in_context(trace.NonRecordingSpan(contexts[0]), below)
+            parent = trace.set_span_in_context(trace.NonRecordingSpan(contexts[0]), parent)
         span = self._tracer.start_span(
             name,
-            context=below,
+            context=parent,
             kind=kind,
             attributes=attributes,
             links=[trace.Link(context) for context in contexts[1:]],
         )
-        return _Recorded(span, kind)
+        return _RecordingSpan(span, kind)
 
 
-class _Recorded:
+class _RecordingSpan:
     __slots__ = ("_kind", "_span", "context")
 
     def __init__(self, span: trace.Span, kind: SpanKind) -> None:
         self._span = span
         self._kind = kind
-        here = span.get_span_context()
+        context = span.get_span_context()
         self.context = TraceContext(
-            f"00-{here.trace_id:032x}-{here.span_id:016x}-{here.trace_flags:02x}",
-            here.trace_state.to_header(),
+            f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}",
+            context.trace_state.to_header(),
         )
 
     def end(self, code: str) -> None:
@@ -122,7 +122,7 @@ class _Recorded:
         self._span.end()
 
 
-def _rpc(method: str) -> dict[str, str]:
+def _rpc_attributes(method: str) -> dict[str, str]:
     service, _, name = method.partition("/")
     return {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 

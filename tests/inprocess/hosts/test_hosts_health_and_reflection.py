@@ -43,7 +43,7 @@ async def test_the_health_of_an_unknown_service_is_not_found(channel: grpc.aio.C
     assert caught.value.code() == grpc.StatusCode.NOT_FOUND
 
 
-async def test_a_watcher_sees_readiness_fall_and_rise_within_2_s(
+async def test_a_watch_reports_not_ready_and_ready_again_within_2_s(
     channel: grpc.aio.Channel,
 ) -> None:
     stub = EmbedderServiceStub(channel)
@@ -56,13 +56,15 @@ async def test_a_watcher_sees_readiness_fall_and_rise_within_2_s(
     watch.cancel()
 
 
-async def test_the_watcher_of_an_unknown_service_is_told_so(channel: grpc.aio.Channel) -> None:
+async def test_a_watch_of_an_unknown_service_reports_service_unknown(
+    channel: grpc.aio.Channel,
+) -> None:
     watch = health_pb2_grpc.HealthStub(channel).Watch(Request(service="marquee.Nothing"))
     assert (await watch.read()).status == health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
     watch.cancel()
 
 
-async def test_many_watchers_leave_nothing_behind(channel: grpc.aio.Channel) -> None:
+async def test_many_watches_leave_nothing_behind(channel: grpc.aio.Channel) -> None:
     health = health_pb2_grpc.HealthStub(channel)
     for _ in range(3):
         watches = [health.Watch(Request(service=SERVICE.full_name)) for _ in range(50)]

@@ -1,4 +1,4 @@
-"""Health and reflection inside Envoy, by grpcio's own servicers."""
+"""grpc.health.v1 and reflection inside Envoy, by grpcio's own servicers."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from rpckit.serving.dispatch import Authorizer
 from rpckit_envoy.exchange import Exchange
 
 
-class BuiltinServices:
-    """The services that a server has beside its own."""
+class HealthAndReflection:
+    """The methods that every server has besides those of its services."""
 
     def __init__(
         self,
@@ -25,12 +25,12 @@ class BuiltinServices:
         authorizer: Authorizer,
         reflected: Sequence[str] | None,
     ) -> None:
-        """Prepare the methods.
+        """Create the methods.
 
         Args:
-            health_servicer: Knows what is ready; asked by everybody.
-            authorizer: Who may use reflection.
-            reflected: Full names of the services that reflection lists; None: no reflection.
+            health_servicer: Answers health checks; they need no token.
+            authorizer: Checks the callers of reflection.
+            reflected: Full names of the services that reflection lists. None: no reflection.
         """
         self._health = health_servicer
         self._authorizer = authorizer
@@ -49,7 +49,7 @@ class BuiltinServices:
         await exchange.answer(response.SerializeToString())
 
     async def _watch(self, exchange: Exchange) -> None:
-        # Returns only by an exception: the caller goes, or the host ends the stream.
+        # Ends only with an exception: the caller disconnects, or the host ends the stream.
         await self._health.Watch(await exchange.request(HealthCheckRequest), exchange)
 
     async def _reflect(self, exchange: Exchange) -> None:

@@ -1,4 +1,4 @@
-"""What a channel does by itself, against real servers."""
+"""Which replica a channel calls, against real servers."""
 
 from __future__ import annotations
 
@@ -10,69 +10,24 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
-import grpc
 import pytest
 from google.protobuf.descriptor import MethodDescriptor
 from google.protobuf.message_factory import GetMessageClass
-from google.rpc import error_details_pb2
 from tests.fixtures.replica import IDEMPOTENT, NOT_IDEMPOTENT, SERVICE, Replica
+from tests.inprocess.channel.clients import channel_to, connected, eventually, list_indexes
 
-from marquee.search.v1 import index_pb2
 from rpckit.calling import service_config
-from rpckit.calling.channel import Channel, UnaryCall, connect
-from rpckit.calling.upstream_errors import RemoteError
+from rpckit.calling.channel import Channel, connect
 from rpckit.errors import (
-    DeadlineError,
-    FieldViolation,
     InvalidRequestError,
     NotReadyError,
-    OverloadedError,
     UpstreamError,
 )
 from rpckit.observing.tracing.context import TraceContext
 from rpckit.serving.server import Server
 from rpckit.settings.client import ClientSettings
-from rpckit.settings.server import ServerSettings
 
 Serve = Callable[..., Awaitable[Server]]
-Call = UnaryCall[Any, Any]
-
-UNAVAILABLE = UpstreamError("the store is away")
-
-
-@asynccontextmanager
-async def channel_to(*servers: Server, **settings: Any) -> AsyncIterator[Channel]:
-    target = "ipv4:" + ",".join(f"127.0.0.1:{server.port}" for server in servers)
-    async with connect(ClientSettings(target=target, **settings), SERVICE) as channel:
-        yield channel
-
-
-async def list_indexes(call: Call, timeout: float = 5.0) -> index_pb2.ListIndexesResponse:
-    answer = await call(index_pb2.ListIndexesRequest(), timeout=timeout, trace=TraceContext())
-    assert isinstance(answer, index_pb2.ListIndexesResponse)
-    return answer
-
-
-async def create_index(channel: Channel) -> None:
-    call = channel.unary(NOT_IDEMPOTENT)
-    await call(index_pb2.CreateIndexRequest(), timeout=5.0, trace=TraceContext())
-
-
-async def eventually(condition: Callable[[], bool], within: float = 5.0) -> None:
-    async with asyncio.timeout(within):
-        while not condition():  # noqa: ASYNC110 - what is waited for is in other processes' hands
-            await asyncio.sleep(0.02)
-
-
-async def connected(channel: Channel, *replicas: Replica) -> Call:
-    """Call until every replica has answered, so that all connections are there."""
-    call = channel.unary(IDEMPOTENT)
-    async with asyncio.timeout(5):
-        while not all(replica.calls for replica in replicas):
-            await list_indexes(call)
-    for replica in replicas:
-        replica.calls.clear()
-    return call
 
 
 async def test_calls_go_round_the_replicas(serve: Serve) -> None:
@@ -167,7 +122,7 @@ async def test_replicas_restarted_one_after_the_other_lose_no_call(serve: Serve)
     assert answered > 100
 
 
-async def test_a_replica_that_joins_gets_its_share_when_connections_age(serve: Serve) -> None:
+async def test_a_new_replica_gets_calls_when_connections_age(serve: Serve) -> None:
     replicas = [Replica(), Replica(), Replica()]
     hosts = ["127.0.0.1", "127.0.0.2", "127.0.0.3"]
     server = await serve(replicas[0].mount(), host=hosts[0], max_connection_age_s=1.0)
@@ -187,68 +142,7 @@ async def test_a_replica_that_joins_gets_its_share_when_connections_age(serve: S
             assert time.monotonic() - joined < 10
 
 
-async def test_an_idempotent_method_is_retried_when_unavailable(serve: Serve) -> None:
-    replica = Replica()
-    async with channel_to(await serve(replica.mount())) as channel:
-        replica.failures = [UNAVAILABLE, UNAVAILABLE]
-        await list_indexes(channel.unary(IDEMPOTENT))
-    assert len(replica.calls) == 3
-
-
-async def test_retries_end_after_three_attempts(serve: Serve) -> None:
-    replica = Replica()
-    async with channel_to(await serve(replica.mount())) as channel:
-        replica.fails = UNAVAILABLE
-        with pytest.raises(UpstreamError, match="the store is away") as failure:
-            await list_indexes(channel.unary(IDEMPOTENT))
-    assert len(replica.calls) == 3
-    assert failure.value.metadata["method"] == "marquee.search.v1.IndexService/ListIndexes"
-
-
-async def test_a_method_that_is_not_idempotent_is_never_retried(serve: Serve) -> None:
-    replica = Replica()
-    async with channel_to(await serve(replica.mount())) as channel:
-        replica.fails = UNAVAILABLE
-        with pytest.raises(UpstreamError):
-            await create_index(channel)
-    assert len(replica.calls) == 1
-
-
-async def test_other_failures_are_not_retried_and_keep_their_details(serve: Serve) -> None:
-    replica = Replica()
-    async with channel_to(await serve(replica.mount())) as channel:
-        replica.fails = OverloadedError("the queue is full", retry_after=0.25)
-        with pytest.raises(RemoteError, match="the queue is full") as failure:
-            await list_indexes(channel.unary(IDEMPOTENT))
-    assert len(replica.calls) == 1
-    assert failure.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert failure.value.reason == "OVERLOADED"
-    assert failure.value.status() == replica.fails.status()
-    retry = error_details_pb2.RetryInfo()
-    assert any(detail.Unpack(retry) for detail in failure.value.details())
-    assert retry.retry_delay.ToMilliseconds() == 250
-
-
-async def test_field_violations_arrive_as_what_they_are(serve: Serve) -> None:
-    replica = Replica()
-    violations = [FieldViolation("users[2].age", "is negative"), FieldViolation("users", "x")]
-    async with channel_to(await serve(replica.mount())) as channel:
-        replica.fails = InvalidRequestError(violations)
-        with pytest.raises(InvalidRequestError) as failure:
-            await list_indexes(channel.unary(IDEMPOTENT))
-    assert list(failure.value.violations) == violations
-
-
-async def test_retries_are_throttled_when_a_service_is_down(serve: Serve) -> None:
-    replica = Replica()
-    async with channel_to(await serve(replica.mount())) as channel:
-        replica.fails = UNAVAILABLE
-        call = channel.unary(IDEMPOTENT)
-        await asyncio.gather(*(list_indexes(call) for _ in range(300)), return_exceptions=True)
-    assert len(replica.calls) < 450, "300 calls and what the bucket's tokens allow"
-
-
-async def test_a_replica_that_fails_nearly_every_call_is_taken_out(
+async def test_a_replica_that_fails_nearly_every_call_is_ejected(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(service_config.OUTLIER_DETECTION, "interval", "0.5s")
@@ -268,7 +162,7 @@ async def test_a_replica_that_fails_nearly_every_call_is_taken_out(
     assert not bad.calls
 
 
-async def test_replicas_that_fail_for_the_callers_sake_stay_in(
+async def test_replicas_that_refuse_bad_requests_are_not_ejected(
     serve: Serve, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(service_config.OUTLIER_DETECTION, "interval", "0.3s")
@@ -285,71 +179,6 @@ async def test_replicas_that_fail_for_the_callers_sake_stay_in(
         for _ in range(20):
             await list_indexes(call)
     assert len(one.calls) == len(two.calls) == 10
-
-
-async def test_a_service_that_nobody_runs_fails_at_once() -> None:
-    with socket.socket() as taken:  # bound, not listening
-        taken.bind(("127.0.0.1", 0))
-        settings = ClientSettings(target=f"127.0.0.1:{taken.getsockname()[1]}")
-        async with connect(settings, SERVICE) as channel:
-            started = time.monotonic()
-            with pytest.raises(UpstreamError):
-                await list_indexes(channel.unary(IDEMPOTENT), timeout=30.0)
-            assert time.monotonic() - started < 5
-
-
-async def test_a_call_that_takes_too_long_is_given_up(serve: Serve) -> None:
-    replica = Replica()
-    replica.gate.clear()
-    async with channel_to(await serve(replica.mount())) as channel:
-        with pytest.raises(DeadlineError, match="ListIndexes did not answer in time"):
-            await list_indexes(channel.unary(IDEMPOTENT), timeout=0.2)
-
-
-async def test_cancelling_the_caller_cancels_the_call_at_the_other_side(serve: Serve) -> None:
-    replica = Replica()
-    replica.gate.clear()
-    async with channel_to(await serve(replica.mount())) as channel:
-        task = asyncio.create_task(list_indexes(channel.unary(IDEMPOTENT)))
-        await eventually(lambda: bool(replica.calls))
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        async with asyncio.timeout(5):
-            await replica.cancelled.wait()
-
-
-async def test_closing_the_channel_under_a_call_is_no_cancellation_of_the_caller(
-    serve: Serve,
-) -> None:
-    replica = Replica()
-    replica.gate.clear()
-    async with channel_to(await serve(replica.mount())) as channel:
-        task = asyncio.create_task(list_indexes(channel.unary(IDEMPOTENT)))
-        await eventually(lambda: bool(replica.calls))
-    with pytest.raises(UpstreamError, match="was closed"):
-        await task
-
-
-async def test_a_call_carries_its_trace_and_its_budget(serve: Serve) -> None:
-    replica = Replica()
-    trace = TraceContext("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")
-    async with channel_to(await serve(replica.mount())) as channel:
-        call = channel.unary(IDEMPOTENT)
-        await call(index_pb2.ListIndexesRequest(), timeout=2.0, trace=trace)
-        (seen,) = replica.calls
-        assert seen.trace.trace_id == "4bf92f3577b34da6a3ce929d0e0e4736"
-        assert 1.0 < seen.time_remaining() <= 2.0
-
-
-def test_clients_probe_no_more_often_than_servers_bear() -> None:
-    client, server = ClientSettings(target="localhost:1"), ServerSettings()
-    assert client.keepalive_time_s >= server.keepalive_min_interval_s
-
-
-def test_every_read_of_the_contract_is_retried_and_only_idempotent_writes_are() -> None:
-    retried = {m.name for m in SERVICE.methods if service_config.is_idempotent(m)}
-    assert retried == {"UpsertMovies", "DeleteMovies", "ActivateIndex", "ListIndexes"}
 
 
 @asynccontextmanager

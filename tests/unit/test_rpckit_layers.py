@@ -1,0 +1,86 @@
+"""Data flow one way inside rpckit and rpckit_envoy: a layer imports only those below it."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+LIBS = Path(__file__).parents[2] / "libs"
+
+RPCKIT = (
+    "errors",
+    "addresses",
+    "field_limits",
+    "page_token",
+    "coalescer",
+    "security",
+    "settings",
+    "observing",
+    "calling",
+    "serving",
+    "probe",
+)
+RPCKIT_ENVOY = (
+    "protocol",
+    "active_calls",
+    "exchange",
+    "health_and_reflection",
+    "admin",
+    "host",
+    "certificates",
+    "envoy_config",
+    "launch_spec",
+    "control_socket",
+    "application",
+    "supervisor",
+)
+SIBLINGS = {("calling", "serving"), ("serving", "calling")}
+"""Client and server side: a process may have either without the other."""
+
+
+def source(package: str) -> Path:
+    return LIBS / package / "src" / package
+
+
+def imported_modules(path: Path, package: str) -> Iterator[str]:
+    """Yield the modules or sub-packages, right below a package, that a file imports."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        match node:
+            case ast.Import(names=names):
+                dotted = [alias.name for alias in names]
+            case ast.ImportFrom(module=str(module), names=names) if module == package:
+                dotted = [f"{module}.{alias.name}" for alias in names]
+            case ast.ImportFrom(module=str(module)):
+                dotted = [module]
+            case _:
+                continue
+        yield from (name.split(".")[1] for name in dotted if name.startswith(f"{package}."))
+
+
+@pytest.mark.parametrize(
+    ("package", "layers"), [("rpckit", RPCKIT), ("rpckit_envoy", RPCKIT_ENVOY)]
+)
+def test_a_layer_imports_only_those_below_it(package: str, layers: tuple[str, ...]) -> None:
+    wrong = set()
+    for path in source(package).rglob("*.py"):
+        layer = path.relative_to(source(package)).parts[0].removesuffix(".py")
+        if layer == "__init__":
+            assert not list(imported_modules(path, package))
+            continue
+        for imported in imported_modules(path, package):
+            above = layers.index(imported) > layers.index(layer)
+            if above or (layer, imported) in SIBLINGS:
+                wrong.add(f"{path.relative_to(LIBS)} imports {imported}")
+    assert not wrong
+
+
+@pytest.mark.parametrize(
+    ("package", "layers"), [("rpckit", RPCKIT), ("rpckit_envoy", RPCKIT_ENVOY)]
+)
+def test_the_readme_lists_the_layers_in_their_order(package: str, layers: tuple[str, ...]) -> None:
+    readme = (LIBS / package / "README.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)) == layers
