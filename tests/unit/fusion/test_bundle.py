@@ -64,7 +64,7 @@ def test_what_is_written_is_what_is_read(path: Path) -> None:
     assert bundle.encoder.vocabularies == Vocabularies.of(USERS, MOVIES)
     assert (bundle.golden.users, bundle.golden.movies) == (USERS, MOVIES)
     np.testing.assert_array_equal(bundle.golden.user_vectors, VECTORS)
-    assert bundle.tower("user") == (path / "user.json", path / "user.pdiparams")
+    assert bundle.path == path
 
 
 def test_the_version_follows_the_content_and_not_the_evaluation(write: Write) -> None:

@@ -103,10 +103,6 @@ class Bundle:
             raise BundleError(f"{path / _FEATURES} holds no feature encoder: {error}.") from error
         return cls(path, manifest, encoder, _read_golden(path, manifest.dimension))
 
-    def tower(self, name: str) -> tuple[Path, Path]:
-        """Program and parameters of the Paddle inference model of a tower: "user" or "movie"."""
-        return self.path / f"{name}.json", self.path / f"{name}.pdiparams"
-
     def verify_golden(
         self,
         embed_users: Callable[[Sequence[User]], Vectors],
