@@ -13,7 +13,7 @@ import paddle
 import paddle.distributed
 from numpy.typing import NDArray
 
-from training.machine import PROCESSES
+from training import machine
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Workers:
     @classmethod
     def join(cls) -> Workers:
         """Meets the other processes, if this one was started by the launcher."""
-        if PROCESSES == 1:
+        if machine.processes() == 1:
             return cls()
         paddle.distributed.init_parallel_env()
         return cls(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
