@@ -63,7 +63,7 @@ def obtain(
         CommandError: A file cannot be read or written, or a line is malformed.
     """
     made = synthetic
-    with told():
+    with as_command_errors():
         if synthetic:
             path = make_synthetic(out)
         elif (given := source or movielens_dir()) is not None:
@@ -101,7 +101,7 @@ def write_catalogue(movies_file: Path, out: Path, *, skip_bad_lines: bool) -> No
     Raises:
         CommandError: A file cannot be read or written, or a line is malformed.
     """
-    with told():
+    with as_command_errors():
         movies, skipped = movielens.read_movies(movies_file, skip_bad_lines=skip_bad_lines)
         catalogue.write_catalogue(out / CATALOGUE, movies)
     _list(skipped)
@@ -128,7 +128,7 @@ def load(source: Source) -> movielens.Dataset:
     Raises:
         CommandError: It is not there any more or cannot be read.
     """
-    with told():
+    with as_command_errors():
         return movielens.load(Path(source.path), skip_bad_lines=source.skip_bad_lines)
 
 
@@ -140,7 +140,7 @@ def read_catalogue(data: Path) -> list[Movie]:
     """
     if not (data / CATALOGUE).is_file():
         raise CommandError(f"{data / CATALOGUE} is missing; `marquee data` writes it")
-    with told():
+    with as_command_errors():
         return catalogue.read_catalogue(data / CATALOGUE)
 
 
@@ -152,7 +152,7 @@ def make_synthetic(out: Path) -> Path:
 
 
 @contextmanager
-def told() -> Iterator[None]:
+def as_command_errors() -> Iterator[None]:
     """Let errors of the training package end the command with their message.
 
     Raises:

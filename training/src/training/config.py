@@ -64,7 +64,9 @@ class Config(BaseModel):
     """Of the split, the first weights, the order of batches and what is hidden in them."""
 
 
-PRESETS = {
+Preset = Literal["full", "quick", "small"]
+
+PRESETS: dict[Preset, Config] = {
     "full": Config(),
     "quick": Config(epochs=8),
     "small": Config(
