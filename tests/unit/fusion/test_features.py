@@ -184,7 +184,7 @@ def test_vocabularies_do_not_depend_on_the_order_of_the_records() -> None:
     "content", [{}, {"title_length": 4, "vocabularies": {}}, {"vocabularies": None}]
 )
 def test_an_encoder_cannot_be_made_of_something_else(content: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="no encoder"):
+    with pytest.raises(ValueError, match="a field is missing or invalid"):
         FeatureEncoder.from_dict(content)
 
 
