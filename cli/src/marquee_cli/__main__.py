@@ -110,7 +110,7 @@ def data(
     skip_bad_lines: SkipBadLines = False,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to fill.")] = DATA,
 ) -> None:
-    """Get the data: ratings, users and movies, and the catalogue movies.jsonl."""
+    """Get the data set and write the catalogue of its movies, movies.jsonl."""
     from marquee_cli.dataset import obtain, write_catalogue
 
     if movies_file is not None:
@@ -136,7 +136,7 @@ def evaluate(
     ] = RUN,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a bundle anew on the test ratings of its run; docs/training.md explains each."""
+    """Evaluate a bundle on the test ratings of its run; docs/training.md explains the figures."""
     from marquee_cli.train import evaluate
 
     figures = evaluate(data, bundle, out)

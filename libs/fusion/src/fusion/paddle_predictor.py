@@ -21,9 +21,9 @@ from fusion.features import Features
 def import_paddle() -> ModuleType:
     """Import Paddle and undo what its first import does to the process.
 
-    It warns of a missing compiler cache, for a compiler that is never used here; it lowers the root
-    logger to INFO with a handler of its own, so that other libraries start to chat; and it replaces
-    the handler of SIGTERM with one that prints a trace of C++.
+    It warns that a compiler cache is missing, for a compiler that is never used here; it sets the
+    root logger to INFO and gives it a handler, so that messages of other libraries are printed; and
+    it replaces the handler of SIGTERM with one that prints a C++ stack trace.
     """
     root = logging.getLogger()
     level, handlers, terminate = root.level, list(root.handlers), signal.getsignal(signal.SIGTERM)
