@@ -13,22 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.e2e.conftest import ENVIRONMENT, marquee
 
 from fusion.bundle import Bundle
-from training.catalogue import read_catalogue
+from training.config import PRESETS
 
-TRAINING = (sys.executable, "-m", "training")
+MARQUEE = (sys.executable, "-m", "marquee_cli")
 PATIENCE = 120  # seconds, far more than any of this takes
-
-
-def command(*arguments: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*TRAINING, *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-    )
 
 
 def report(out: Path) -> dict[str, Any]:
@@ -43,7 +34,7 @@ def figures(out: Path) -> list[tuple[float, float]]:
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
-    assert command("synthetic", folder).returncode == 0
+    assert marquee("data", "--synthetic", "--out", folder).returncode == 0
     return folder
 
 
@@ -51,19 +42,23 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run that nobody disturbed; its bundle is in it."""
     out = tmp_path_factory.mktemp("trained")
-    done = command("train", data, "--preset=small", "--out", out, "--bundle", out / "bundle")
+    done = marquee("train", "--data", data, "--out", out, "--bundle", out / "bundle")
     assert done.returncode == 0, done.stderr
     assert "RMSE on the test ratings" in done.stdout
     assert "training: 100%" in done.stderr
     return out
 
 
+def test_the_synthetic_data_set_is_trained_with_the_small_preset(trained: Path) -> None:
+    assert report(trained)["config"] == PRESETS["small"].model_dump()
+
+
 def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
     data: Path, trained: Path, tmp_path: Path
 ) -> None:
-    arguments = ("train", data, "--preset=small", "--out", tmp_path, "--bundle", tmp_path / "b")
+    arguments = ("train", "--data", data, "--out", tmp_path, "--bundle", tmp_path / "b")
     with subprocess.Popen(
-        [*TRAINING, *map(str, arguments)],
+        [*MARQUEE, *map(str, arguments)],
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as victim:
@@ -75,7 +70,7 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
         victim.send_signal(signal.SIGKILL)
     assert not (tmp_path / "b").exists()
 
-    resumed = command(*arguments, "--resume")
+    resumed = marquee(*arguments, "--resume")
     assert resumed.returncode == 0, resumed.stderr
     assert figures(tmp_path) == figures(trained)
     assert report(tmp_path)["evaluation"] == report(trained)["evaluation"]
@@ -84,9 +79,9 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
 
 
 def test_a_run_that_is_interrupted_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
-    arguments = ("train", data, "--preset=small", "--epochs=1000", "--patience=1000")
+    arguments = ("train", "--data", data, "--epochs=1000", "--patience=1000")
     with subprocess.Popen(
-        [*TRAINING, *map(str, arguments), f"--out={tmp_path}", f"--bundle={tmp_path}/b"],
+        [*MARQUEE, *map(str, arguments), f"--out={tmp_path}", f"--bundle={tmp_path}/b"],
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
@@ -99,19 +94,19 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(data: Path, tmp_path: Path)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     assert "Traceback" not in errors
-    assert errors.splitlines()[-1].startswith("training: stopped; train --resume goes on")
+    assert errors.splitlines()[-1].startswith("marquee: stopped; --resume continues")
 
 
 def launched(data: Path, out: Path, logs: Path, *options: str) -> subprocess.Popen[str]:
-    script = Path(sys.executable).with_name("marquee-training")
+    script = Path(sys.executable).with_name("marquee")
     launcher = ("-m", "paddle.distributed.launch", f"--log_dir={logs}", *options)
-    arguments = ("train", data, "--preset=small", "--out", out, "--bundle", out / "bundle")
+    arguments = ("train", "--data", data, "--out", out, "--bundle", out / "bundle")
     return subprocess.Popen(
         [sys.executable, *launcher, *map(str, (script, *arguments))],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
-        env={**os.environ, "PADDLE_DISTRI_BACKEND": "gloo"},
+        env=ENVIRONMENT | {"PADDLE_DISTRI_BACKEND": "gloo"},
         start_new_session=True,
     )
 
@@ -157,57 +152,36 @@ def test_two_machines_train_the_model_of_one(data: Path, trained: Path, tmp_path
 
 
 def test_a_bundle_is_evaluated_on_the_test_ratings_of_its_run(data: Path, trained: Path) -> None:
-    done = command("evaluate", data, "--bundle", trained / "bundle", "--out", trained)
+    done = marquee("evaluate", "--data", data, "--bundle", trained / "bundle", "--out", trained)
     assert done.returncode == 0, done.stderr
     printed = {name: float(value) for value, name in map(str.split, done.stdout.splitlines())}
     assert printed == pytest.approx(report(trained)["evaluation"], abs=1e-4)
 
 
-def test_a_raw_movies_file_becomes_the_catalogue(tmp_path: Path) -> None:
-    raw, out = tmp_path / "movies_origin.txt", tmp_path / "movies.jsonl"
-    raw.write_bytes(b"1::Toy Story (1995)::Comedy\nbroken\n2::Mis\xe9rables, Les (1995)::Drama\n")
-    refused = command("movies", "-f", raw, "-o", out)
-    assert refused.returncode == 1
-    assert refused.stderr.startswith("training: movies_origin.txt, line 2: 1 fields where")
-    assert not out.exists()
-
-    done = command("movies", "-f", raw, "-o", out, "--skip-bad-lines")
-    assert done.returncode == 0
-    assert "1 lines were skipped:\n  movies_origin.txt, line 2: " in done.stderr
-    assert [movie.title for movie in read_catalogue(out)] == ["Toy Story", "Misérables, Les"]
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["train", "nowhere"], "nowhere is missing."),
-        (["train", "nowhere", "--epochs=0"], "--epochs 0: Input should be greater than or equal"),
-        (["synthetic", "made", "--movies=3"], "people are needed"),
-        (["evaluate", "nowhere", "--bundle=nothing"], "nothing is missing or not a folder"),
-        (["synthetic", "/dev/null/made"], "Not a directory"),
-        (["download", "made", "--url=ftp://example.org"], "is neither an http nor an https"),
+        (["train", "--data", "nowhere"], "nowhere holds no data"),
+        (["data", "--synthetic", "--out", "/dev/null/made"], "Not a directory"),
+        (["evaluate", "--data", "DATA", "--bundle=no"], "no is missing or not a folder"),
     ],
 )
 def test_what_cannot_be_done_is_told_in_one_line_and_by_the_exit_code(
-    arguments: list[str], message: str, tmp_path: Path
+    arguments: list[str], message: str, data: Path
 ) -> None:
-    done = subprocess.run(
-        [*TRAINING, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE,
-        check=False,
-        cwd=tmp_path,
-    )
+    done = marquee(*(str(data) if each == "DATA" else each for each in arguments))
     assert done.returncode == 1
-    assert done.stderr.startswith("training: ")
+    assert done.stderr.startswith("marquee: ")
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
 
 
-def test_help_explains_commands_and_choices() -> None:
-    assert "fetch MovieLens-1M from GroupLens" in command("--help").stdout
-    assert "Share of all ratings that only the final evaluation sees" in " ".join(
-        command("train", "--help").stdout.split()
-    )
+@pytest.mark.parametrize(
+    ("option", "value"), [("--epochs", "0"), ("--epochs", "many"), ("--objective", "ranking")]
+)
+def test_a_bad_value_is_misuse_and_told_by_the_name_of_its_option(option: str, value: str) -> None:
+    done = marquee("train", option, value)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"marquee: Invalid value for '{option}': ")
+    assert done.stderr.count("\n") == 1

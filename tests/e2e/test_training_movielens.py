@@ -12,30 +12,31 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.movielens, pytest.mark.timeout(3600)]
 
-TRAINING = str(Path(sys.executable).with_name("marquee-training"))
+MARQUEE = str(Path(sys.executable).with_name("marquee"))
 CORES, MINUTES = 2, 15
 
 
 @pytest.fixture(scope="module")
-def data() -> str:
-    folder = os.environ.get("MOVIELENS_DIR")
-    if not folder:
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    source = os.environ.get("MOVIELENS_DIR")
+    if not source:
         pytest.skip("MOVIELENS_DIR names no folder with MovieLens-1M")
+    folder = tmp_path_factory.mktemp("data")
+    subprocess.run([MARQUEE, "data", f"--from={source}", f"--out={folder}"], check=True)
     return folder
 
 
-def train(data: str, out: Path, *launcher: str) -> dict[str, Any]:
+def train(data: Path, out: Path, *launcher: str) -> dict[str, Any]:
+    options = (f"--data={data}", f"--out={out}", f"--bundle={out}/b")
     subprocess.run(
-        [sys.executable, *launcher, TRAINING, "train", data, f"--out={out}", f"--bundle={out}/b"],
-        check=True,
-        timeout=3000,
+        [sys.executable, *launcher, MARQUEE, "train", *options], check=True, timeout=3000
     )
     report: dict[str, Any] = json.loads((out / "report.json").read_text())
     return report
 
 
 @pytest.fixture(scope="module")
-def alone(data: str, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+def alone(data: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     before = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime
     report = train(data, tmp_path_factory.mktemp("alone"))
     used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before
@@ -54,7 +55,7 @@ def test_the_full_preset_reaches_an_rmse_of_0_855_in_fifteen_minutes_of_two_core
 
 
 def test_two_processes_reach_the_rmse_of_one_on_movielens(
-    alone: dict[str, Any], data: str, tmp_path: Path
+    alone: dict[str, Any], data: Path, tmp_path: Path
 ) -> None:
     launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo")
     together = train(data, tmp_path, *launcher, f"--log_dir={tmp_path}/logs")

@@ -9,9 +9,10 @@ import ast
 import re
 import sys
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.metadata import packages_distributions
+from itertools import chain
 from pathlib import Path
 
 import pytest
@@ -99,16 +100,18 @@ def importers(package: str, *roots: str) -> set[str]:
     }
 
 
-def declared(package: str, *, extras: bool = True) -> set[str]:
-    """Return the distributions that a member's pyproject names."""
+def requirements(package: str, extras: Collection[str] | None = None) -> list[str]:
+    """Return what a member's pyproject requires, with some extras; None is with all of them."""
     pyproject = (ROOT / SOURCES[package]).parents[1] / "pyproject.toml"
     project = tomllib.loads(pyproject.read_text(encoding="utf-8"))["project"]
-    lines = list(project["dependencies"])
-    if extras:
-        lines += [
-            line for extra in project.get("optional-dependencies", {}).values() for line in extra
-        ]
-    return {normal(line) for line in lines}
+    optional = project.get("optional-dependencies", {})
+    chosen = optional if extras is None else extras
+    return [*project["dependencies"], *chain.from_iterable(optional[extra] for extra in chosen)]
+
+
+def declared(package: str) -> set[str]:
+    """Return the distributions that a member's pyproject names, its extras included."""
+    return {normal(line) for line in requirements(package)}
 
 
 def normal(requirement: str) -> str:
@@ -175,11 +178,11 @@ def test_imports_are_absolute(package: str) -> None:
 @pytest.mark.parametrize(
     ("package", "library", "home"),
     [
-        ("embedder_service", "paddle", {"encoder"}),
+        ("fusion", "paddle", {"paddle_predictor"}),
+        ("embedder_service", "paddle", set()),
         ("marquee_cli", "paddle", set()),
         ("search_service", "paddle", set()),
         ("gateway", "paddle", set()),
-        ("fusion", "paddle", set()),
         ("rpckit", "paddle", set()),
         ("rpckit", "pyvoy", set()),
         ("rpckit_envoy", "pyvoy", {"envoy_config", "supervisor"}),
@@ -187,7 +190,7 @@ def test_imports_are_absolute(package: str) -> None:
         ("embedder_service", "pymilvus", set()),
         ("gateway", "pymilvus", set()),
         ("marquee_cli", "pymilvus", set()),
-        ("loadtest", "paddle", {"bare"}),
+        ("loadtest", "paddle", set()),
         ("loadtest", "pymilvus", {"bare"}),
         ("training", "pymilvus", set()),
         ("gateway", "numpy", set()),
@@ -198,6 +201,32 @@ def test_a_heavy_library_is_imported_in_one_module(
     package: str, library: str, home: set[str]
 ) -> None:
     assert importers(package, library) <= home
+
+
+def test_paddle_inference_is_configured_in_one_module() -> None:
+    homes = {
+        f"{package}.{path.stem}"
+        for package in SOURCES
+        for path in modules(package)
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Attribute) and node.attr == "create_predictor"
+    }
+    assert homes == {"fusion.paddle_predictor"}
+
+
+def test_fusion_is_read_without_paddle_installed() -> None:
+    assert not [
+        path
+        for path in modules("fusion")
+        if any(name.startswith("fusion.paddle_predictor") for name in imports(path))
+    ]
+    # Its own import is in a function, so that even this module can be imported.
+    tree = ast.parse((ROOT / SOURCES["fusion"] / "paddle_predictor.py").read_text(encoding="utf-8"))
+    assert not [
+        node
+        for node in tree.body
+        if isinstance(node, ast.Import) and any(each.name == "paddle" for each in node.names)
+    ]
 
 
 @pytest.mark.parametrize(
@@ -237,10 +266,14 @@ def test_imported_members_are_declared(package: str) -> None:
 
 @pytest.mark.parametrize("package", PINS)
 def test_what_is_declared_is_pinned(package: str) -> None:
-    def closure(member: str) -> set[str]:
-        names = declared(member, extras=False)
-        below = [closure(MEMBERS[name]) for name in names if name in MEMBERS]
-        return names.union(*below) - MEMBERS.keys() - {"marquee-protos"}
+    def closure(member: str, extras: Collection[str] = ()) -> set[str]:
+        lines = requirements(member, extras)
+        below = [
+            closure(MEMBERS[normal(line)], re.findall(r"\[([\w,-]+)\]", line))
+            for line in lines
+            if normal(line) in MEMBERS
+        ]
+        return {normal(line) for line in lines}.union(*below) - MEMBERS.keys() - {"marquee-protos"}
 
     assert closure(package) <= pinned(PINS[package])
 

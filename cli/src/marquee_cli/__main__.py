@@ -15,6 +15,7 @@ from marquee_cli.errors import CommandError
 from marquee_cli.options import (
     AGE_HELP,
     BUNDLE,
+    CONTEXT_SETTINGS,
     DATA,
     EMBEDDER,
     GATEWAY,
@@ -34,7 +35,6 @@ from marquee_cli.options import (
     SkipBadLines,
 )
 
-_SETTINGS = {"help_option_names": ["-h", "--help"]}
 _PASS_THROUGH = {
     "ignore_unknown_options": True,
     "allow_extra_args": True,
@@ -48,7 +48,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    context_settings=_SETTINGS,
+    context_settings=CONTEXT_SETTINGS,
 )
 serve = typer.Typer(
     help="Run one service, or all three as children of this process.",
@@ -110,7 +110,7 @@ def data(
     skip_bad_lines: SkipBadLines = False,
     out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to fill.")] = DATA,
 ) -> None:
-    """Get the data: ratings, users and movies, and the catalogue movies.jsonl."""
+    """Get the data set and write the catalogue of its movies, movies.jsonl."""
     from marquee_cli.dataset import obtain, write_catalogue
 
     if movies_file is not None:
@@ -124,7 +124,7 @@ def train(context: typer.Context) -> None:
     """Train the model and write its bundle; `marquee train -h` explains every choice."""
     from marquee_cli.train import run
 
-    run(context.args)
+    raise typer.Exit(run(context.args))
 
 
 @app.command()
@@ -136,7 +136,7 @@ def evaluate(
     ] = RUN,
     as_json: Json = False,
 ) -> None:
-    """Evaluate a bundle anew on the test ratings of its run; docs/training.md explains each."""
+    """Evaluate a bundle on the test ratings of its run; docs/training.md explains the figures."""
     from marquee_cli.train import evaluate
 
     figures = evaluate(data, bundle, out)
@@ -306,7 +306,7 @@ def serve_gateway(context: typer.Context) -> None:
     _become("gateway", context)
 
 
-@serve.command("all", context_settings=_SETTINGS)
+@serve.command("all", context_settings=CONTEXT_SETTINGS)
 def serve_all(
     bundle: BundleFolder = BUNDLE,
     milvus_uri: MilvusUri = MILVUS,

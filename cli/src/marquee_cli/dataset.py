@@ -1,7 +1,7 @@
-"""`marquee data`: where the data come from, and the catalogue that is indexed.
+"""`marquee data`: finds or makes the data set, and writes the catalogue that is indexed.
 
 The folder that it fills holds `movies.jsonl`, the catalogue, and `source.json`, which says where
-the ratings are; they are read there again, not copied.
+the data set is. The ratings are read from there again, not copied.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from training.errors import DataError, TrainingError
 from training.synthetic import write as write_synthetic
 
 CATALOGUE, SOURCE = "movies.jsonl", "source.json"
-SHOWN = 10
-"""Bad lines that are listed; the rest are counted."""
+MAX_LISTED = 10
+"""Most malformed lines that are listed; if there are more, their number is printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,12 +32,17 @@ class Source:
     path: str
     """Folder or zip of the three files."""
     synthetic: bool
+    """Whether the data set is synthetic."""
     skip_bad_lines: bool
+    """Whether malformed lines are skipped."""
     users: int
+    """Number of users."""
     movies: int
+    """Number of movies."""
     ratings: int
+    """Number of ratings."""
     fingerprint: str
-    """Equal where the files are."""
+    """12 hexadecimal digits that identify the content of the files."""
 
     def __str__(self) -> str:
         kind = "synthetic data" if self.synthetic else "MovieLens"
@@ -50,20 +55,20 @@ class Source:
 def obtain(
     out: Path, *, source: Path | None, synthetic: bool, skip_bad_lines: bool = False
 ) -> Source:
-    """Find, fetch or make a data set, check every line of it, and write its catalogue.
+    """Find, download or make a data set, check every line of it, and write its catalogue.
 
     Args:
         out: Folder to fill.
         source: Folder or zip of MovieLens-1M. None: the folder that MOVIELENS_DIR names, else a
-            download, else, with a word of warning, a synthetic set.
-        synthetic: Make a synthetic set, whatever there is.
-        skip_bad_lines: List malformed lines and go on.
+            download, else a synthetic data set and a message that says so.
+        synthetic: Make a synthetic data set in any case.
+        skip_bad_lines: Skip malformed lines, and list them.
 
     Raises:
         CommandError: A file cannot be read or written, or a line is malformed.
     """
-    made = synthetic
-    with told():
+    is_synthetic = synthetic
+    with as_command_errors():
         if synthetic:
             path = make_synthetic(out)
         elif (given := source or movielens_dir()) is not None:
@@ -72,14 +77,14 @@ def obtain(
             try:
                 path = download(out)
             except DataError as error:
-                print(f"{error}\nA synthetic set in the same format takes its place.")
-                path, made = make_synthetic(out), True
+                print(f"{error}\nA synthetic data set in the same format is used instead.")
+                path, is_synthetic = make_synthetic(out), True
         dataset = movielens.load(path, skip_bad_lines=skip_bad_lines)
         catalogue.write_catalogue(out / CATALOGUE, dataset.movies)
-    _list(dataset.skipped)
+    _print_skipped(dataset.skipped)
     found = Source(
         path=str(path.resolve()),
-        synthetic=made,
+        synthetic=is_synthetic,
         skip_bad_lines=skip_bad_lines,
         users=len(dataset.users),
         movies=len(dataset.movies),
@@ -91,28 +96,28 @@ def obtain(
 
 
 def write_catalogue(movies_file: Path, out: Path, *, skip_bad_lines: bool) -> None:
-    """Write the catalogue of a raw movies file and say what is in it.
+    """Write the catalogue of a raw movies file and print how many movies it has.
 
     Args:
-        movies_file: `id::title (year)::genre|genre`, a line each.
-        out: Folder to write it to.
-        skip_bad_lines: List malformed lines and go on.
+        movies_file: File with a line `id::title (year)::genre|genre` for each movie.
+        out: Folder to write the catalogue to.
+        skip_bad_lines: Skip malformed lines, and list them.
 
     Raises:
         CommandError: A file cannot be read or written, or a line is malformed.
     """
-    with told():
+    with as_command_errors():
         movies, skipped = movielens.read_movies(movies_file, skip_bad_lines=skip_bad_lines)
         catalogue.write_catalogue(out / CATALOGUE, movies)
-    _list(skipped)
+    _print_skipped(skipped)
     print(f"{out / CATALOGUE}: {len(movies):,} movies")
 
 
 def read_source(data: Path) -> Source:
-    """Return what `marquee data` noted in its folder.
+    """Return the source that `marquee data` wrote to its folder.
 
     Raises:
-        CommandError: It was not run, or its note is damaged.
+        CommandError: It was not run, or the file is damaged.
     """
     try:
         return Source(**json.loads((data / SOURCE).read_text(encoding="utf-8")))
@@ -123,12 +128,12 @@ def read_source(data: Path) -> Source:
 
 
 def load(source: Source) -> movielens.Dataset:
-    """Read a data set where it was found.
+    """Read a data set from its source.
 
     Raises:
-        CommandError: It is not there any more or cannot be read.
+        CommandError: It is missing or cannot be read.
     """
-    with told():
+    with as_command_errors():
         return movielens.load(Path(source.path), skip_bad_lines=source.skip_bad_lines)
 
 
@@ -140,23 +145,23 @@ def read_catalogue(data: Path) -> list[Movie]:
     """
     if not (data / CATALOGUE).is_file():
         raise CommandError(f"{data / CATALOGUE} is missing; `marquee data` writes it")
-    with told():
+    with as_command_errors():
         return catalogue.read_catalogue(data / CATALOGUE)
 
 
 def make_synthetic(out: Path) -> Path:
-    """Make the synthetic set and return its folder."""
+    """Make the synthetic data set and return its folder."""
     folder = out / "synthetic"
     write_synthetic(folder)
     return folder
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Let errors of the training package end the command with their message.
+def as_command_errors() -> Iterator[None]:
+    """Turn errors of the training package and the file system into errors of the command.
 
     Raises:
-        CommandError: Instead of them, and of what the file system refuses.
+        CommandError: A TrainingError or an OSError was raised.
     """
     try:
         yield
@@ -166,8 +171,8 @@ def told() -> Iterator[None]:
         raise CommandError(f"{error.filename}: {error.strerror}") from error
 
 
-def _list(skipped: Sequence[movielens.BadLine]) -> None:
-    for line in skipped[:SHOWN]:
+def _print_skipped(skipped: Sequence[movielens.BadLine]) -> None:
+    for line in skipped[:MAX_LISTED]:
         print(f"skipped {line}")
-    if len(skipped) > SHOWN:
+    if len(skipped) > MAX_LISTED:
         print(f"skipped {len(skipped)} lines in all")

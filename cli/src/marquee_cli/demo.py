@@ -120,7 +120,8 @@ def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
     if not there:
         preset = preset_for(synthetic=found.synthetic, quick=True)
         run = runs / f"{preset}-{found.fingerprint}"
-        manifest, _ = train(PRESETS[preset], data, run, bundle, resume=True)
+        train(PRESETS[preset], data, run, bundle, resume=True)
+        manifest = Bundle.load(bundle).manifest
     how = "there already" if there else "new"
     figures, item_mean = manifest.evaluation, manifest.evaluation["baseline_item_mean"]
     return (

@@ -1,4 +1,4 @@
-"""What the command takes from the environment; the only module that reads it."""
+"""What the command reads from the environment; no other module of it does."""
 
 from __future__ import annotations
 
@@ -14,5 +14,5 @@ def movielens_dir() -> Path | None:
 
 
 def with_defaults(defaults: Mapping[str, str]) -> dict[str, str]:
-    """Return an environment for a child process: this one's, and the defaults that it lacks."""
+    """Return this process's environment for a child process, with defaults for what is not set."""
     return {**defaults, **os.environ}

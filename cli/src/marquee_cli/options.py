@@ -14,6 +14,8 @@ import typer
 
 from fusion.records import AGE_BUCKETS, MAX_AGE, MIN_AGE, OCCUPATIONS
 
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+
 DATA = Path("build/data")
 BUNDLE = Path("build/bundle")
 RUN = Path("build/training")

@@ -1,4 +1,4 @@
-"""What a person sees on stderr while long work goes on; stdout is for answers."""
+"""Progress bars on stderr; stdout is for results."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar.
 
     Args:
-        what: What is being done.
-        total: Steps that there are.
+        what: Description of the work.
+        total: Number of steps.
 
     Yields:
-        What to tell how many more steps are done.
+        A function to call with the number of steps that were done since the last call.
     """
     columns = (
         TextColumn("{task.description}"),

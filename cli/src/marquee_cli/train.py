@@ -1,48 +1,86 @@
-"""`marquee train`: a model of the data, and the bundle that is served."""
+"""`marquee train` and `marquee evaluate`: a model of the data, and how good it is."""
 
 from __future__ import annotations
 
-import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, Annotated
+
+import typer
 
 from fusion.bundle import Bundle, BundleError
-from fusion.manifest import Manifest
-from marquee_cli.dataset import load, read_source, told
+from marquee_cli.dataset import as_command_errors, load, read_source
 from marquee_cli.errors import CommandError
-from marquee_cli.options import BUNDLE, DATA, RUN
+from marquee_cli.options import BUNDLE, CONTEXT_SETTINGS, DATA, RUN, BundleFolder, DataFolder
+from marquee_cli.train_options import config_of, with_config_options
 from training import machine
-from training.config import Config
-from training.options import add_options, config_of
+from training.config import Config, Preset
+
+if TYPE_CHECKING:  # it imports Paddle
+    from training.pipeline import Trained
 
 
-def run(argv: Sequence[str]) -> None:
-    """Train as a command line says, and print the report.
+def run(argv: Sequence[str]) -> int:
+    """Run `marquee train`: train, and print the report.
 
     Args:
-        argv: Arguments of `marquee train`. The choices of a run are the training package's to
-            name and explain, so they are parsed with its parser.
+        argv: Its arguments.
+
+    Returns:
+        The exit code.
 
     Raises:
-        CommandError: There are no data, or they cannot be learnt from.
+        CommandError: There is no data, or no model can be trained on it.
+        typer.TyperException: An argument is not valid.
     """
-    arguments = _parser().parse_args(argv)
-    source = read_source(arguments.data)
-    if arguments.preset is None:
-        arguments.preset = preset_for(synthetic=source.synthetic)
-    with told():
-        config = config_of(arguments)
-    manifest, report = train(
-        config, arguments.data, arguments.out, arguments.bundle, resume=arguments.resume
+    app = typer.Typer(
+        add_completion=False,
+        rich_markup_mode=None,
+        pretty_exceptions_enable=False,
+        context_settings=CONTEXT_SETTINGS,
     )
-    print(report)
-    print(f"{arguments.bundle}: {manifest.name} {manifest.version}")
+    app.command()(with_config_options(_train_command))
+    return app(list(argv), prog_name="marquee train", standalone_mode=False) or 0
 
 
-def preset_for(*, synthetic: bool, quick: bool = False) -> str:
-    """Return the name of the choices that suit a data set."""
+def _train_command(
+    data: DataFolder = DATA,
+    bundle: BundleFolder = BUNDLE,
+    out: Annotated[
+        Path, typer.Option(metavar="DIR", help="Folder for checkpoints, report and curves.")
+    ] = RUN,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue from the last checkpoint in --out.")
+    ] = False,
+    preset: Annotated[
+        Preset | None,
+        typer.Option(
+            help='Defaults of the options below: "full" for the best model of MovieLens-1M, '
+            '"quick" for a good one in less time, "small" for data sets like the synthetic one. '
+            "Default: small for the synthetic data set, full for any other."
+        ),
+    ] = None,
+    **choices: object,
+) -> None:
+    """Train the model and write its bundle.
+
+    docs/training.md explains the figures, and how several processes or machines train one model.
+    """
+    preset = preset or preset_for(synthetic=read_source(data).synthetic)
+    try:
+        trained = train(config_of(preset, choices), data, out, bundle, resume=resume)
+    except KeyboardInterrupt:
+        sys.stderr.write("marquee: stopped; --resume continues from the last checkpoint\n")
+        raise typer.Exit(130) from None
+    if trained is not None:
+        print(trained.report)
+        print(f"{bundle}: {trained.manifest.name} {trained.manifest.version}")
+
+
+def preset_for(*, synthetic: bool, quick: bool = False) -> Preset:
+    """Return the preset that suits a data set."""
     if synthetic:
         return "small"
     return "quick" if quick else "full"
@@ -50,34 +88,33 @@ def preset_for(*, synthetic: bool, quick: bool = False) -> str:
 
 def train(
     config: Config, data: Path, out: Path, bundle: Path, *, resume: bool = False
-) -> tuple[Manifest, str]:
-    """Train, evaluate and export.
+) -> Trained | None:
+    """Train, evaluate and export; a process that the launcher started trains with the others.
 
     Args:
         config: The choices of the run.
         data: Folder that `marquee data` filled.
         out: Folder for checkpoints and report.
         bundle: Folder to write the bundle to; one that is there is replaced.
-        resume: Go on where a run that was killed was.
+        resume: Continue from the checkpoint in `out`, if there is one.
 
     Returns:
-        The bundle's manifest and the text of the report.
+        The bundle's manifest and the text of the report; None in a process that does not lead.
 
     Raises:
-        CommandError: There are no data, or they cannot be learnt from.
+        CommandError: There is no data, or no model can be trained on it.
     """
     dataset = load(read_source(data))
     machine.prepare()
-    from training.pipeline import train as run_pipeline  # imports Paddle, see `machine`
+    from training.parallel import Workers  # imports Paddle, see `machine`
+    from training.pipeline import train as run_pipeline
 
-    with told():
-        trained = run_pipeline(config, dataset, out, bundle, resume=resume)
-    assert trained is not None, "this process trains alone, so it leads"  # noqa: S101
-    return trained.manifest, trained.report
+    with as_command_errors():
+        return run_pipeline(config, dataset, out, bundle, resume=resume, workers=Workers.join())
 
 
 def evaluate(data: Path, bundle: Path, out: Path) -> dict[str, float]:
-    """Return the figures of a bundle on the test ratings of the run that made it.
+    """Return the figures of a bundle on the test ratings of its training run.
 
     Args:
         data: Folder that `marquee data` filled.
@@ -85,7 +122,7 @@ def evaluate(data: Path, bundle: Path, out: Path) -> dict[str, float]:
         out: Folder of the run.
 
     Raises:
-        CommandError: One of them is missing, or they do not belong together.
+        CommandError: One of them is missing, or the bundle was trained on other data.
     """
     source = read_source(data)
     try:
@@ -98,40 +135,10 @@ def evaluate(data: Path, bundle: Path, out: Path) -> dict[str, float]:
         report = json.loads((out / "report.json").read_text(encoding="utf-8"))
         config = Config.model_validate(report["config"])
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CommandError(f"{out / 'report.json'} is no report of a run: {error}") from None
+        raise CommandError(
+            f"{out / 'report.json'} is not the report of a training run: {error}"
+        ) from None
     machine.prepare()
     from training.pipeline import evaluate_bundle  # imports Paddle, see `machine`
 
     return evaluate_bundle(model, load(source), config)
-
-
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"marquee: {message}\n")
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="marquee train",
-        description="Train the model and write its bundle. docs/training.md explains the figures, "
-        "and how several processes or machines train one model.",
-        allow_abbrev=False,
-    )
-    for flag, default, text in (
-        ("--data", DATA, "folder that `marquee data` filled"),
-        ("--bundle", BUNDLE, "folder of the bundle to write"),
-        ("--out", RUN, "folder for checkpoints, report and curves"),
-    ):
-        parser.add_argument(
-            flag,
-            type=Path,
-            default=default,
-            metavar="DIR",
-            help=f"{text} (default: %(default)s)",
-        )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on where a run that was killed was"
-    )
-    add_options(parser)
-    parser.set_defaults(preset=None)
-    return parser

@@ -35,13 +35,13 @@ def test_any_title_survives(tmp_path_factory: pytest.TempPathFactory, title: str
         ("{", "Expecting property name"),
         ("[]", "not a JSON object"),
         ('{"movie_id": 1, "stars": 5}', "stars"),
-        ('{"movie_id": "1", "genres": []}', "movie_id: '1' is of the wrong kind"),
+        ('{"movie_id": "1", "genres": []}', "movie_id: '1' is of the wrong type"),
         ('{"movie_id": 0, "genres": []}', "movie_id: 0 is not in 1"),
         ('{"movie_id": 1, "year": 1, "genres": []}', "year: 1 is not in"),
-        ('{"movie_id": 1, "genres": "Drama"}', "genres: 'Drama' is of the wrong kind"),
-        ('{"movie_id": 1, "genres": [1]}', "genres: not all of them are names"),
-        ('{"movie_id": 9, "genres": []}', "movie_id is missing or was there before"),
-        ('{"genres": []}', "movie_id: None is of the wrong kind"),
+        ('{"movie_id": 1, "genres": "Drama"}', "genres: 'Drama' is of the wrong type"),
+        ('{"movie_id": 1, "genres": [1]}', "genres: not all of them are strings"),
+        ('{"movie_id": 9, "genres": []}', "movie_id is missing or a duplicate"),
+        ('{"genres": []}', "movie_id: None is of the wrong type"),
     ],
 )
 def test_a_line_that_is_no_movie_is_named(tmp_path: Path, line: str, reason: str) -> None:

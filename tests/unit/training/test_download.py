@@ -66,9 +66,9 @@ def test_a_damaged_copy_is_fetched_anew(server: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("path", "md5", "reason"),
     [
-        ("/whole", "0" * 32, f"gave a file with MD5 {MD5} where {'0' * 32}"),
+        ("/whole", "0" * 32, f"has MD5 {MD5}, not {'0' * 32}"),
         ("/cut", MD5, "the connection ended after 100000 of 350000 bytes"),
-        ("/nothing", MD5, "cannot be fetched: .*Not Found"),
+        ("/nothing", MD5, "cannot be downloaded: .*Not Found"),
     ],
 )
 def test_a_download_that_fails_leaves_nothing_behind(
@@ -82,7 +82,7 @@ def test_a_download_that_fails_leaves_nothing_behind(
 def test_without_a_server_the_message_says_what_else_can_be_done(tmp_path: Path) -> None:
     with HTTPServer(("127.0.0.1", 0), Files) as http:
         port = http.server_port
-    with pytest.raises(DataError, match="or make a synthetic set"):
+    with pytest.raises(DataError, match="or make a synthetic data set"):
         download(tmp_path, url=f"http://127.0.0.1:{port}/whole", progress=False)
 
 

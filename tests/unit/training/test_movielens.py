@@ -77,18 +77,22 @@ def test_files_in_utf8_and_with_windows_line_ends_are_read(folder: Path) -> None
 @pytest.mark.parametrize(
     ("file", "line", "reason"),
     [
-        ("users.dat", "3::M::25::1", "4 fields where UserID::Gender::Age::Occupation::Zip-code"),
+        (
+            "users.dat",
+            "3::M::25::1",
+            "found 4 fields, expected UserID::Gender::Age::Occupation::Zip-code",
+        ),
         ("users.dat", "x::M::25::1::1", "UserID 'x' is not a number"),
         ("users.dat", "3::X::25::1::1", "gender: 'X' is neither 'F' nor 'M'"),
         ("users.dat", "3::M::0::1::1", "age: 0 is not in 1 to 120 years"),
         ("users.dat", "3::M::25::21::1", "occupation: 21 is not in 0 to 20"),
-        ("users.dat", "1::M::25::1::1", "the id 1 was there before"),
-        ("movies.dat", "9::No genres (1990)", "2 fields where MovieID::Title::Genres"),
+        ("users.dat", "1::M::25::1::1", "the id 1 is a duplicate"),
+        ("movies.dat", "9::No genres (1990)", "found 2 fields, expected MovieID::Title::Genres"),
         ("movies.dat", "-9::Title (1990)::Drama", "MovieID '-9' is not a number"),
         ("movies.dat", "0::Title (1990)::Drama", "movie_id: 0 is not in 1 to"),
         ("movies.dat", "9::::Drama", "title: it is empty"),
-        ("movies.dat", "", "1 fields where MovieID::Title::Genres"),
-        ("ratings.dat", "1::1::5", "3 fields where UserID::MovieID::Rating::Timestamp"),
+        ("movies.dat", "", "found 1 fields, expected MovieID::Title::Genres"),
+        ("ratings.dat", "1::1::5", "found 3 fields, expected UserID::MovieID::Rating::Timestamp"),
         ("ratings.dat", "1::1::six::978300760", "Rating 'six' is not a number"),
         ("ratings.dat", "1::1::6::978300760", "Rating 6 is not in 1 to 5"),
         ("ratings.dat", "1::1::0::978300760", "Rating 0 is not in 1 to 5"),
@@ -130,7 +134,7 @@ def test_what_a_skipped_user_rated_is_skipped_too(folder: Path) -> None:
 def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere is missing\.$"):
         load(tmp_path / "nowhere")
-    with pytest.raises(DataError, match="neither a folder nor a zip"):
+    with pytest.raises(DataError, match="neither a folder nor a readable zip"):
         load(folder / "users.dat")
     packed = zipped(folder)
     with zipfile.ZipFile(packed, "a") as archive:
@@ -148,12 +152,12 @@ def test_what_cannot_be_read_is_named(folder: Path, tmp_path: Path) -> None:
 def test_a_raw_movies_file_is_read_alone(tmp_path: Path) -> None:
     path = tmp_path / "movies_origin.txt"
     path.write_bytes(MOVIES + b"broken\n")
-    with pytest.raises(DataError, match=r"movies_origin\.txt, line 3: 1 fields"):
+    with pytest.raises(DataError, match=r"movies_origin\.txt, line 3: found 1 fields"):
         read_movies(path)
     movies, skipped = read_movies(path, skip_bad_lines=True)
     assert [movie.movie_id for movie in movies] == [1, 7]
     assert [str(line) for line in skipped] == [
-        "movies_origin.txt, line 3: 1 fields where MovieID::Title::Genres was to be expected"
+        "movies_origin.txt, line 3: found 1 fields, expected MovieID::Title::Genres"
     ]
 
 

@@ -45,5 +45,5 @@ def test_movies_differ_and_people_differ(dataset: Dataset) -> None:
 
 @pytest.mark.parametrize("size", [{"movies": 10}, {"users": 0}, {"ratings_per_user": 0}])
 def test_what_cannot_be_made_is_refused(tmp_path: Path, size: dict[str, int]) -> None:
-    with pytest.raises(ValueError, match="people are needed"):
+    with pytest.raises(ValueError, match="there must be users"):
         synthetic.write(tmp_path, **size)

@@ -114,7 +114,7 @@ def test_a_damaged_checkpoint_is_refused(
     tiny: Config, tiny_dataset: Dataset, tmp_path: Path, content: bytes
 ) -> None:
     (tmp_path / CHECKPOINT).write_bytes(content)
-    with pytest.raises(TrainingError, match=r"checkpoint\.npz is not a checkpoint"):
+    with pytest.raises(TrainingError, match=r"checkpoint\.npz cannot be read as a checkpoint"):
         fit(tiny, tiny_dataset, tmp_path, resume=True, progress=False)
 
 

@@ -1,4 +1,4 @@
-"""Predictions that need no model; each is fitted to some ratings and predicts others."""
+"""Predictions without a model: each function is fitted to some ratings and predicts others."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ _SWEEPS = 5
 
 
 def global_mean(ratings: Ratings, train: Rows, test: Rows) -> NDArray[np.float64]:
-    """The mean of all training ratings, for every test rating."""
+    """Predict the mean of all training ratings for every test rating."""
     return np.full(len(test), ratings.stars[train].mean(dtype=np.float64))
 
 
 def item_mean(ratings: Ratings, train: Rows, test: Rows) -> NDArray[np.float64]:
-    """The mean of the movie's training ratings; for a movie without any, the global mean."""
+    """Predict the mean of the movie's training ratings, or the global mean if it has none."""
     mean = ratings.stars[train].mean(dtype=np.float64)
     offsets = _offsets(ratings.movie, ratings.stars - mean, train, damping=0.0)
     return np.asarray(mean + offsets[ratings.movie[test]])
 
 
 def biases(ratings: Ratings, train: Rows, test: Rows) -> NDArray[np.float64]:
-    """Global mean, plus what the movie is better than that, plus what the user is kinder.
+    """Predict the global mean plus the biases of movie and user.
 
-    Both are damped towards 0 and fitted in turns, as in Koren, "Factor in the neighbors"
+    Both biases are damped towards 0 and fitted alternately, as in Koren, "Factor in the neighbors"
     (ACM TKDD 4, 2010), section 2.1.
     """
     mean = ratings.stars[train].mean(dtype=np.float64)
     users = np.zeros(ratings.user.max() + 1)
     movies = np.zeros(ratings.movie.max() + 1)
     for _ in range(_SWEEPS):
-        rest = ratings.stars - mean - users[ratings.user]
-        movies = _offsets(ratings.movie, rest, train, _MOVIE_DAMPING)
-        rest = ratings.stars - mean - movies[ratings.movie]
-        users = _offsets(ratings.user, rest, train, _USER_DAMPING)
+        residuals = ratings.stars - mean - users[ratings.user]
+        movies = _offsets(ratings.movie, residuals, train, _MOVIE_DAMPING)
+        residuals = ratings.stars - mean - movies[ratings.movie]
+        users = _offsets(ratings.user, residuals, train, _USER_DAMPING)
     return np.asarray(mean + users[ratings.user[test]] + movies[ratings.movie[test]])
 
 
 def _offsets(
     group: NDArray[np.int64], values: NDArray[np.floating], rows: Rows, damping: float
 ) -> NDArray[np.float64]:
-    """Damped mean of the values of each group, over some rows; 0 where a group has none."""
+    """Return the damped mean of the values of each group over some rows, 0 for an empty group."""
     size = int(group.max()) + 1
     sums = np.bincount(group[rows], weights=values[rows], minlength=size)
     counts = np.bincount(group[rows], minlength=size)

@@ -1,4 +1,4 @@
-"""From a data set to the inputs of the model, batch by batch."""
+"""The split of the ratings, and batches of model inputs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from training.movielens import Dataset
 from training.parallel import Workers
 
 Rows = NDArray[np.int64]
+"""Indices of ratings."""
 
 
 @dataclass(frozen=True)
 class Split:
-    """Which ratings are for what; places in `Dataset.ratings`."""
+    """Ratings for training, validation and test, as rows of `Dataset.ratings`."""
 
     train: Rows
     validation: Rows
@@ -28,15 +29,23 @@ class Split:
 
     @classmethod
     def of(cls, count: int, config: Config) -> Split:
-        """A random split of so many ratings, always the same for the same seed and shares.
+        """Split ratings at random; the split depends on their number, seed and shares alone.
+
+        Args:
+            count: Number of ratings.
+            config: Gives the seed and the shares.
 
         Raises:
-            DataError: There are too few ratings for the shares.
+            DataError: There are too few ratings, so a part would be empty.
         """
         order = np.random.default_rng(config.seed).permutation(count)
-        tested = round(count * config.test_share)
-        validated = tested + round((count - tested) * config.validation_share)
-        split = cls(order[validated:], order[tested:validated], order[:tested])
+        test = round(count * config.test_share)
+        validation = round((count - test) * config.validation_share)
+        split = cls(
+            train=order[test + validation :],
+            validation=order[test : test + validation],
+            test=order[:test],
+        )
         if not (len(split.train) and len(split.validation) and len(split.test)):
             raise DataError(f"{count} ratings are too few to be split for training and evaluation.")
         return split
@@ -44,26 +53,23 @@ class Split:
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's worth of ratings.
-
-    Attributes:
-        user: Inputs of the user tower by name.
-        movie: Inputs of the movie tower by name.
-        stars: The ratings, float32 [n].
-        total: Ratings of this step, those of the other workers included.
-    """
+    """The ratings of one step that this worker trains on."""
 
     user: dict[str, NDArray[Any]]
+    """Inputs of the user tower by name."""
     movie: dict[str, NDArray[Any]]
+    """Inputs of the movie tower by name."""
     stars: NDArray[np.float32]
+    """The ratings, float32 [n]."""
     total: int
+    """Number of ratings of this step, including those of the other workers."""
 
 
 class Batches:
-    """The training ratings as batches, in an order of its own for each epoch.
+    """The training ratings as batches, in a different order in each epoch.
 
-    Whatever is random in a batch follows from seed, epoch and step alone, and not from what came
-    before: this is why a run can resume anywhere, and why several workers train as one does.
+    All randomness in a batch follows from seed, epoch and step alone, not from earlier batches. So
+    a run can resume anywhere, and several workers train the same model as one.
     """
 
     def __init__(
@@ -84,23 +90,23 @@ class Batches:
 
     @property
     def steps(self) -> int:
-        """Batches of an epoch, equal in size to within one rating."""
+        """Number of batches of an epoch; their sizes differ by at most one rating."""
         return -(-len(self._rows) // self._config.batch_size)
 
     def get(self, epoch: int, step: int) -> Batch:
-        """This worker's share of a batch; both count from 0."""
+        """Return this worker's share of a batch; epoch and step count from 0."""
         config, count = self._config, len(self._movies["movie_id"])
         rows = self._epoch(epoch)[step :: self.steps]
         rng = np.random.default_rng([config.seed, epoch, step])
-        stranger = rng.random(len(rows)) < config.user_dropout
+        hide_user = rng.random(len(rows)) < config.user_dropout
         hidden = {
-            "user_id": stranger | (rng.random(len(rows)) < config.user_id_dropout),
+            "user_id": hide_user | (rng.random(len(rows)) < config.user_id_dropout),
             "movie_id": rng.random(len(rows)) < config.movie_id_dropout,
             "genres": rng.random(count) < config.attribute_dropout,
             "title": rng.random(count) < config.attribute_dropout,
         }
         for name in ("gender", "age", "occupation"):
-            hidden[name] = stranger | (rng.random(len(rows)) < config.attribute_dropout)
+            hidden[name] = hide_user | (rng.random(len(rows)) < config.attribute_dropout)
         total, share = len(rows), slice(self._workers.rank, None, self._workers.count)
         rows = rows[share]
         user, movie = self._ratings.user[rows], self._ratings.movie[rows]

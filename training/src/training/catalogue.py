@@ -1,4 +1,4 @@
-"""movies.jsonl: the catalogue that indexing consumes, one JSON object a line.
+"""movies.jsonl: the catalogue that is indexed, one JSON object a line.
 
 {"movie_id": 1, "title": "Toy Story", "year": 1995, "genres": ["Animation", "Comedy"]}
 """
@@ -14,7 +14,7 @@ from training.errors import DataError
 
 
 def write_catalogue(path: Path, movies: Iterable[Movie]) -> None:
-    """Writes movies.jsonl, UTF-8; the file is there whole or not at all."""
+    """Write movies.jsonl in UTF-8, completely or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     draft = path.with_name(f"{path.name}.part")
     with draft.open("w", encoding="utf-8") as lines:
@@ -24,13 +24,14 @@ def write_catalogue(path: Path, movies: Iterable[Movie]) -> None:
 
 
 def read_catalogue(path: Path) -> list[Movie]:
-    """Reads movies.jsonl; every movie has an id of its own.
+    """Read movies.jsonl; every movie has an id, and no two have the same.
 
     Raises:
-        DataError: The file cannot be read, or a line is no movie; the message names both.
+        DataError: The file cannot be read, or a line is not a valid movie; the message names file
+            and line.
     """
     try:
-        # Not splitlines: it also splits at characters that may stand in a title.
+        # Not splitlines, which also splits at characters that may occur in a title.
         lines = path.read_text(encoding="utf-8").removesuffix("\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path} cannot be read: {error}.") from error
@@ -41,7 +42,7 @@ def read_catalogue(path: Path) -> list[Movie]:
         except (ValueError, TypeError) as error:
             raise DataError(f"{path}, line {number}: {error}.") from error
         if movie.movie_id is None or movie.movie_id in movies:
-            raise DataError(f"{path}, line {number}: movie_id is missing or was there before.")
+            raise DataError(f"{path}, line {number}: movie_id is missing or a duplicate.")
         movies[movie.movie_id] = movie
     return list(movies.values())
 
@@ -50,11 +51,12 @@ def _movie(content: object) -> Movie:
     if not isinstance(content, dict):
         raise TypeError("not a JSON object")
     movie = Movie(**content)
-    for field, kind in (("movie_id", int), ("title", str), ("year", int | None), ("genres", list)):
-        if not isinstance(getattr(movie, field), kind):
-            raise RecordError(field, f"{getattr(movie, field)!r} is of the wrong kind")
+    types = {"movie_id": int, "title": str, "year": int | None, "genres": list}
+    for field, expected in types.items():
+        if not isinstance(getattr(movie, field), expected):
+            raise RecordError(field, f"{getattr(movie, field)!r} is of the wrong type")
     if not all(isinstance(genre, str) for genre in movie.genres):
-        raise RecordError("genres", "not all of them are names")
+        raise RecordError("genres", "not all of them are strings")
     movie = Movie(movie.movie_id, movie.title, movie.year, tuple(movie.genres))
     check_movie(movie)
     return movie

@@ -1,4 +1,4 @@
-"""What a killed run needs to go on as if nothing had happened."""
+"""Checkpoints: a run that was killed resumes from the last one with the same results."""
 
 from __future__ import annotations
 
@@ -20,51 +20,47 @@ Arrays = dict[str, NDArray[Any]]
 
 @dataclass
 class Epoch:
-    """Figures of one epoch.
-
-    Attributes:
-        train_rmse: Over its batches as they came, with attributes hidden.
-        validation_rmse: At its end, with all that is known.
-        seconds: That it took, validation included.
-        loading_seconds: Of these, spent on making batches.
-    """
+    """Figures of one epoch."""
 
     train_rmse: float
+    """RMSE over the batches during training, with attributes hidden."""
     validation_rmse: float
+    """RMSE at the end of the epoch, with no attribute hidden."""
     seconds: float
+    """Duration, including validation."""
     loading_seconds: float
+    """Part of `seconds` that was spent on making batches."""
 
 
 @dataclass
 class Progress:
-    """How far a run has come.
-
-    Attributes:
-        identity: Configuration and data that the run belongs to.
-        epoch: The current one, from 0.
-        step: Steps of it that are done.
-        squared_error: Sum over these steps.
-        seconds: That these steps took.
-        loading_seconds: Of these, spent on making batches.
-        history: Figures of the epochs that are done.
-    """
+    """How far a run has come."""
 
     identity: dict[str, Any]
+    """Configuration and data that the run belongs to."""
     epoch: int = 0
+    """Current epoch, from 0."""
     step: int = 0
+    """Number of completed steps of the current epoch."""
     squared_error: float = 0.0
+    """Sum of the squared errors of these steps."""
     seconds: float = 0.0
+    """Duration of these steps."""
     loading_seconds: float = 0.0
+    """Part of `seconds` that was spent on making batches."""
     history: list[Epoch] = field(default_factory=list)
+    """Figures of the completed epochs."""
 
     @property
     def best_epoch(self) -> int:
-        """The epoch with the best validation RMSE, from 0; -1 before the first has ended."""
+        """Epoch with the best validation RMSE, from 0; -1 before the end of the first epoch."""
         scores = [epoch.validation_rmse for epoch in self.history]
         return scores.index(min(scores)) if scores else -1
 
     @classmethod
-    def _of(cls, content: dict[str, Any]) -> Self:
+    def from_dict(cls, content: dict[str, Any]) -> Self:
+        """Return the progress that `dataclasses.asdict` turned into a dictionary."""
+        content = dict(content)
         history = [Epoch(**epoch) for epoch in content.pop("history")]
         return cls(**content, history=history)
 
@@ -76,10 +72,10 @@ def save(
     optimizer: paddle.optimizer.Optimizer,
     best: Arrays,
 ) -> None:
-    """Writes a checkpoint; a kill in the middle leaves the one before."""
-    parts = {"model": arrays(model), "optimizer": _moments(model, optimizer), "best": best}
+    """Write a checkpoint; if the process is killed meanwhile, the previous one remains."""
+    groups = {"model": arrays(model), "optimizer": _moments(model, optimizer), "best": best}
     content = {
-        f"{part}/{name}": array for part, named in parts.items() for name, array in named.items()
+        f"{group}/{name}": array for group, named in groups.items() for name, array in named.items()
     }
     draft = path.with_name(f"{path.name}.part")
     with draft.open("wb") as file:
@@ -93,50 +89,51 @@ def restore(
     model: paddle.nn.Layer,
     optimizer: paddle.optimizer.Optimizer,
 ) -> tuple[Progress, Arrays]:
-    """Brings model and optimizer to where a checkpoint was written.
+    """Load a checkpoint into a model and its optimizer.
 
     Returns:
         How far the run had come, and the parameters of its best epoch.
 
     Raises:
-        TrainingError: The checkpoint cannot be read, or is of other choices or other data.
+        TrainingError: The checkpoint cannot be read, or belongs to another configuration or other
+            data.
     """
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
-        progress = Progress._of(json.loads(str(content.pop("progress"))))
+        progress = Progress.from_dict(json.loads(str(content.pop("progress"))))
     except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise TrainingError(f"{path} is not a checkpoint that can be read: {error}.") from error
+        raise TrainingError(f"{path} cannot be read as a checkpoint: {error}.") from error
     names = progress.identity.keys() | identity.keys()
     changed = [n for n in sorted(names) if progress.identity.get(n) != identity.get(n)]
     if changed:
         raise TrainingError(
-            f"{path} is of a run with another {', '.join(changed)}; resume with the same choices "
-            "and data, or start anew."
+            f"{path} belongs to a run with another {', '.join(changed)}; resume with the same "
+            "options and data, or start a new run."
         )
-    load_arrays(model, _part(content, "model"))
-    _load_moments(model, optimizer, _part(content, "optimizer"))
-    return progress, _part(content, "best")
+    load_arrays(model, _group(content, "model"))
+    _load_moments(model, optimizer, _group(content, "optimizer"))
+    return progress, _group(content, "best")
 
 
 def arrays(model: paddle.nn.Layer) -> Arrays:
-    """A copy of the parameters by name."""
+    """Return a copy of the parameters by name."""
     return {name: value.numpy().copy() for name, value in model.state_dict().items()}
 
 
 def load_arrays(model: paddle.nn.Layer, values: Arrays) -> None:
-    """Gives a model the parameters that `arrays` took."""
+    """Set the parameters of a model to those that `arrays` returned."""
     for name, parameter in model.state_dict().items():
         parameter.set_value(values[name])
 
 
-def _part(content: Arrays, part: str) -> Arrays:
-    prefix = f"{part}/"
+def _group(content: Arrays, group: str) -> Arrays:
+    prefix = f"{group}/"
     return {n.removeprefix(prefix): v for n, v in content.items() if n.startswith(prefix)}
 
 
-# Paddle calls what an optimizer remembers by a parameter's global name, which counts up as models
-# are made in a process; a checkpoint calls it by the parameter's place in the model.
+# Paddle names the state of an optimizer after the global names of the parameters, which depend on
+# how many models the process has made; a checkpoint uses the parameters' names within the model.
 
 
 def _moments(model: paddle.nn.Layer, optimizer: paddle.optimizer.Optimizer) -> Arrays:

@@ -1,4 +1,4 @@
-"""Everything that one training run depends on, apart from the data."""
+"""The configuration of a training run: everything that it depends on, apart from the data."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 
 class Config(BaseModel):
-    """The choices of a training run; two runs with equal ones and equal data end equal."""
+    """The choices of a training run; equal choices and equal data give equal results."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
@@ -19,7 +19,7 @@ class Config(BaseModel):
     """Length of the vectors of users and movies."""
 
     embedding: int = Field(default=256, ge=1, le=4096)
-    """Width of the embedding of each attribute, ahead of its fully connected layer."""
+    """Width of the embedding of each attribute, before its fully connected layer."""
 
     title_channels: int = Field(default=64, ge=1, le=4096)
     """Filters of the convolution over the words of a title, and width of a word's embedding."""
@@ -28,43 +28,45 @@ class Config(BaseModel):
     """Most passes over the training ratings; the learning rate falls to 0 over them."""
 
     patience: int = Field(default=3, ge=1)
-    """Epochs without a better validation RMSE after which training stops."""
+    """Number of epochs without a better validation RMSE after which training stops."""
 
     batch_size: int = Field(default=8192, ge=1)
-    """Ratings per step, of all worker processes together."""
+    """Number of ratings per step, over all worker processes."""
 
     learning_rate: float = Field(default=3e-3, gt=0)
-    """Of AdamW, at the start."""
+    """Learning rate of AdamW at the start."""
 
     weight_decay: float = Field(default=2.0, ge=0)
-    """Of AdamW: each step shrinks the parameters by the learning rate times this."""
+    """Weight decay of AdamW: each step shrinks the parameters by the learning rate times this."""
 
     user_id_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Share of the ratings whose user's id is hidden: trains the embedding of unknown users."""
+    """Share of the ratings with the user's id hidden; trains the embedding of unknown users."""
 
     movie_id_dropout: float = Field(default=0.05, ge=0, lt=1)
-    """Share of the ratings whose movie's id is hidden: trains the embedding of unknown movies."""
+    """Share of the ratings with the movie's id hidden; trains the embedding of unknown movies."""
 
     attribute_dropout: float = Field(default=0.1, ge=0, lt=1)
-    """Likewise for each of gender, age, occupation, genres and title."""
+    """Share of the ratings with gender hidden; the same for age, occupation, genres and title."""
 
     user_dropout: float = Field(default=0.02, ge=0, lt=1)
-    """Share of the ratings of whose user nothing is shown: trains the answer to a stranger."""
+    """Share of the ratings with the user hidden entirely; trains the vector of an unknown user."""
 
     test_share: float = Field(default=0.1, gt=0, lt=1)
     """Share of all ratings that only the final evaluation sees."""
 
     validation_share: float = Field(default=0.02, gt=0, lt=1)
-    """Share of the other ratings that early stopping looks at and training does not."""
+    """Share of the remaining ratings that are used for early stopping and not for training."""
 
     checkpoint_steps: int = Field(default=50, ge=1)
-    """Steps between two checkpoints; a killed run resumes at the last one."""
+    """Steps between two checkpoints; a run that was killed resumes from the last one."""
 
     seed: int = Field(default=1, ge=0)
-    """Of the split, the first weights, the order of batches and what is hidden in them."""
+    """Seed of the split, the initial weights, the order of batches and the hidden attributes."""
 
 
-PRESETS = {
+Preset = Literal["full", "quick", "small"]
+
+PRESETS: dict[Preset, Config] = {
     "full": Config(),
     "quick": Config(epochs=8),
     "small": Config(
@@ -78,5 +80,5 @@ PRESETS = {
         checkpoint_steps=10,
     ),
 }
-"""Choices by name: "full" for the best model of MovieLens-1M, "quick" for a good one in less time,
-"small" for data sets of some ten thousand ratings, such as the synthetic one."""
+"""Configurations by name: "full" for the best model of MovieLens-1M, "quick" for a good one in less
+time, "small" for data sets of some ten thousand ratings, such as the synthetic one."""

@@ -1,4 +1,4 @@
-"""Fetches MovieLens-1M from GroupLens, who ask that nobody else hands it on."""
+"""Downloads MovieLens-1M from GroupLens, whose license forbids redistribution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from training.errors import DataError
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-1m.zip"
 MD5 = "c4d9eecfca2ab87c1945afe126590906"
-"""As GroupLens publishes it beside the file: it tells a damaged copy, not a forged one."""
+"""As GroupLens publishes it beside the file: it detects a damaged copy, not a forged one."""
 
 _CHUNK = 1 << 16
 
@@ -21,20 +21,20 @@ _CHUNK = 1 << 16
 def download(
     folder: Path, *, url: str = URL, md5: str = MD5, timeout: float = 30.0, progress: bool = True
 ) -> Path:
-    """Fetches the zip into a folder, unless a copy with the right checksum is there already.
+    """Download the zip into a folder, unless a copy with the right checksum is there already.
 
     Args:
-        folder: Where ml-1m.zip goes; made if need be.
-        url: Of the zip, http or https.
+        folder: Folder for ml-1m.zip; created if missing.
+        url: Address of the zip, http or https.
         md5: Checksum of the zip, in hexadecimal digits.
-        timeout: Longest silence of the server, in seconds.
+        timeout: Longest time without data from the server, in seconds.
         progress: Show a progress bar.
 
     Returns:
         Path of the zip.
 
     Raises:
-        DataError: The server cannot be reached, or what came has another checksum.
+        DataError: The server cannot be reached, or the file has another checksum.
     """
     if not url.startswith(("http://", "https://")):
         raise DataError(f"{url} is neither an http nor an https address.")
@@ -47,13 +47,13 @@ def download(
         _fetch(url, draft, timeout, progress)
         actual = _md5(draft)
         if actual != md5:
-            raise DataError(f"{url} gave a file with MD5 {actual} where {md5} was to be expected.")
+            raise DataError(f"{url} has MD5 {actual}, not {md5}.")
         draft.replace(target)
     except (OSError, urllib.error.URLError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         raise DataError(
-            f"{url} cannot be fetched: {reason}. Without a network, name a folder or a zip that "
-            "holds MovieLens-1M, or make a synthetic set."
+            f"{url} cannot be downloaded: {reason}. Without a network, name a folder or a zip "
+            "that holds MovieLens-1M, or make a synthetic data set."
         ) from error
     finally:
         draft.unlink(missing_ok=True)

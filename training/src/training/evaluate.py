@@ -1,4 +1,4 @@
-"""How good vectors are, and the baselines that they have to beat."""
+"""Figures of a model and of the baselines that it has to beat."""
 
 from __future__ import annotations
 
@@ -24,18 +24,19 @@ def evaluate(
     embed_movies: EmbedMovies,
     score_scale: float,
 ) -> dict[str, float]:
-    """Figures of a model on the test ratings, by name.
+    """Return the figures of a model on the test ratings, by name.
 
-    `rmse` and `mae`, with all that is known; `rmse_demographics_only`, with the users' ids hidden;
-    `rmse_id_only`, with everything else of the users hidden; `rmse_nothing_known`, with all of them
-    hidden; `rmse_new_movies`, with the movies' ids hidden. Then the RMSE of the baselines, fitted
-    to the training ratings: `baseline_global_mean`, `baseline_item_mean`, `baseline_biases`.
+    `rmse` and `mae`, with nothing hidden; `rmse_demographics_only`, with the users' ids hidden;
+    `rmse_id_only`, with everything but the users' ids hidden; `rmse_nothing_known`, with everything
+    about the users hidden; `rmse_new_movies`, with the movies' ids hidden. Then the RMSE of the
+    baselines, fitted to the training ratings: `baseline_global_mean`, `baseline_item_mean`,
+    `baseline_biases`.
 
     Args:
         dataset: The data.
-        split: Of its ratings.
-        embed_users: From records to vectors, float32 [n, dimension].
-        embed_movies: Likewise.
+        split: The split of its ratings.
+        embed_users: Turns users into vectors, float32 [n, dimension].
+        embed_movies: Turns movies into vectors, float32 [n, dimension].
         score_scale: Factor from inner product to rating.
     """
     ratings, test = dataset.ratings, split.test
@@ -65,24 +66,24 @@ def evaluate(
 def predict(
     users: Vectors, movies: Vectors, ratings: Ratings, rows: Rows, score_scale: float
 ) -> NDArray[np.float32]:
-    """Predicted ratings of some rows, float32 [len(rows)].
+    """Predict ratings, float32 [len(rows)].
 
     Args:
         users: Vectors of all users of the data set, float32 [users, dimension].
-        movies: Likewise of all movies.
-        ratings: All of them.
-        rows: Places in `ratings`.
+        movies: Vectors of all movies, float32 [movies, dimension].
+        ratings: All ratings.
+        rows: Rows of `ratings` to predict.
         score_scale: Factor from inner product to rating.
     """
     predicted = np.empty(len(rows), dtype=np.float32)
-    for start in range(0, len(rows), 1 << 14):  # so that the gathered vectors stay in the cache
-        part = rows[start : start + (1 << 14)]
-        products = np.einsum("nd,nd->n", users[ratings.user[part]], movies[ratings.movie[part]])
-        predicted[start : start + len(part)] = score_scale * products
+    for start in range(0, len(rows), 1 << 14):  # keeps the gathered vectors in the cache
+        chunk = rows[start : start + (1 << 14)]
+        products = np.einsum("nd,nd->n", users[ratings.user[chunk]], movies[ratings.movie[chunk]])
+        predicted[start : start + len(chunk)] = score_scale * products
     return predicted
 
 
 def rmse(ratings: Ratings, rows: Rows, predicted: NDArray[np.floating]) -> float:
-    """Root of the mean squared error of predictions, in stars."""
+    """Return the root of the mean squared error of predictions, in stars."""
     errors = predicted.astype(np.float64) - ratings.stars[rows]
     return float(np.sqrt(np.mean(errors**2)))

@@ -1,4 +1,4 @@
-"""From a trained model to the bundle that is served."""
+"""Exports a trained model as the bundle that is served."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ _GOLDEN_RECORDS = 16
 def export(
     result: Result, dataset: Dataset, path: Path, evaluation: Mapping[str, float]
 ) -> Manifest:
-    """Writes the bundle of a trained model.
+    """Write the bundle of a trained model.
 
     Args:
-        result: Of the training run.
-        dataset: That the model was trained on; golden records are taken from it.
-        path: Folder to make; a bundle that is there is replaced.
+        result: Result of the training run.
+        dataset: The data that the model was trained on; golden records are taken from it.
+        path: Folder to write; an existing bundle is replaced.
         evaluation: Figures for the manifest.
 
     Raises:
-        BundleError: Something that is no bundle is at `path`.
+        BundleError: `path` exists and is not a bundle.
     """
     with tempfile.TemporaryDirectory() as scratch:
         models = Path(scratch)
@@ -62,7 +62,7 @@ def export(
 
 
 def export_towers(model: FusionModel, encoder: FeatureEncoder, folder: Path) -> None:
-    """Writes both towers as Paddle inference models: `user.*` and `movie.*`."""
+    """Write both towers as Paddle inference models: `user.*` and `movie.*`."""
 
     def index(name: str) -> InputSpec:
         return InputSpec([None], "int64", name)
@@ -85,10 +85,10 @@ def export_towers(model: FusionModel, encoder: FeatureEncoder, folder: Path) -> 
 
 
 def golden_records(dataset: Dataset) -> tuple[tuple[User, ...], tuple[Movie, ...]]:
-    """Records with every combination of unknown attributes, from all over the data set."""
+    """Return records from all over the data set, with every combination of unknown attributes."""
     users, movies = [], []
-    for place, (i, g, a, o) in enumerate(itertools.product((True, False), repeat=4)):
-        user = dataset.users[place * len(dataset.users) // _GOLDEN_RECORDS]
+    for number, (i, g, a, o) in enumerate(itertools.product((True, False), repeat=4)):
+        user = dataset.users[number * len(dataset.users) // _GOLDEN_RECORDS]
         users.append(
             User(
                 user.user_id if i else None,
@@ -97,8 +97,8 @@ def golden_records(dataset: Dataset) -> tuple[tuple[User, ...], tuple[Movie, ...
                 user.occupation if o else None,
             )
         )
-    for place, (i, t, g) in enumerate(itertools.product((True, False), repeat=3)):
-        movie = dataset.movies[place * len(dataset.movies) // 8]
+    for number, (i, t, g) in enumerate(itertools.product((True, False), repeat=3)):
+        movie = dataset.movies[number * len(dataset.movies) // 8]
         movies.append(
             movie._replace(
                 movie_id=movie.movie_id if i else None,
@@ -110,10 +110,10 @@ def golden_records(dataset: Dataset) -> tuple[tuple[User, ...], tuple[Movie, ...
 
 
 class _Served(nn.Layer):
-    """A tower with each table already behind its fully connected layer.
+    """A tower whose tables are already multiplied by their fully connected layers.
 
-    The numbers are those of the trained tower, and what is left to do for a request is to look up,
-    to add and to normalise.
+    It gives the vectors of the trained tower; what remains for a request is to look up rows, add
+    them and normalise the sum.
     """
 
     def keep(self, value: Tensor) -> Tensor:
@@ -125,7 +125,7 @@ class _Served(nn.Layer):
 class _ServedUsers(_Served):
     def __init__(self, tower: UserTower) -> None:
         super().__init__()
-        # The bias goes into one of the tables: each user has exactly one gender, be it unknown.
+        # The bias goes into one of the tables: each user has exactly one gender, possibly unknown.
         self.user_id = self.keep(tower.user_id.folded())
         self.gender = self.keep(tower.gender.folded() + tower.bias)
         self.age = self.keep(tower.age.folded())

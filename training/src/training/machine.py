@@ -1,29 +1,41 @@
-"""Makes Paddle use the machine well. It reads its environment once, so this comes before it."""
+"""Paddle, set up for the machine that trains."""
 
 from __future__ import annotations
 
 import os
-import warnings
 from pathlib import Path
 
-CPUS = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+from fusion.paddle_predictor import import_paddle
 
-PROCESSES = int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
-"""Processes of this run, as `paddle.distributed.launch` tells each of them."""
 
-# Those on this machine; a launcher that knows of no other machines does not tell.
-_LOCAL_PROCESSES = int(os.environ.get("PADDLE_LOCAL_SIZE", PROCESSES))
+def cpus() -> int:
+    """Return how many CPUs this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def processes() -> int:
+    """Return how many processes train the model, as `paddle.distributed.launch` tells each."""
+    return int(os.environ.get("PADDLE_TRAINERS_NUM", "1"))
 
 
 def prepare(threads: int | None = None) -> None:
-    """Sets up what Paddle reads when it is first imported; variables that are set already stay.
+    """Import Paddle with settings that suit this machine; those in the environment take precedence.
+
+    Paddle reads its settings when it is first imported, so call this before importing any module
+    that imports Paddle.
 
     Args:
-        threads: Of the math library; by default all CPUs, shared by the processes of a run here.
+        threads: Threads of the math library. None: one for each CPU, shared among the processes
+            of a run on this machine.
     """
-    os.environ.setdefault(
-        "FLAGS_paddle_num_threads", str(threads or max(1, CPUS // _LOCAL_PROCESSES))
-    )
+    # The launcher leaves this out where it knows of no other machine.
+    here = int(os.environ.get("PADDLE_LOCAL_SIZE", processes()))
+    os.environ.setdefault("FLAGS_paddle_num_threads", str(threads or max(1, cpus() // here)))
+    # Every export would otherwise print that "static graph(PIR) not support input out tensor":
+    # Paddle's `+` passes itself an argument that it then ignores. Errors are still printed.
+    os.environ.setdefault("GLOG_minloglevel", "2")
     # Paddle's MKL takes its slowest path on processors that are not Intel's, unless it is told
     # that AVX2 is there: twice the speed of a matrix product on an AMD EPYC.
     cpuinfo = Path("/proc/cpuinfo")
@@ -31,5 +43,4 @@ def prepare(threads: int | None = None) -> None:
         text = cpuinfo.read_text()
         if "AuthenticAMD" in text and "avx2" in text:
             os.environ.setdefault("MKL_DEBUG_CPU_TYPE", "5")
-    # Of a compiler cache, for a compiler that is never used here.
-    warnings.filterwarnings("ignore", message="No ccache found", category=UserWarning)
+    import_paddle()

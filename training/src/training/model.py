@@ -1,8 +1,9 @@
-"""The fusion recommendation model: two towers whose vectors' cosine is a fifth of the rating.
+"""The fusion recommendation model: two towers, and the rating is 5 times their vectors' cosine.
 
-After chapter 5 of the PaddlePaddle book (PaddlePaddle/book, 05.recommender_system): each attribute
-has an embedding and a fully connected layer, a tower adds these up and applies tanh; the title goes
-through a convolution over its words. Vectors are L2-normalised, so their inner product is a cosine.
+It follows chapter 5 of the PaddlePaddle book (PaddlePaddle/book, 05.recommender_system): each
+attribute has an embedding and a fully connected layer, a tower adds these up and applies tanh; the
+title goes through a convolution over its words. Vectors are L2-normalised, so their inner product
+is their cosine.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ class FusionModel(nn.Layer):
     """Both towers.
 
     Args:
-        sizes: Entries of each vocabulary, as `Vocabularies.sizes` gives them.
+        sizes: Size of each vocabulary, from `Vocabularies.sizes`.
         config: The choices of the run.
     """
 
@@ -36,7 +37,7 @@ class FusionModel(nn.Layer):
 
 
 class UserTower(nn.Layer):
-    """Id, gender, age bucket and occupation of a user, added up."""
+    """The tower of users: the sum of id, gender, age bucket and occupation."""
 
     def __init__(self, sizes: Mapping[str, int], config: Config) -> None:
         super().__init__()
@@ -47,13 +48,13 @@ class UserTower(nn.Layer):
         self.bias = self.create_parameter([config.dimension], is_bias=True)
 
     def forward(self, user_id: Tensor, gender: Tensor, age: Tensor, occupation: Tensor) -> Tensor:
-        """Vectors of users: indices int64 [n] each → float32 [n, dimension]."""
+        """Embed users: indices int64 [n] each → float32 [n, dimension]."""
         total = self.user_id(user_id) + self.gender(gender) + self.age(age)
         return unit(functional.tanh(total + self.occupation(occupation) + self.bias))
 
 
 class MovieTower(nn.Layer):
-    """Id, genres and title of a movie, added up."""
+    """The tower of movies: the sum of id, genres and title."""
 
     def __init__(self, sizes: Mapping[str, int], config: Config) -> None:
         super().__init__()
@@ -65,14 +66,14 @@ class MovieTower(nn.Layer):
     def forward(
         self, movie_id: Tensor, genres: Tensor, title: Tensor, row: Tensor | None = None
     ) -> Tensor:
-        """Vectors of movies: int64 [n], float32 [m, genres], int64 [m, words] → [n, dimension].
+        """Embed movies: int64 [n], float32 [m, genres], int64 [m, words] → float32 [n, dimension].
 
         Args:
             movie_id: Index of each movie.
             genres: Multi-hot.
             title: Word indices.
-            row: int64 [n], where in `genres` and `title` each movie is found, so that what occurs
-                many times in a batch is computed once; None if n = m and row i is movie i.
+            row: int64 [n], the row of each movie in `genres` and `title`, so that a movie that
+                occurs many times in a batch is computed once; None if n = m and row i is movie i.
         """
         content = self.genres(genres) + self.title(title)
         if row is not None:
@@ -81,10 +82,10 @@ class MovieTower(nn.Layer):
 
 
 class _Attribute(nn.Layer):
-    """An embedding and its fully connected layer; the bias of the sum is the tower's.
+    """An embedding and its fully connected layer; the tower has the bias of the sum.
 
-    The layer is applied to the table and not to the rows that are looked up: batches are as large
-    as the tables, and one matrix product costs less than a wide gather and its gradient.
+    The layer is applied to the whole table and not to the rows that are looked up: batches are as
+    large as the tables, and one matrix product costs less than a wide gather and its gradient.
     """
 
     def __init__(self, size: int, config: Config) -> None:
@@ -96,15 +97,16 @@ class _Attribute(nn.Layer):
         return functional.embedding(index, self.folded())
 
     def folded(self) -> Tensor:
-        """The table behind its layer: float32 [size, dimension]."""
+        """Return the table multiplied by its layer: float32 [size, dimension]."""
         return paddle.matmul(self.table, self.weight)
 
 
 class _Title(nn.Layer):
-    """Convolution of width 3 over the words, tanh, sum over the places, fully connected layer.
+    """Convolution of width 3 over the words, tanh, sum over the positions, fully connected layer.
 
-    A convolution over looked-up words is the sum of three looked-up products, one for each place in
-    the window; so, as above, the products are made once for each word of the vocabulary.
+    A convolution over words that are looked up is the sum of three products that are looked up, one
+    for each position in the window; so, as above, the products are computed once for each word of
+    the vocabulary.
     """
 
     def __init__(self, size: int, config: Config) -> None:
@@ -122,16 +124,16 @@ class _Title(nn.Layer):
 
 
 def convolved_title(title: Tensor, words: Tensor, bias: Tensor, weight: Tensor) -> Tensor:
-    """The title branch behind its word table.
+    """Apply the title branch, given the products of its word table and filters.
 
     Args:
         title: Word indices, int64 [m, words].
-        words: What each word adds at each of the three places of a window, float32
+        words: What each word adds at each of the three positions of a window, float32
             [vocabulary, 3 · channels].
-        bias: Of the filters, float32 [channels].
-        weight: Of the layer behind the pooling, float32 [channels, dimension].
+        bias: Bias of the filters, float32 [channels].
+        weight: Weight of the layer after the pooling, float32 [channels, dimension].
     """
-    # Word 0 is "none", so a title is followed and preceded by nothing.
+    # Word 0 is "no word", so that is what precedes and follows a title.
     padded = functional.pad(title, [0, 0, 1, 1], value=0)
     before, here, after = paddle.split(words, _WINDOW, axis=1)
     length = title.shape[1]
@@ -141,14 +143,14 @@ def convolved_title(title: Tensor, words: Tensor, bias: Tensor, weight: Tensor) 
         + functional.embedding(padded[:, 2:], after)
         + bias
     )
-    # The sum, as in the book; on a CPU the gradient of a maximum would take forty times as long.
+    # The sum, as in the book; on a CPU the gradient of a maximum takes forty times as long.
     return paddle.matmul(functional.tanh(windows).sum(axis=1), weight)
 
 
 def unit(vectors: Tensor) -> Tensor:
-    """The rows divided by their Euclidean length.
+    """Divide each row by its Euclidean length.
 
-    Not `functional.normalize`, whose gradient takes eight times as long on a CPU.
+    The gradient of `functional.normalize` takes eight times as long on a CPU.
     """
     return vectors * paddle.rsqrt((vectors * vectors).sum(axis=-1, keepdim=True) + 1e-12)
 

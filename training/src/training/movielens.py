@@ -1,4 +1,4 @@
-"""Reads MovieLens-1M, or anything in its format: three `::`-separated files.
+"""Reads MovieLens-1M or any data set in its format: three files with `::` between the fields.
 
     users.dat    UserID::Gender::Age::Occupation::Zip-code
     movies.dat   MovieID::Title (Year)::Genre|Genre
@@ -34,17 +34,14 @@ Record = TypeVar("Record")
 
 @dataclass(frozen=True)
 class BadLine:
-    """A line that was left out.
-
-    Attributes:
-        file: Name of the file.
-        number: Of the line, counted from 1.
-        reason: What is wrong with it.
-    """
+    """A malformed line that was skipped."""
 
     file: str
+    """Name of the file."""
     number: int
+    """Line number, from 1."""
     reason: str
+    """What is wrong with the line."""
 
     def __str__(self) -> str:
         return f"{self.file}, line {self.number}: {self.reason}"
@@ -52,19 +49,16 @@ class BadLine:
 
 @dataclass(frozen=True)
 class Ratings:
-    """Ratings as columns of one length.
-
-    Attributes:
-        user: Row of the user in `Dataset.users`, int64.
-        movie: Row of the movie in `Dataset.movies`, int64.
-        stars: 1 to 5, float32.
-        timestamp: Seconds since 1970, int64.
-    """
+    """Ratings as columns of equal length."""
 
     user: NDArray[np.int64]
+    """Row of the user in `Dataset.users`."""
     movie: NDArray[np.int64]
+    """Row of the movie in `Dataset.movies`."""
     stars: NDArray[np.float32]
+    """1 to 5."""
     timestamp: NDArray[np.int64]
+    """Seconds since 1970."""
 
     def __len__(self) -> int:
         return len(self.stars)
@@ -72,32 +66,26 @@ class Ratings:
 
 @dataclass(frozen=True)
 class Dataset:
-    """All three files.
-
-    Attributes:
-        users: In file order.
-        movies: In file order.
-        ratings: In file order.
-        fingerprint: 12 hexadecimal digits, equal where the files are.
-        skipped: The lines that were left out.
-    """
+    """The content of the three files, in file order."""
 
     users: tuple[User, ...]
     movies: tuple[Movie, ...]
     ratings: Ratings
     fingerprint: str
+    """12 hexadecimal digits that identify the content of the files."""
     skipped: tuple[BadLine, ...] = ()
+    """Malformed lines that were skipped."""
 
 
 def load(path: Path, *, skip_bad_lines: bool = False) -> Dataset:
-    """Reads a data set from its folder or zip.
+    """Read a data set from its folder or zip.
 
     Args:
-        path: A folder that holds the three files, or a zip that does, at any depth.
-        skip_bad_lines: Leave out lines that cannot be read, and list them.
+        path: Folder or zip that holds the three files; in a zip they may be at any depth.
+        skip_bad_lines: Skip malformed lines, and list them.
 
     Raises:
-        DataError: A file is missing, or a line cannot be read; the message names both.
+        DataError: A file is missing or a line is malformed; the message names file and line.
     """
     reader = _Reader(skip_bad_lines)
     content = {name: _content(path, name) for name in ("users.dat", "movies.dat", "ratings.dat")}
@@ -113,13 +101,13 @@ def load(path: Path, *, skip_bad_lines: bool = False) -> Dataset:
 
 
 def read_movies(path: Path, *, skip_bad_lines: bool = False) -> tuple[list[Movie], list[BadLine]]:
-    """Reads a raw movies file alone, by whatever name.
+    """Read a raw movies file of any name, without the other files.
 
     Returns:
-        The movies, and the lines that were left out.
+        The movies, and the lines that were skipped.
 
     Raises:
-        DataError: The file or a line of it cannot be read; the message names both.
+        DataError: The file cannot be read or a line is malformed; the message names file and line.
     """
     reader = _Reader(skip_bad_lines)
     movies = reader.records(path.name, _read(path), parse_movie)
@@ -127,10 +115,10 @@ def read_movies(path: Path, *, skip_bad_lines: bool = False) -> tuple[list[Movie
 
 
 def parse_user(line: str) -> tuple[int, User]:
-    """The user on a line of users.dat, after its id; the zip code is not read.
+    """Parse a line of users.dat into id and user; the zip code is ignored.
 
     Raises:
-        ValueError: The line is no user; the message is the reason.
+        ValueError: The line is malformed; the message is the reason.
     """
     fields = _fields(line, "UserID::Gender::Age::Occupation::Zip-code")
     user_id = _integer(fields[0], "UserID")
@@ -141,10 +129,10 @@ def parse_user(line: str) -> tuple[int, User]:
 
 
 def parse_movie(line: str) -> tuple[int, Movie]:
-    """The movie on a line of movies.dat, after its id; "Toy Story (1995)" is title and year.
+    """Parse a line of movies.dat into id and movie; "Toy Story (1995)" is title and year.
 
     Raises:
-        ValueError: The line is no movie; the message is the reason.
+        ValueError: The line is malformed; the message is the reason.
     """
     fields = _fields(line, "MovieID::Title::Genres")
     movie_id = _integer(fields[0], "MovieID")
@@ -157,7 +145,7 @@ def parse_movie(line: str) -> tuple[int, Movie]:
 
 
 def split_title(text: str) -> tuple[str, int | None]:
-    """Title and year of "Title (year)"; without a year that can be one, all of it is the title."""
+    """Split "Title (year)" into title and year; without a valid year, all of it is the title."""
     match = _TITLE.fullmatch(text)
     if match and match[1] and MIN_YEAR <= int(match[2]) <= MAX_YEAR:
         return match[1], int(match[2])
@@ -165,7 +153,7 @@ def split_title(text: str) -> tuple[str, int | None]:
 
 
 class _Reader:
-    """Reads lines, and either fails at the first bad one or remembers them all."""
+    """Parses lines, and either fails at the first malformed one or collects them."""
 
     def __init__(self, skip_bad_lines: bool) -> None:
         self._skip = skip_bad_lines
@@ -179,14 +167,14 @@ class _Reader:
             try:
                 key, record = parse(line)
                 if key in records:
-                    raise ValueError(f"the id {key} was there before")
+                    raise ValueError(f"the id {key} is a duplicate")
             except ValueError as error:
-                self.bad(file, number, str(error))
+                self.reject(file, number, str(error))
             else:
                 records[key] = record
         return records
 
-    def bad(self, file: str, number: int, reason: str) -> None:
+    def reject(self, file: str, number: int, reason: str) -> None:
         line = BadLine(file, number, reason)
         if not self._skip:
             raise DataError(f"{line}.")
@@ -196,8 +184,8 @@ class _Reader:
 def _ratings(
     reader: _Reader, content: bytes, user_ids: Sequence[int], movie_ids: Sequence[int]
 ) -> Ratings:
-    # A million lines, nearly always all of them good: those are read in one go, and only where one
-    # is bad does each get looked at.
+    # There are a million lines, nearly always without an error: then all are parsed at once. Only
+    # if there is an error are they parsed one by one.
     if _RATINGS.fullmatch(content if content.endswith(b"\n") else content + b"\n"):
         table = np.array(content.replace(b"::", b" ").split(), dtype=np.int64).reshape(-1, 4)
         users, movies = _rows(user_ids, table[:, 0]), _rows(movie_ids, table[:, 1])
@@ -209,7 +197,7 @@ def _ratings(
         try:
             good.append(_rating(line, known_users, known_movies))
         except ValueError as error:
-            reader.bad("ratings.dat", number, str(error))
+            reader.reject("ratings.dat", number, str(error))
     table = np.array(good, dtype=np.int64).reshape(-1, 4)
     return Ratings(
         _rows(user_ids, table[:, 0]),
@@ -236,7 +224,7 @@ def _rating(line: str, users: set[int], movies: set[int]) -> tuple[int, int, int
 
 
 def _rows(ids: Sequence[int], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Place of each wanted id in `ids`; -1 where it is not there."""
+    """Return the index of each wanted id in `ids`, -1 if it is missing."""
     known = np.array(ids, dtype=np.int64)
     order = np.argsort(known)
     places = np.searchsorted(known, wanted, sorter=order)
@@ -247,12 +235,12 @@ def _rows(ids: Sequence[int], wanted: NDArray[np.int64]) -> NDArray[np.int64]:
 def _fields(line: str, names: str) -> list[str]:
     fields, expected = line.split("::"), names.split("::")
     if len(fields) != len(expected):
-        raise ValueError(f"{len(fields)} fields where {names} was to be expected")
+        raise ValueError(f"found {len(fields)} fields, expected {names}")
     return fields
 
 
 def _integer(text: str, name: str) -> int:
-    # int() alone would take " 1_000 " and other alphabets' digits.
+    # int() alone would accept " 1_000 " and the digits of other alphabets.
     if not (text.isascii() and text.isdigit() and len(text) <= 18):
         raise ValueError(f"{name} {text!r} is not a number")
     return int(text)
@@ -263,7 +251,7 @@ def _lines(content: bytes) -> Iterator[tuple[int, str]]:
         text = content.decode("utf-8")
     except UnicodeDecodeError:
         text = content.decode("latin-1")
-    # Not splitlines: it also splits at characters that may stand in a title.
+    # Not splitlines, which also splits at characters that may occur in a title.
     lines = text.removesuffix("\n").split("\n") if text else []
     return ((number, line.removesuffix("\r")) for number, line in enumerate(lines, start=1))
 
@@ -280,9 +268,7 @@ def _content(path: Path, name: str) -> bytes:
                 raise DataError(f"{path} holds {len(members)} files named {name}, not one.")
             return archive.read(members[0])
     except (OSError, zipfile.BadZipFile) as error:
-        raise DataError(
-            f"{path} is neither a folder nor a zip that can be read: {error}."
-        ) from error
+        raise DataError(f"{path} is neither a folder nor a readable zip: {error}.") from error
 
 
 def _read(path: Path) -> bytes:

@@ -1,6 +1,6 @@
-"""Several processes that train one model, each on its share of every batch.
+"""Data-parallel training: several processes train one model, each on its share of every batch.
 
-They are started by `python -m paddle.distributed.launch` and talk through gloo.
+`python -m paddle.distributed.launch` starts them, and they communicate through gloo.
 """
 
 from __future__ import annotations
@@ -13,42 +13,39 @@ import paddle
 import paddle.distributed
 from numpy.typing import NDArray
 
-from training.machine import PROCESSES
+from training import machine
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes of a run; one alone by default.
-
-    Attributes:
-        rank: Place of this one, from 0.
-        count: How many there are.
-    """
+    """The processes of a run; by default there is only this one."""
 
     rank: int = 0
+    """Rank of this process, from 0."""
     count: int = 1
+    """Number of processes."""
 
     @classmethod
     def join(cls) -> Workers:
-        """Meets the other processes, if this one was started by the launcher."""
-        if PROCESSES == 1:
+        """Connect to the other processes, if the launcher started this one."""
+        if machine.processes() == 1:
             return cls()
         paddle.distributed.init_parallel_env()
         return cls(paddle.distributed.get_rank(), paddle.distributed.get_world_size())
 
     @property
     def leads(self) -> bool:
-        """Whether this is the one that writes files and talks to people."""
+        """Whether this is the process that writes files and prints."""
         return self.rank == 0
 
     def sum_gradients(self, parameters: Iterable[paddle.Tensor]) -> None:
-        """Gives every process the sum of all processes' gradients."""
+        """Replace the gradients of every process by the sum over all processes."""
         if self.count > 1:
             for parameter in parameters:
                 paddle.distributed.all_reduce(parameter.grad)
 
     def sum(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Adds up an array over all processes; all get the same bits."""
+        """Return the sum of an array over all processes, the same bits in each."""
         if self.count == 1:
             return values
         total = paddle.to_tensor(values)

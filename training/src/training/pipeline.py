@@ -1,4 +1,4 @@
-"""From data to a bundle, in one call."""
+"""The whole of training in one call: from data to a bundle."""
 
 from __future__ import annotations
 
@@ -21,15 +21,12 @@ from training.train import embed, fit
 
 @dataclass(frozen=True)
 class Trained:
-    """A bundle and the report on it.
-
-    Attributes:
-        manifest: Of the bundle; its `evaluation` has the figures.
-        report: The text of report.txt.
-    """
+    """A bundle and the report on it."""
 
     manifest: Manifest
+    """Manifest of the bundle; its `evaluation` has the figures."""
     report: str
+    """Text of report.txt."""
 
 
 def train(
@@ -42,23 +39,23 @@ def train(
     progress: bool = True,
     workers: Workers | None = None,
 ) -> Trained | None:
-    """Fits a model, evaluates it on the test ratings, and writes bundle and report.
+    """Fit a model, evaluate it on the test ratings, and write bundle and report.
 
     Args:
         config: The choices of the run.
         dataset: The data.
-        out: Folder for checkpoints and report; made if need be.
-        bundle: Folder of the bundle; one that is there is replaced.
-        resume: Go on from the checkpoint in `out`, if there is one.
-        progress: Show progress bars.
-        workers: The processes that train together; this one alone if None.
+        out: Folder for checkpoints and report; created if missing.
+        bundle: Folder of the bundle; an existing bundle is replaced.
+        resume: Continue from the checkpoint in `out`, if there is one.
+        progress: Show a progress bar.
+        workers: The processes that train together. None: this one alone.
 
     Returns:
-        What was made; None in the workers that only helped.
+        The manifest and the report; None in a worker that does not lead.
 
     Raises:
-        TrainingError: The data cannot be split, or the checkpoint is of another run.
-        BundleError: Something that is no bundle is at `bundle`.
+        TrainingError: The data cannot be split, or the checkpoint belongs to another run.
+        BundleError: `bundle` exists and is not a bundle.
     """
     workers = workers or Workers()
     result = fit(config, dataset, out, resume=resume, progress=progress, workers=workers)
@@ -76,12 +73,12 @@ def train(
 
 
 def evaluate_bundle(bundle: Bundle, dataset: Dataset, config: Config) -> dict[str, float]:
-    """Figures of a bundle, by Paddle Inference, on the test ratings of a run.
+    """Return the figures of a bundle, run by Paddle Inference, on the test ratings of its run.
 
     Args:
-        bundle: To evaluate.
-        dataset: That the bundle was trained on, for its ratings to be the test's.
-        config: Of the run: its seed and shares make the split.
+        bundle: The bundle to evaluate.
+        dataset: The data that the bundle was trained on, so that the test ratings are the same.
+        config: The choices of the run; its seed and shares determine the split.
     """
     split = Split.of(len(dataset.ratings), config)
     towers = Towers(bundle.path, bundle.encoder)

@@ -1,4 +1,4 @@
-"""What came out of a training run: report.json, report.txt and curves.png."""
+"""The report of a training run: report.json, report.txt and curves.png."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _LINES = (
 def write_report(
     folder: Path, result: Result, dataset: Dataset, evaluation: Mapping[str, float]
 ) -> str:
-    """Writes the three files of the report into a folder.
+    """Write the three files of the report into a folder.
 
     Returns:
         The text of report.txt.
@@ -59,7 +59,7 @@ def write_report(
 
 
 def loading_share(result: Result) -> float:
-    """Share of the training time that went into making batches, 0 to 1."""
+    """Return the share of the training time that was spent on making batches, 0 to 1."""
     seconds = sum(epoch.seconds for epoch in result.history)
     return sum(epoch.loading_seconds for epoch in result.history) / seconds if seconds else 0.0
 
@@ -88,7 +88,7 @@ def _curves(path: Path, result: Result) -> None:
     epochs = range(1, len(result.history) + 1)
     train = [epoch.train_rmse for epoch in result.history]
     validation = [epoch.validation_rmse for epoch in result.history]
-    # Not pyplot, which keeps figures of its own and looks for a display.
+    # Not pyplot, which keeps global figures and looks for a display.
     figure = Figure(figsize=(10, 4), layout="constrained")
     FigureCanvasAgg(figure)
     loss, error = figure.subplots(1, 2)

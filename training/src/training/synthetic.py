@@ -1,9 +1,8 @@
-"""A made-up data set in the format of MovieLens-1M, with structure that a model can learn.
+"""A synthetic data set in the format of MovieLens-1M, with structure that a model can learn.
 
-Each person has a taste for each genre, most of which follows from gender, age and occupation, and
-some of which is the person's own; each movie is better or worse than others. A rating is what the
-taste says of the movie's genres, plus the movie's quality, plus the person's kindness, plus noise.
-Who rates what is not random: well-known movies are rated more often.
+Each person has a taste for each genre: most of it follows from gender, age and occupation, and some
+is personal. A rating is the mean taste for the movie's genres, plus the movie's quality, plus the
+person's kindness, plus noise. Popular movies are rated more often.
 """
 
 from __future__ import annotations
@@ -53,20 +52,20 @@ def write(
     ratings_per_user: int = 60,
     seed: int = 0,
 ) -> None:
-    """Writes users.dat, movies.dat and ratings.dat; the same arguments give the same bytes.
+    """Write users.dat, movies.dat and ratings.dat; the same arguments give the same bytes.
 
     Args:
-        folder: Where to; made if need be.
-        users: How many people.
-        movies: How many movies.
-        ratings_per_user: Ratings of each person, all of different movies.
-        seed: Of all that is random.
+        folder: Folder of the files; created if missing.
+        users: Number of people.
+        movies: Number of movies.
+        ratings_per_user: Number of ratings of each person, all of different movies.
+        seed: Seed of all randomness.
 
     Raises:
-        ValueError: There are fewer movies than a person is to rate, or nobody to rate them.
+        ValueError: There are no users, or fewer movies than each of them rates.
     """
     if not 1 <= ratings_per_user <= movies or users < 1:
-        raise ValueError("people are needed, and at least as many movies as each of them rates")
+        raise ValueError("there must be users, and at least as many movies as each of them rates")
     rng = np.random.default_rng(seed)
     people = np.column_stack(
         [rng.integers(0, n, users) for n in (len(GENDERS), len(AGE_BUCKETS), len(OCCUPATIONS))]
@@ -101,7 +100,7 @@ def _genres(rng: np.random.Generator, movies: int) -> NDArray[np.bool_]:
 def _expected_stars(
     rng: np.random.Generator, people: NDArray[np.int64], genres: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """What each person would give each movie but for the noise: [users, movies]."""
+    """Return the rating of each movie by each person without noise: [users, movies]."""
     users, kinds = len(people), genres.shape[1]
     taste = rng.normal(0, _SPREAD["personal"], (users, kinds))
     for attribute in people.T:
@@ -114,11 +113,11 @@ def _expected_stars(
 
 def _ratings(rng: np.random.Generator, expected: NDArray[np.float64], each: int) -> list[str]:
     users, movies = expected.shape
-    fame = 1 / np.arange(1, movies + 1) ** 0.5
-    fame = rng.permutation(fame / fame.sum())
+    popularity = 1 / np.arange(1, movies + 1) ** 0.5
+    popularity = rng.permutation(popularity / popularity.sum())
     lines = []
     for user in range(users):
-        rated = rng.choice(movies, size=each, replace=False, p=fame)
+        rated = rng.choice(movies, size=each, replace=False, p=popularity)
         noise = rng.normal(0, _SPREAD["noise"], each)
         stars = np.rint(expected[user, rated] + noise).clip(MIN_STARS, MAX_STARS).astype(int)
         start = _FIRST_TIMESTAMP + int(rng.integers(0, 10**7))

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from paddle import inference
 
-from fusion.features import FeatureEncoder, Features
+from fusion.features import FeatureEncoder
+from fusion.paddle_predictor import TowerPredictor
 from fusion.records import Movie, User
 from training.evaluate import Vectors
 
-_ROWS = 1024
-"""Records that are embedded at once, so that the intermediate values stay small."""
+_BATCH = 1024
+"""Records that are embedded at once, to keep the intermediate values small."""
 
 
 class Towers:
@@ -21,51 +21,32 @@ class Towers:
 
     Args:
         folder: Holds `user.json`, `user.pdiparams`, `movie.json` and `movie.pdiparams`.
-        encoder: Of the bundle.
-        threads: Of the math library.
+        encoder: The bundle's.
     """
 
-    def __init__(self, folder: Path, encoder: FeatureEncoder, threads: int = 1) -> None:
+    def __init__(self, folder: Path, encoder: FeatureEncoder) -> None:
         self._encoder = encoder
-        self._user = _predictor(folder, "user", threads)
-        self._movie = _predictor(folder, "movie", threads)
+        self._user = TowerPredictor(folder, "user")
+        self._movie = TowerPredictor(folder, "movie")
 
     def users(self, users: Sequence[User]) -> Vectors:
-        """Vectors of users, one at least: float32 [n, dimension].
+        """Return the vectors of one or more users, float32 [n, dimension].
 
         Raises:
-            RecordError: A record holds a value without meaning.
+            RecordError: A record holds an invalid value.
         """
-        parts = range(0, len(users), _ROWS)
-        encode = self._encoder.users
+        batches = (users[i : i + _BATCH] for i in range(0, len(users), _BATCH))
         return np.concatenate(
-            [_run(self._user, encode(users[i : i + _ROWS]).features) for i in parts]
+            [self._user.run(self._encoder.users(batch).features) for batch in batches]
         )
 
     def movies(self, movies: Sequence[Movie]) -> Vectors:
-        """Vectors of movies, one at least: float32 [n, dimension].
+        """Return the vectors of one or more movies, float32 [n, dimension].
 
         Raises:
-            RecordError: A record holds a value without meaning.
+            RecordError: A record holds an invalid value.
         """
-        parts = range(0, len(movies), _ROWS)
-        encode = self._encoder.movies
+        batches = (movies[i : i + _BATCH] for i in range(0, len(movies), _BATCH))
         return np.concatenate(
-            [_run(self._movie, encode(movies[i : i + _ROWS]).features) for i in parts]
+            [self._movie.run(self._encoder.movies(batch).features) for batch in batches]
         )
-
-
-def _predictor(folder: Path, name: str, threads: int) -> inference.Predictor:
-    config = inference.Config(str(folder / f"{name}.json"), str(folder / f"{name}.pdiparams"))
-    config.disable_gpu()
-    config.disable_glog_info()
-    config.set_cpu_math_library_num_threads(threads)
-    return inference.create_predictor(config)
-
-
-def _run(predictor: inference.Predictor, features: Features) -> Vectors:
-    for name, values in features.items():
-        predictor.get_input_handle(name).copy_from_cpu(values)
-    predictor.run()
-    (output,) = predictor.get_output_names()
-    return np.asarray(predictor.get_output_handle(output).copy_to_cpu())

@@ -29,23 +29,20 @@ CHECKPOINT = "checkpoint.npz"
 
 @dataclass(frozen=True)
 class Result:
-    """A trained model and how it came about.
-
-    Attributes:
-        config: The choices of the run.
-        model: With the parameters of the best epoch.
-        encoder: Makes its inputs.
-        split: Of the ratings.
-        history: Figures of each epoch.
-        best_epoch: Place in `history`.
-    """
+    """A trained model, and the run that trained it."""
 
     config: Config
+    """The choices of the run."""
     model: FusionModel
+    """The model with the parameters of the best epoch."""
     encoder: FeatureEncoder
+    """Encoder of the model's inputs."""
     split: Split
+    """The split of the ratings."""
     history: list[Epoch]
+    """Figures of each epoch."""
     best_epoch: int
+    """Index of the best epoch in `history`."""
 
 
 def fit(
@@ -57,18 +54,18 @@ def fit(
     progress: bool = True,
     workers: Workers | None = None,
 ) -> Result:
-    """Trains until the last epoch, or until validation has not got better for a while.
+    """Train until the last epoch, or until early stopping.
 
     Args:
         config: The choices of the run.
         dataset: The data.
-        out: Folder for checkpoints; made if need be.
-        resume: Go on from the checkpoint in `out`, if there is one.
+        out: Folder for checkpoints; created if missing.
+        resume: Continue from the checkpoint in `out`, if there is one.
         progress: Show a progress bar.
-        workers: The processes that train together; this one alone if None.
+        workers: The processes that train together. None: this one alone.
 
     Raises:
-        TrainingError: The data cannot be split, or the checkpoint is of another run.
+        TrainingError: The data cannot be split, or the checkpoint belongs to another run.
     """
     run = _Run(config, dataset, out / CHECKPOINT, workers or Workers())
     out.mkdir(parents=True, exist_ok=True)
@@ -82,7 +79,7 @@ def fit(
 
 
 def embed(tower: paddle.nn.Layer, features: Features) -> Vectors:
-    """Vectors of encoded records by a tower of the model: float32 [n, dimension]."""
+    """Embed encoded records by a tower of the model: float32 [n, dimension]."""
     with paddle.no_grad():
         inputs = {name: paddle.to_tensor(values) for name, values in features.items()}
         return np.asarray(tower(**inputs).numpy())
@@ -112,8 +109,8 @@ class _Run:
         here = np.array([self.state.epoch, self.state.step], dtype=np.float64)
         if not np.array_equal(self._workers.sum(here), here * self._workers.count):
             raise TrainingError(
-                f"The processes do not resume at one place; {self._path} must be on a folder that "
-                "all of them see."
+                f"The processes do not resume from the same step; {self._path} must be in a folder "
+                "that all of them share."
             )
 
     def train(self, show_progress: bool) -> None:
@@ -178,7 +175,7 @@ class _Run:
         state.squared_error = state.seconds = state.loading_seconds = 0.0
 
     def _validation_rmse(self, rows: Rows) -> float:
-        # Each worker looks at its share, and all go by the sum: they must agree on when to stop.
+        # Each worker evaluates its share, and all use the sum: they must agree on when to stop.
         rows, dataset = rows[self._workers.rank :: self._workers.count], self._dataset
         users = embed(self.model.user, self.encoder.users(dataset.users).features)
         movies = embed(self.model.movie, self.encoder.movies(dataset.movies).features)

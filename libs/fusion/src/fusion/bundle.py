@@ -1,14 +1,14 @@
-"""The fusion bundle: all that training hands to serving, in one folder.
+"""The fusion bundle: everything that training hands to serving, in one folder.
 
     manifest.json      what the model is: `Manifest`
     features.json      the `FeatureEncoder`: vocabularies and title length
     user.json  user.pdiparams  movie.json  movie.pdiparams
                        the towers, Paddle inference models; opaque here
     golden.json  golden_users.npy  golden_movies.npy
-                       raw records and the vectors that the model gave for them
-    SHA256SUMS         checksum of every other file; `sha256sum -c SHA256SUMS` reads it
+                       raw records and the vectors that the model computed for them
+    SHA256SUMS         checksum of every other file, as `sha256sum -c SHA256SUMS` reads it
 
-A bundle is written at once or not at all, and never changed.
+A bundle is written as a whole or not at all, and never changed.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from fusion.manifest import Description, Manifest
 from fusion.records import Movie, User
 
 TOLERANCE = 1e-5
-"""Largest difference of a coordinate between a golden vector and a live one."""
+"""Largest allowed difference between a coordinate of a golden vector and of a live one."""
 
 MODEL_FILES = ("user.json", "user.pdiparams", "movie.json", "movie.pdiparams")
 
@@ -42,48 +42,42 @@ Vectors = NDArray[np.float32]
 
 
 class BundleError(Exception):
-    """A bundle cannot be used or written; the message is a sentence: which file, and why."""
+    """A bundle cannot be used or written; the message is a sentence that names the file."""
 
 
 @dataclass(frozen=True)
 class Golden:
-    """Records and the vectors that the model gave for them when it was exported.
-
-    Attributes:
-        users: Raw records, attributes unknown in every combination among them.
-        movies: Likewise.
-        user_vectors: float32 [len(users), dimension].
-        movie_vectors: float32 [len(movies), dimension].
-    """
+    """Records and the vectors that the model computed for them when it was exported."""
 
     users: tuple[User, ...]
+    """Raw records with every combination of unknown attributes."""
     movies: tuple[Movie, ...]
+    """Raw records with every combination of unknown attributes."""
     user_vectors: Vectors
+    """float32 [len(users), dimension]."""
     movie_vectors: Vectors
+    """float32 [len(movies), dimension]."""
 
 
 @dataclass(frozen=True)
 class Bundle:
-    """A bundle whose every file has been checked.
-
-    Attributes:
-        path: Its folder.
-        manifest: What the model is.
-        encoder: Makes records into inputs of the towers.
-        golden: What the towers must answer.
-    """
+    """A bundle whose every file has been checked."""
 
     path: Path
+    """Its folder."""
     manifest: Manifest
+    """What the model is."""
     encoder: FeatureEncoder
+    """Turns records into inputs of the towers."""
     golden: Golden
+    """Records and the vectors that the towers must give for them."""
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Reads a bundle and checks every file of it.
+        """Read a bundle and check all of its files.
 
         Raises:
-            BundleError: The bundle is missing, partial, damaged, of something else, or of a
+            BundleError: The bundle is missing, incomplete, damaged, not a fusion bundle, or of a
                 format that this version does not know.
         """
         manifest = _read_manifest(path)
@@ -103,21 +97,17 @@ class Bundle:
             raise BundleError(f"{path / _FEATURES} holds no feature encoder: {error}.") from error
         return cls(path, manifest, encoder, _read_golden(path, manifest.dimension))
 
-    def tower(self, name: str) -> tuple[Path, Path]:
-        """Program and parameters of the Paddle inference model of a tower: "user" or "movie"."""
-        return self.path / f"{name}.json", self.path / f"{name}.pdiparams"
-
     def verify_golden(
         self,
         embed_users: Callable[[Sequence[User]], Vectors],
         embed_movies: Callable[[Sequence[Movie]], Vectors],
     ) -> None:
-        """Sees that a live model gives the golden vectors, within `TOLERANCE`.
+        """Check that a live model gives the golden vectors, within `TOLERANCE`.
 
         Args:
-            embed_users: From raw records to float32 [n, dimension], all the way that a request
-                goes.
-            embed_movies: Likewise.
+            embed_users: Turns raw records into float32 [n, dimension], by the same steps as for a
+                request.
+            embed_movies: The same for movies.
 
         Raises:
             BundleError: A vector differs; the message names the record.
@@ -135,12 +125,12 @@ def write_bundle(
     models: Path,
     golden: Golden,
 ) -> Manifest:
-    """Writes a bundle next to its place and moves it there when it is whole.
+    """Write a bundle in a temporary folder and move it into place once it is complete.
 
     Args:
-        path: Folder to make. A bundle that is there already is replaced.
+        path: Folder to write. An existing bundle is replaced.
         description: What the model is.
-        encoder: The one that the model was trained with.
+        encoder: The encoder that the model was trained with.
         models: Folder that holds `MODEL_FILES`.
         golden: Records and the vectors that these models give for them.
 
@@ -148,10 +138,10 @@ def write_bundle(
         The manifest, with the version.
 
     Raises:
-        BundleError: Something that is not a bundle is in the way, or a model file is missing.
+        BundleError: `path` exists and is not a bundle, or a model file is missing.
     """
     if path.exists() and not (path / _MANIFEST).is_file():
-        raise BundleError(f"{path} is there already and is not a bundle, so it is not replaced.")
+        raise BundleError(f"{path} already exists and is not a bundle, so it is not replaced.")
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
         draft = Path(scratch) / "bundle"
@@ -174,7 +164,7 @@ def write_bundle(
         sums[_MANIFEST] = _sha256(draft, _MANIFEST)
         lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
         (draft / _SUMS).write_text("".join(lines))
-        Bundle.load(draft)  # what cannot be read back must not take the place of what can
+        Bundle.load(draft)  # a bundle that cannot be read must not replace one that can
         if path.exists():
             path.rename(Path(scratch) / "old")
         draft.rename(path)
@@ -182,7 +172,7 @@ def write_bundle(
 
 
 def _version(description: Description, sums: Mapping[str, str]) -> str:
-    meaning = [
+    content = [
         description.name,
         description.objective,
         description.dimension,
@@ -190,7 +180,7 @@ def _version(description: Description, sums: Mapping[str, str]) -> str:
         description.score_scale,
         [[name, sums[name]] for name in _CONTENT_FILES],
     ]
-    return hashlib.sha256(json.dumps(meaning).encode()).hexdigest()[:12]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:12]
 
 
 def _read_manifest(path: Path) -> Manifest:
@@ -241,8 +231,7 @@ def _read_vectors(path: Path, name: str, shape: tuple[int, int]) -> Vectors:
         raise BundleError(f"{path / name} is not a numpy array: {error}.") from error
     if vectors.shape != shape or vectors.dtype != np.float32:
         raise BundleError(
-            f"{path / name} is {vectors.dtype} {list(vectors.shape)} where float32 {list(shape)} "
-            "was to be expected."
+            f"{path / name} is {vectors.dtype} {list(vectors.shape)}, not float32 {list(shape)}."
         )
     if not np.isfinite(vectors).all():
         raise BundleError(f"{path / name} holds values that are not finite.")
@@ -283,11 +272,11 @@ def _compare(
             f"{list(expected.shape)}."
         )
     difference = np.abs(actual - expected).max(axis=1)
-    # Written so that NaN counts as a difference.
+    # Negated so that NaN counts as a difference.
     bad = np.flatnonzero(~(difference <= TOLERANCE))
     if bad.size:
         row = int(bad[0])
         raise BundleError(
-            f"{bad.size} of {len(records)} golden {kind} vectors do not come out of the live model;"
-            f" the first is {records[row]}, off by {difference[row]:.2g} (limit {TOLERANCE:g})."
+            f"The live model does not give {bad.size} of {len(records)} golden {kind} vectors; the "
+            f"first is that of {records[row]}, off by {difference[row]:.2g} (limit {TOLERANCE:g})."
         )

@@ -1,4 +1,4 @@
-"""The one way in which a record becomes the numbers of a tower; training and serving call it."""
+"""From records to the inputs of the towers: the one encoder of training and serving."""
 
 from __future__ import annotations
 
@@ -35,80 +35,69 @@ Features = dict[str, NDArray[Any]]
 """Inputs of a tower by name; the first axis of each is the batch."""
 
 TITLE_LENGTH = 10
-"""Words of a title that the model reads; 19 of the 3,883 titles of MovieLens-1M have more."""
+"""Number of words of a title that the model reads; 19 of the 3,883 in MovieLens-1M have more."""
 
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
 
 
 UserFields = tuple[int | None, Gender | None, int | None, int | None]
-"""What a `User` holds, in its order; a User is one."""
+"""The fields of a `User`, in order; a `User` is such a tuple."""
 
 UserRow = tuple[int, int, int, int]
 """Indices of one user: id, gender, age, occupation."""
 
 MovieRow = tuple[int, list[int], list[int]]
-"""Indices of one movie: id, genres (at least one), words of the title."""
+"""Indices of one movie: id, genres (one or more), words of the title."""
 
 
 class Indexed(NamedTuple, Generic[Row]):
-    """Records as indices into the vocabularies: checked, and cheap to put together with others.
-
-    Attributes:
-        rows: One for each record.
-        unknown_rows: Rows, ascending, whose id was given but is not in the vocabulary; they are
-            indexed as having none.
-    """
+    """Records as indices into the vocabularies: checked, and cheap to combine with others."""
 
     rows: list[Row]
+    """One for each record."""
     unknown_rows: list[int]
+    """Rows, ascending, whose id is given but not in the vocabulary; indexed as if not given."""
 
 
 class Encoded(NamedTuple):
-    """A batch, ready for its tower.
-
-    Attributes:
-        features: Inputs by name, see `FeatureEncoder`.
-        unknown_rows: Rows, ascending, whose id was given but is not in the vocabulary; they are
-            encoded as having none.
-    """
+    """A batch of inputs of a tower."""
 
     features: Features
+    """Inputs by name, see `FeatureEncoder`."""
     unknown_rows: list[int]
+    """Rows, ascending, whose id is given but not in the vocabulary; encoded as if not given."""
 
 
 @dataclass(frozen=True)
 class Vocabularies:
-    """One vocabulary for each attribute.
-
-    Attributes:
-        user_id: Ids of the users that the model was trained on.
-        gender: "F" and "M".
-        age: First years of the age buckets.
-        occupation: Codes.
-        movie_id: Ids of the catalogue that the model was trained on.
-        genre: Names.
-        title_word: Words, as `words` makes them.
-    """
+    """One vocabulary for each attribute."""
 
     user_id: Vocabulary[int]
+    """Ids of the users that the model was trained on."""
     gender: Vocabulary[str]
+    """The values of `GENDERS`."""
     age: Vocabulary[int]
+    """First year of each age bucket."""
     occupation: Vocabulary[int]
+    """Codes."""
     movie_id: Vocabulary[int]
+    """Ids of the catalogue that the model was trained on."""
     genre: Vocabulary[str]
+    """Names."""
     title_word: Vocabulary[str]
+    """Words as `words` returns them."""
 
     @classmethod
     def of(
         cls, users: Iterable[User], movies: Iterable[Movie], *, min_word_count: int = 2
     ) -> Vocabularies:
-        """The vocabularies of a data set; the same records in any order give the same ones.
+        """Return the vocabularies of a data set; the order of its records does not matter.
 
         Args:
-            users: All of them.
+            users: All users.
             movies: The catalogue.
-            min_word_count: Titles that a word must occur in. What stands in one title alone tells
-                a model nothing about another movie.
+            min_word_count: Number of titles that a word must occur in. A word of a single title
+                says nothing about any other movie.
         """
         movies = list(movies)
         counts = Counter(word for movie in movies for word in set(words(movie.title)))
@@ -123,29 +112,29 @@ class Vocabularies:
         )
 
     def sizes(self) -> dict[str, int]:
-        """Entries of each vocabulary by its name, the unknown entry included."""
+        """Return the size of each vocabulary by its name, the unknown entry included."""
         return {field.name: len(getattr(self, field.name)) for field in fields(self)}
 
 
 class FeatureEncoder:
     """Turns records into the inputs of the towers: first into indices, then into arrays.
 
-    Users: `user_id`, `gender`, `age`, `occupation`, int64 of shape [n], indices into their
-    vocabularies. Movies: `movie_id`, int64 [n]; `genres`, float32 [n, len(vocabularies.genre)],
-    1 for each genre that the movie has, or 1 in column 0 if none is known; `title`, int64
-    [n, title_length], word indices, 0 where there is no word or none that is known.
+    Users: `user_id`, `gender`, `age`, `occupation`, int64 [n], indices into their vocabularies.
+    Movies: `movie_id`, int64 [n]; `genres`, float32 [n, len(vocabularies.genre)], 1 for each genre
+    of the movie, or 1 in column 0 if it has none; `title`, int64 [n, title_length], word indices, 0
+    for a word that is missing or unknown.
 
     Args:
-        vocabularies: Of the data set that the model is trained on.
-        title_length: Words of a title that are kept.
+        vocabularies: Those of the data set that the model is trained on.
+        title_length: Number of words of a title to keep.
     """
 
     def __init__(self, vocabularies: Vocabularies, title_length: int = TITLE_LENGTH) -> None:
         if title_length < 1:
-            raise ValueError("a title has room for at least one word")
+            raise ValueError("title_length must be 1 or more")
         self.vocabularies = vocabularies
         self.title_length = title_length
-        # Every value that has a meaning, so that one look-up both checks and finds.
+        # Every valid value, so that one look-up both checks and finds.
         known = vocabularies
         self._genders = {each: known.gender.index(each) for each in (None, *GENDERS)}
         self._ages: dict[int | None, int] = {None: UNKNOWN} | {
@@ -156,45 +145,53 @@ class FeatureEncoder:
         }
 
     def users(self, users: Sequence[User]) -> Encoded:
-        """Encodes a batch of users; an empty batch gives empty arrays.
+        """Encode a batch of users; an empty batch gives empty arrays.
 
         Raises:
-            RecordError: A record holds a value without meaning; the error knows row and field.
+            RecordError: A record holds an invalid value; the error names row and field.
         """
         rows, unknown_rows = self.index_users(users)
         return Encoded(self.user_features(rows), unknown_rows)
 
     def movies(self, movies: Sequence[Movie]) -> Encoded:
-        """Encodes a batch of movies; an empty batch gives empty arrays.
+        """Encode a batch of movies; an empty batch gives empty arrays.
 
         Raises:
-            RecordError: A record holds a value without meaning, or a genre that is not in the
-                vocabulary; the error knows row and field.
+            RecordError: A record holds an invalid value, or a genre that is not in the vocabulary;
+                the error names row and field.
         """
         rows, unknown_rows = self.index_movies(movies)
         return Encoded(self.movie_features(rows), unknown_rows)
 
     def index_users(self, users: Iterable[UserFields]) -> Indexed[UserRow]:
-        """Looks users up; raises as `users` does."""
+        """Look up the indices of users.
+
+        Raises:
+            RecordError: As `users` does.
+        """
         index = self.vocabularies.user_id.index
         genders, ages, occupations = self._genders, self._ages, self._occupations
         rows: list[UserRow] = []
         unknown_rows = []
         for row, (user_id, gender, age, occupation) in enumerate(users):
-            place = index(user_id)
+            id_index = index(user_id)
             try:
-                rows.append((place, genders[gender], ages[age], occupations[occupation]))
+                rows.append((id_index, genders[gender], ages[age], occupations[occupation]))
             except KeyError:
                 user = User(user_id, gender, age, occupation)
                 _check(user, row)
                 raise RecordError("user", f"{user} has a value of another type", row) from None
-            if place == UNKNOWN and user_id is not None:
+            if id_index == UNKNOWN and user_id is not None:
                 _check(User(user_id), row)
                 unknown_rows.append(row)
         return Indexed(rows, unknown_rows)
 
     def index_movies(self, movies: Iterable[Movie]) -> Indexed[MovieRow]:
-        """Looks movies up; raises as `movies` does."""
+        """Look up the indices of movies.
+
+        Raises:
+            RecordError: As `movies` does.
+        """
         known = self.vocabularies
         rows: list[MovieRow] = []
         unknown_rows = []
@@ -204,23 +201,23 @@ class FeatureEncoder:
                 columns = self._genre_columns(movie)
             except RecordError as error:
                 raise RecordError(error.field, error.reason, row) from None
-            place = known.movie_id.index(movie.movie_id)
-            if place == UNKNOWN and movie.movie_id is not None:
+            id_index = known.movie_id.index(movie.movie_id)
+            if id_index == UNKNOWN and movie.movie_id is not None:
                 unknown_rows.append(row)
             title = [known.title_word.index(word) for word in words(movie.title)]
-            rows.append((place, columns, title[: self.title_length]))
+            rows.append((id_index, columns, title[: self.title_length]))
         return Indexed(rows, unknown_rows)
 
     def user_features(self, rows: Sequence[UserRow]) -> Features:
-        """Puts looked up users together as the inputs of their tower."""
+        """Return users that were looked up as the inputs of their tower."""
         # One conversion for the batch: numpy's element access costs more than the look-ups.
         flat = np.fromiter(chain.from_iterable(rows), np.int64, 4 * len(rows))
         table = flat.reshape(-1, 4).T.copy()
         return dict(zip(("user_id", "gender", "age", "occupation"), table, strict=True))
 
     def movie_features(self, rows: Sequence[MovieRow]) -> Features:
-        """Puts looked up movies together as the inputs of their tower."""
-        ids = np.array([place for place, _, _ in rows], dtype=np.int64)
+        """Return movies that were looked up as the inputs of their tower."""
+        ids = np.array([id_index for id_index, _, _ in rows], dtype=np.int64)
         genres = np.zeros((len(rows), len(self.vocabularies.genre)), dtype=np.float32)
         titles = np.zeros((len(rows), self.title_length), dtype=np.int64)
         for row, (_, columns, title) in enumerate(rows):
@@ -229,7 +226,7 @@ class FeatureEncoder:
         return {"movie_id": ids, "genres": genres, "title": titles}
 
     def to_dict(self) -> dict[str, Any]:
-        """All that makes this encoder, as JSON values; `from_dict` is the way back."""
+        """Return this encoder as JSON values; `from_dict` is the inverse."""
         named = {f.name: getattr(self.vocabularies, f.name) for f in fields(self.vocabularies)}
         return {
             "title_length": self.title_length,
@@ -238,17 +235,17 @@ class FeatureEncoder:
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> FeatureEncoder:
-        """The encoder that `to_dict` wrote.
+        """Return the encoder that `to_dict` wrote.
 
         Raises:
-            ValueError: Something is missing or of another kind.
+            ValueError: A field is missing or invalid.
         """
         try:
             named = content["vocabularies"]
             known = {field.name: Vocabulary(named[field.name]) for field in fields(Vocabularies)}
             return cls(Vocabularies(**known), content["title_length"])
         except (KeyError, TypeError) as error:
-            raise ValueError(f"no encoder can be made of it: {error!r}") from error
+            raise ValueError(f"a field is missing or invalid: {error!r}") from error
 
     def _genre_columns(self, movie: Movie) -> list[int]:
         columns = []
@@ -269,10 +266,10 @@ def _check(user: User, row: int) -> None:
 
 
 def words(title: str) -> list[str]:
-    """The words of a title, in lower case: "Schindler's List" → ["schindler's", "list"].
+    """Return the words of a title, in lower case: "Schindler's List" → ["schindler's", "list"].
 
-    Digits belong to words; compatibility forms, typographic apostrophes and accents are undone,
-    so that "Café" and "cafe" are one word however they were typed.
+    Digits belong to words. Compatibility forms, typographic apostrophes and accents are removed, so
+    that "Café" and "cafe" are the same word, however they are typed.
     """
     plain = unicodedata.normalize("NFKD", title.replace("\u2019", "'"))
     plain = "".join(char for char in plain if not unicodedata.combining(char))

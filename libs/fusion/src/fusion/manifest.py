@@ -1,4 +1,4 @@
-"""What a bundle says of the model inside it."""
+"""The manifest of a bundle: what the model inside it is."""
 
 from __future__ import annotations
 
@@ -13,51 +13,45 @@ FORMAT_VERSION = 1
 
 @dataclass(frozen=True, kw_only=True)
 class Description:
-    """What a model is, apart from its numbers.
-
-    Attributes:
-        name: For people, for example "fusion-rating".
-        objective: What the model was fitted to, for example "rating".
-        dimension: Length of a vector.
-        metric: How vectors are compared; always "IP", inner product.
-        score_scale: Factor from an inner product to a score; 5 for the rating objective.
-        paddle_version: Of the Paddle that exported the towers.
-        data_fingerprint: 12 hexadecimal digits, equal where the training data are.
-        evaluation: Figures of the training run by name, for example "rmse".
-    """
+    """What a model is, apart from its parameters."""
 
     name: str
+    """Name for people, for example "fusion-rating"."""
     objective: str
+    """What the model was fitted to, for example "rating"."""
     dimension: int
+    """Length of a vector."""
     metric: str = "IP"
+    """How vectors are compared; always "IP", inner product."""
     score_scale: float
+    """Factor from an inner product to a score; 5 for the rating objective."""
     paddle_version: str
+    """Version of Paddle that exported the towers."""
     data_fingerprint: str
+    """12 hexadecimal digits that identify the training data."""
     evaluation: Mapping[str, float]
+    """Figures of the training run by name, for example "rmse"."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest(Description):
-    """The description, and the version that the content of the bundle gives.
-
-    Attributes:
-        version: 12 hexadecimal digits; equal where the towers, the vocabularies and what their
-            vectors mean are. The evaluation does not count.
-    """
+    """The description, and the version that follows from the content of the bundle."""
 
     version: str
+    """12 hexadecimal digits that identify the towers, the vocabularies and the meaning of the
+    vectors. The evaluation does not change it."""
 
     def to_dict(self) -> dict[str, Any]:
-        """The content of manifest.json; `from_dict` is the way back."""
+        """Return the content of manifest.json; `from_dict` is the inverse."""
         return {"format": FORMAT, "format_version": FORMAT_VERSION, **asdict(self)}
 
     @classmethod
     def from_dict(cls, content: Any) -> Self:
-        """The manifest in the content of a manifest.json.
+        """Return the manifest in the content of a manifest.json.
 
         Raises:
-            ValueError: It is of something else, of a later format, or not as it should be; the
-                message is the predicate of a sentence about the file.
+            ValueError: It describes something else, is of another format version, or has missing
+                or invalid fields; the message continues a sentence that starts with the file name.
         """
         if not isinstance(content, dict) or content.get("format") != FORMAT:
             raise ValueError(f"does not describe a {FORMAT}")

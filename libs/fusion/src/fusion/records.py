@@ -1,4 +1,4 @@
-"""What is known about a person and about a movie, before any model sees it.
+"""Users and movies as raw records, before any model sees them.
 
 Codes and ranges are those of the README of MovieLens-1M
 (https://files.grouplens.org/datasets/movielens/ml-1m-README.txt).
@@ -14,10 +14,10 @@ Gender = Literal["F", "M"]
 GENDERS: tuple[Gender, ...] = ("F", "M")
 
 AGE_BUCKETS = (1, 18, 25, 35, 45, 50, 56)
-"""First year of each age bucket; a bucket is known by it, so its code is a valid age too."""
+"""First year of each age bucket. It is also the bucket's code, so a code is a valid age."""
 
 MIN_AGE, MAX_AGE = 1, 120
-"""Range of an age, in years, both ends included."""
+"""Valid ages in years, both ends included."""
 
 OCCUPATIONS = (
     "other",
@@ -42,71 +42,62 @@ OCCUPATIONS = (
     "unemployed",
     "writer",
 )
-"""Names of the occupations; the place of a name is its code."""
+"""Names of the occupations; the index of a name is its code."""
 
 MIN_YEAR, MAX_YEAR = 1870, 2200
-"""Range of a year of release, both ends included."""
+"""Valid years of release, both ends included."""
 
 MAX_TITLE_BYTES = 512
-"""Longest title, in bytes of UTF-8."""
+"""Longest valid title, in bytes of UTF-8."""
 
 MAX_GENRES = 64
-"""Most genres of one movie."""
+"""Most genres that one movie may have."""
 
 MAX_ID = 2**63 - 1
-"""Largest id: what an int64 holds."""
+"""Largest valid id, the largest int64."""
 
 
 class RecordError(ValueError):
-    """A record holds a value that has no meaning.
-
-    Attributes:
-        field: Name of the field, as in the record.
-        reason: What is wrong with it, for a person to read.
-        row: Place of the record in its batch, counted from 0; None outside a batch.
-    """
+    """A record holds an invalid value."""
 
     def __init__(self, field: str, reason: str, row: int | None = None) -> None:
         super().__init__(f"{field}: {reason}")
         self.field = field
+        """Name of the field in the record."""
         self.reason = reason
+        """What is wrong with the value, for a person to read."""
         self.row = row
+        """Index of the record in its batch; None outside a batch."""
 
 
 class User(NamedTuple):
-    """Any subset of what is known about a person; None is unknown.
-
-    Attributes:
-        user_id: Id in the data set, 1 or more.
-        gender: "F" or "M".
-        age: In years, `MIN_AGE` to `MAX_AGE`.
-        occupation: Code, a place in `OCCUPATIONS`.
-    """
+    """What is known about a person; None is unknown."""
 
     user_id: int | None = None
+    """Id in the data set, 1 or more."""
     gender: Gender | None = None
+    """One of `GENDERS`."""
     age: int | None = None
+    """Years, `MIN_AGE` to `MAX_AGE`."""
     occupation: int | None = None
+    """Code, an index into `OCCUPATIONS`."""
 
 
 class Movie(NamedTuple):
-    """A movie of the catalogue; None or empty is unknown.
-
-    Attributes:
-        movie_id: Id in the catalogue, 1 or more.
-        title: Without the year; "" is unknown. At most `MAX_TITLE_BYTES` of UTF-8.
-        year: Of release, `MIN_YEAR` to `MAX_YEAR`.
-        genres: Names, at most `MAX_GENRES`; their order says nothing.
-    """
+    """A movie of the catalogue; None or empty is unknown."""
 
     movie_id: int | None = None
+    """Id in the catalogue, 1 or more."""
     title: str = ""
+    """Title without the year, at most `MAX_TITLE_BYTES` of UTF-8."""
     year: int | None = None
+    """Year of release, `MIN_YEAR` to `MAX_YEAR`."""
     genres: tuple[str, ...] = ()
+    """Names, at most `MAX_GENRES`; their order does not matter."""
 
 
 def age_bucket(years: int) -> int:
-    """The bucket of `AGE_BUCKETS` that an age in years falls into: 32 → 25.
+    """Return the bucket of `AGE_BUCKETS` that an age in years falls into: 32 → 25.
 
     Raises:
         RecordError: The age is out of range.
@@ -117,9 +108,9 @@ def age_bucket(years: int) -> int:
 
 
 def occupation_code(text: str) -> int:
-    """The code of an occupation given by its name or by the code itself: "programmer" → 12.
+    """Return the code of an occupation, given its name or the code itself: "programmer" → 12.
 
-    Upper and lower case are the same.
+    Case does not matter.
 
     Raises:
         RecordError: No occupation has that name or code.
@@ -132,10 +123,10 @@ def occupation_code(text: str) -> int:
 
 
 def check_user(user: User) -> None:
-    """Sees that each attribute that is given has a meaning.
+    """Check that each attribute is valid or unknown.
 
     Raises:
-        RecordError: One has none; the error names it.
+        RecordError: An attribute is invalid; the error names it.
     """
     if user.user_id is not None and not 1 <= user.user_id <= MAX_ID:
         raise RecordError("user_id", f"{user.user_id} is not in 1 to {MAX_ID}")
@@ -148,12 +139,12 @@ def check_user(user: User) -> None:
 
 
 def check_movie(movie: Movie) -> None:
-    """Sees that each attribute that is given has a meaning.
+    """Check that each attribute is valid or unknown.
 
-    Which genres there are is a matter of the vocabulary, so `FeatureEncoder` checks their names.
+    The names of genres depend on the vocabulary, so `FeatureEncoder` checks those.
 
     Raises:
-        RecordError: An attribute has none; the error names it.
+        RecordError: An attribute is invalid; the error names it.
     """
     if movie.movie_id is not None and not 1 <= movie.movie_id <= MAX_ID:
         raise RecordError("movie_id", f"{movie.movie_id} is not in 1 to {MAX_ID}")

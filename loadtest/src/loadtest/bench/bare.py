@@ -26,36 +26,20 @@ TOP_K = 10
 
 def predictor(bundle: Path) -> dict[str, float]:
     """Return the median seconds of one user, and users a second in batches of 256 and 512."""
-    from paddle import inference, set_flags
-
     from fusion.bundle import Bundle
+    from fusion.paddle_predictor import TowerPredictor
     from fusion.records import User
 
-    loaded = Bundle.load(bundle)
-    config = inference.Config(*map(str, loaded.tower("user")))
-    config.disable_gpu()
-    config.disable_glog_info()
-    config.set_cpu_math_library_num_threads(1)
-    config.disable_mkldnn()  # both as the embedder has it, who says why
-    set_flags({"FLAGS_eager_delete_tensor_gb": -1.0})
-    paddle = inference.create_predictor(config)
-    inputs = {name: paddle.get_input_handle(name) for name in paddle.get_input_names()}
-    output = paddle.get_output_handle(paddle.get_output_names()[0])
+    encoder = Bundle.load(bundle).encoder
+    tower = TowerPredictor(bundle, "user")
 
     def run(rows: int) -> Callable[[], Any]:
         users = [
             User(user_id=each, gender="M", age=25, occupation=each % 21)
             for each in range(1, rows + 1)
         ]
-        features = loaded.encoder.users(users).features
-
-        def once() -> Any:
-            for name, handle in inputs.items():
-                handle.copy_from_cpu(features[name])
-            paddle.run()
-            return output.copy_to_cpu()
-
-        return once
+        features = encoder.users(users).features
+        return lambda: tower.run(features)
 
     return {
         "predict_one_s": median(run(1)),
