@@ -5,7 +5,7 @@ from collections.abc import Collection
 
 import pytest
 
-from search_service.index.vector_index import Movie
+from search_service.index.vector_index import IndexedMovie
 from search_service.store.movie_cache import WATCHED_SECONDS, MovieCache
 
 
@@ -13,11 +13,11 @@ class Store:
     """Movies that can be read, and a record of what was."""
 
     def __init__(self, *movie_ids: int) -> None:
-        self.movies = {i: Movie(i, f"Movie {i}", 0, ()) for i in movie_ids}
+        self.movies = {i: IndexedMovie(i, f"Movie {i}", 0, ()) for i in movie_ids}
         self.reads: list[set[int]] = []
         self.hold: asyncio.Event | None = None
 
-    async def read(self, movie_ids: Collection[int]) -> dict[int, Movie]:
+    async def read(self, movie_ids: Collection[int]) -> dict[int, IndexedMovie]:
         self.reads.append(set(movie_ids))
         found = {i: self.movies[i] for i in movie_ids if i in self.movies}
         if self.hold is not None:
@@ -47,7 +47,7 @@ async def test_a_movie_is_read_once() -> None:
 async def test_what_is_not_there_is_left_out_and_asked_for_again() -> None:
     store, cache = Store(1), MovieCache(10, 5.0, Clock())
     assert 9 not in await cache.get("a", [1, 9], store.read, watched=False)
-    store.movies[9] = Movie(9, "New", 0, ())
+    store.movies[9] = IndexedMovie(9, "New", 0, ())
     assert 9 in await cache.get("a", [1, 9], store.read, watched=False)
 
 
@@ -71,7 +71,7 @@ async def test_a_read_that_a_write_overtook_is_not_kept() -> None:
     store.hold = asyncio.Event()
     reading = asyncio.create_task(cache.get("a", [1], store.read, watched=False))
     await asyncio.sleep(0)
-    new = store.movies[1] = Movie(1, "New title", 0, ())
+    new = store.movies[1] = IndexedMovie(1, "New title", 0, ())
     cache.changed("a", [1])
     store.hold.set()
     await reading
@@ -84,7 +84,7 @@ async def test_a_read_that_a_new_index_overtook_is_not_kept() -> None:
     reading = asyncio.create_task(cache.get("a", [1], store.read, watched=False))
     await asyncio.sleep(0)
     cache.forget("a")
-    new = store.movies[1] = Movie(1, "Of the new index", 0, ())
+    new = store.movies[1] = IndexedMovie(1, "Of the new index", 0, ())
     store.hold.set()
     await reading
     assert (await cache.get("a", [1], store.read, watched=False))[1] is new

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.index.vector_index import Hits, IndexSpec, Movie, Query, Vectors
+from search_service.index.vector_index import Hits, IndexedMovie, IndexSpec, Query, Vectors
 from search_service.resident.movie_table import MovieTable
 from search_service.store.milvus_client import Milvus
 
@@ -108,11 +108,13 @@ class Replica:
                 await asyncio.sleep(0)
             return hits
 
-    def get(self, movie_ids: Sequence[int]) -> dict[int, Movie]:
+    def get(self, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """Return those of the movies that it has, by id."""
         return self._table.get(movie_ids)
 
-    async def upserted(self, movies: Sequence[Movie], vectors: Vectors, revision: int) -> None:
+    async def upserted(
+        self, movies: Sequence[IndexedMovie], vectors: Vectors, revision: int
+    ) -> None:
         """Take over movies that were written to the store just now."""
         self._touched.update(movie.movie_id for movie in movies)
         newer = [
@@ -203,7 +205,7 @@ class Replica:
                 )
 
     async def _keep(
-        self, movies: Sequence[Movie], values: NDArray[np.float32], revisions: Sequence[int]
+        self, movies: Sequence[IndexedMovie], values: NDArray[np.float32], revisions: Sequence[int]
     ) -> None:
         vectors = Vectors(values, self.spec.model_version)
         async with self._using:

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.index.vector_index import IndexSpec, Movie
+from search_service.index.vector_index import IndexedMovie, IndexSpec
 
 ID = "id"
 VECTOR = "vector"
@@ -46,7 +46,7 @@ _EDITION = "marquee.edition"
 class Record(NamedTuple):
     """A movie with all that is stored of it."""
 
-    movie: Movie
+    movie: IndexedMovie
     vector: NDArray[np.float32]
     revision: int
 
@@ -91,7 +91,7 @@ def edition_property(edition: str) -> dict[str, str]:
 
 
 def rows(
-    index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32], revision: int
+    index: IndexSpec, movies: Sequence[IndexedMovie], vectors: NDArray[np.float32], revision: int
 ) -> Iterator[Row]:
     """Yield a collection's rows for movies with their vectors."""
     fields = [genre_field(position) for position in range(len(index.genres))]
@@ -108,11 +108,11 @@ def rows(
         }
 
 
-def movie(index: IndexSpec, row: Mapping[str, Any]) -> Movie:
+def movie(index: IndexSpec, row: Mapping[str, Any]) -> IndexedMovie:
     """Return the movie of a row with `MOVIE_FIELDS`."""
     bits = row[GENRES]
     genres = (genre for position, genre in enumerate(index.genres) if bits >> position & 1)
-    return Movie(row[ID], row[TITLE], row[YEAR], tuple(genres))
+    return IndexedMovie(row[ID], row[TITLE], row[YEAR], tuple(genres))
 
 
 def record(index: IndexSpec, row: Mapping[str, Any]) -> Record:

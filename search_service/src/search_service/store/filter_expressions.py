@@ -14,7 +14,7 @@ def matching(wanted: Filter, index: IndexSpec) -> str:
     Raises:
         InvalidRequestError: The filter names a genre that the index does not know.
     """
-    index.refuse_unknown_genres(wanted.genres, "filter.genres")
+    index.check_genres(wanted.genres, "filter.genres")
     terms = []
     if wanted.genres:
         positions = sorted({index.positions[genre] for genre in wanted.genres})

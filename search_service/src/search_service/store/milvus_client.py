@@ -18,7 +18,7 @@ from pymilvus import AsyncMilvusClient, DataType, MilvusException
 
 from rpckit.errors import ServiceError
 from search_service.index.errors import IndexNotFoundError, StoreUnavailableError
-from search_service.index.vector_index import METRIC, IndexSpec, Movie
+from search_service.index.vector_index import METRIC, IndexedMovie, IndexSpec
 from search_service.store import collection_schema as layout
 from search_service.store import milvus_messages
 from search_service.store.filter_expressions import above, one_of, written
@@ -191,7 +191,7 @@ class Milvus:
             await self._client.flush(name, timeout=60)
 
     async def upsert(
-        self, index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32]
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: NDArray[np.float32]
     ) -> int:
         """Write movies with their vectors; return their revision."""
         self._revision = revision = max(self._revision + 1, time.time_ns())
@@ -223,12 +223,12 @@ class Milvus:
             )
             return int(rows[0]["count(*)"])
 
-    async def movies(self, index: IndexSpec, movie_ids: Collection[int]) -> list[Movie]:
+    async def movies(self, index: IndexSpec, movie_ids: Collection[int]) -> list[IndexedMovie]:
         """Return those of the movies that a loaded index has, in no order."""
         rows = await self._query(index.name, one_of(movie_ids), layout.MOVIE_FIELDS)
         return [layout.movie(index, row) for row in rows]
 
-    async def page(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+    async def page(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """Return the first movies of a loaded index with an id above `after`, ascending by id."""
         rows = await self._page(index.name, above(after), layout.MOVIE_FIELDS, limit)
         return [layout.movie(index, row) for row in rows]

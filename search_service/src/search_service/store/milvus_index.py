@@ -23,14 +23,14 @@ from search_service.index.errors import (
     IndexNotFoundError,
     StoreUnavailableError,
 )
-from search_service.index.query_groups import by_filter, cut, reach
+from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
 from search_service.index.vector_index import (
     Activation,
     Hit,
     Hits,
+    IndexedMovie,
     IndexInfo,
     IndexSpec,
-    Movie,
     Query,
     Vectors,
 )
@@ -101,8 +101,10 @@ class MilvusIndex(ActiveIndexObserver):
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
     ) -> list[Hits]:
         """See VectorIndex."""
-        index.accept(vectors)
-        groups = [(matching(wanted, index), rows) for wanted, rows in by_filter(queries).items()]
+        index.check_vectors(vectors)
+        groups = [
+            (matching(wanted, index), rows) for wanted, rows in group_by_filter(queries).items()
+        ]
         found: list[list[tuple[int, float]]] = [[] for _ in queries]
         async with self._reading(index) as kind:
             with self._stage.measure():
@@ -110,10 +112,10 @@ class MilvusIndex(ActiveIndexObserver):
                     wanted = [queries[row] for row in rows]
                     values = vectors.values[rows] if len(groups) > 1 else vectors.values
                     answers = await self._milvus.search(
-                        index.name, kind, values, expression, reach(wanted)
+                        index.name, kind, values, expression, shared_limit(wanted)
                     )
                     for row, query, (ids, scores) in zip(rows, wanted, answers, strict=True):
-                        found[row] = cut(ids, scores, query)
+                        found[row] = select_hits(ids, scores, query)
             movies = await self._metadata(index, (i for hits in found for i, _ in hits))
         return [
             # A movie that was deleted after it was found has no metadata any more.
@@ -121,12 +123,12 @@ class MilvusIndex(ActiveIndexObserver):
             for hits in found
         ]
 
-    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, Movie]:
+    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """See VectorIndex."""
         async with self._reading(index):
             return await self._metadata(index, movie_ids)
 
-    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""
         async with self._reading(index):
             return await self._milvus.page(index, after, limit)
@@ -141,15 +143,19 @@ class MilvusIndex(ActiveIndexObserver):
             self._forget(spec.name)  # there may have been one of this name
         return IndexInfo(spec, movie_count=0, active=False, engine="milvus")
 
-    async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
+    async def upsert(
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
+    ) -> None:
         """See VectorIndex."""
         await self.write(index, movies, vectors)
 
-    async def write(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> int:
+    async def write(
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
+    ) -> int:
         """Upsert; return the revision that the movies have now."""
-        index.accept(vectors)
+        index.check_vectors(vectors)
         for number, movie in enumerate(movies):
-            index.refuse_unknown_genres(movie.genres, f"movies[{number}].genres")
+            index.check_genres(movie.genres, f"movies[{number}].genres")
         async with self._changing(index, [movie.movie_id for movie in movies]):
             return await self._milvus.upsert(index, movies, vectors.values)
 
@@ -212,8 +218,10 @@ class MilvusIndex(ActiveIndexObserver):
         """See VectorIndex."""
         self._watcher.check_active()
 
-    async def _metadata(self, index: IndexSpec, movie_ids: Iterable[int]) -> dict[int, Movie]:
-        async def read(missing: Collection[int]) -> dict[int, Movie]:
+    async def _metadata(
+        self, index: IndexSpec, movie_ids: Iterable[int]
+    ) -> dict[int, IndexedMovie]:
+        async def read(missing: Collection[int]) -> dict[int, IndexedMovie]:
             movies = await self._milvus.movies(index, missing)
             return {movie.movie_id: movie for movie in movies}
 

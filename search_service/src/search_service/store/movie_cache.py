@@ -12,12 +12,12 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from search_service.index.vector_index import Movie
+from search_service.index.vector_index import IndexedMovie
 
 WATCHED_SECONDS = 60.0
 """How long what is kept of an index lasts while its writes are noticed."""
 
-Read = Callable[[Collection[int]], Awaitable[dict[int, Movie]]]
+Read = Callable[[Collection[int]], Awaitable[dict[int, IndexedMovie]]]
 
 
 @dataclass(slots=True)
@@ -26,7 +26,7 @@ class _Shelf:
 
     born: float
     writes: int = 0
-    movies: dict[int, Movie] = field(default_factory=dict)
+    movies: dict[int, IndexedMovie] = field(default_factory=dict)
 
 
 class MovieCache:
@@ -49,7 +49,7 @@ class MovieCache:
 
     async def get(
         self, index: str, movie_ids: Iterable[int], read: Read, *, watched: bool
-    ) -> dict[int, Movie]:
+    ) -> dict[int, IndexedMovie]:
         """Return movies by id, reading those that are not kept.
 
         Args:
@@ -92,7 +92,7 @@ class MovieCache:
             shelf = self._shelves[index] = _Shelf(self._clock())
         return shelf
 
-    def _keep(self, shelf: _Shelf, movies: dict[int, Movie]) -> None:
+    def _keep(self, shelf: _Shelf, movies: dict[int, IndexedMovie]) -> None:
         shelf.movies.update(movies)
         while len(shelf.movies) > self._capacity:
             del shelf.movies[next(iter(shelf.movies))]
