@@ -12,7 +12,7 @@ from tests.fixtures.movies import catalogue, spec, unit_vectors
 
 from rpckit.errors import InvalidRequestError
 from rpckit.observing.telemetry import Telemetry
-from search_service.index.vector_index import Movie, VectorIndex
+from search_service.index.vector_index import IndexedMovie, VectorIndex
 from search_service.open_index import open_store
 from search_service.settings import SearchSettings
 from search_service.store.milvus_client import Milvus
@@ -39,7 +39,7 @@ async def index(
         yield one, await stack.enter_async_context(Milvus.connect(uri, "", 5.0))
 
 
-async def build(index: VectorIndex, name: str = "movies") -> list[Movie]:
+async def build(index: VectorIndex, name: str = "movies") -> list[IndexedMovie]:
     movies, vectors = catalogue(SIZE)
     await index.create(spec(name))
     await index.upsert(spec(name), movies, vectors)

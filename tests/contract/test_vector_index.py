@@ -29,8 +29,8 @@ from search_service.index.errors import (
 from search_service.index.vector_index import (
     Filter,
     Hits,
+    IndexedMovie,
     IndexSpec,
-    Movie,
     Query,
     VectorIndex,
     Vectors,
@@ -168,7 +168,7 @@ async def test_finds_what_exact_search_finds(index: VectorIndex) -> None:
 async def test_hits_descend_and_ties_ascend_by_id(index: VectorIndex) -> None:
     made = spec()
     await index.create(made)
-    movies = [Movie(i, "", 0, ()) for i in (9, 2, 7, 4, 1)]
+    movies = [IndexedMovie(i, "", 0, ()) for i in (9, 2, 7, 4, 1)]
     same = np.zeros((5, DIMENSION), np.float32)
     same[:, 0] = [0.5, 0.5, 1.0, 0.5, 0.25]
     await index.upsert(made, movies, Vectors(same, MODEL))
@@ -186,7 +186,9 @@ async def test_ancestor_2_the_score_is_the_inner_product_and_larger_is_nearer(
     vectors = np.zeros((3, DIMENSION), np.float32)
     vectors[:, 0] = [1.0, -1.0, 0.6]
     vectors[2, 1] = 0.8
-    await index.upsert(made, [Movie(i, "", 0, ()) for i in (1, 2, 3)], Vectors(vectors, MODEL))
+    await index.upsert(
+        made, [IndexedMovie(i, "", 0, ()) for i in (1, 2, 3)], Vectors(vectors, MODEL)
+    )
     await put_in_memory(index, made)
     (hits,) = await index.search(made, one([1.0]), [Query(3)])
     assert [(h.movie.movie_id, round(h.similarity, 5)) for h in hits] == [
@@ -201,10 +203,10 @@ async def test_filters(index: VectorIndex) -> None:
     made = spec()
     await index.create(made)
     movies = [
-        Movie(1, "old", 1950, ("Drama", "Film-Noir")),
-        Movie(2, "between", 1990, ("Drama",)),
-        Movie(3, "new", 2000, ("Children's",)),
-        Movie(4, "of unknown year", 0, ("Film-Noir",)),
+        IndexedMovie(1, "old", 1950, ("Drama", "Film-Noir")),
+        IndexedMovie(2, "between", 1990, ("Drama",)),
+        IndexedMovie(3, "new", 2000, ("Children's",)),
+        IndexedMovie(4, "of unknown year", 0, ("Film-Noir",)),
     ]
     await index.upsert(made, movies, unit_vectors(4, seed=3))
     await put_in_memory(index, made)
@@ -280,9 +282,9 @@ async def test_metadata_survives_as_it_was_written(index: VectorIndex) -> None:
     made = spec()
     await index.create(made)
     movies = [
-        Movie(1, "", 0, ()),
-        Movie(2**62, 'Le "fabuleux" destin d\'Amélie \\ id > 0 or true', 2001, GENRES),
-        Movie(7, "千と千尋の神隠し", 2200, ("Children's",)),
+        IndexedMovie(1, "", 0, ()),
+        IndexedMovie(2**62, 'Le "fabuleux" destin d\'Amélie \\ id > 0 or true', 2001, GENRES),
+        IndexedMovie(7, "千と千尋の神隠し", 2200, ("Children's",)),
     ]
     await index.upsert(made, movies, unit_vectors(3, seed=0))
     await put_in_memory(index, made)
@@ -291,7 +293,7 @@ async def test_metadata_survives_as_it_was_written(index: VectorIndex) -> None:
 
 async def test_pages_cover_everything_once_in_order(index: VectorIndex) -> None:
     made = await build(index, size=100)
-    pages: list[list[Movie]] = []
+    pages: list[list[IndexedMovie]] = []
     after = 0
     while page := await index.list_movies(made, after, limit=30):
         pages.append(page)
@@ -407,7 +409,7 @@ async def test_what_is_not_there_is_not_found(index: VectorIndex) -> None:
         index.search(missing, vectors, [Query(1)]),
         index.get(missing, [1]),
         index.list_movies(missing, 0, 1),
-        index.upsert(missing, [Movie(1, "", 0, ())], vectors),
+        index.upsert(missing, [IndexedMovie(1, "", 0, ())], vectors),
         index.delete_movies(missing, [1]),
         index.activate(missing, None),
         index.describe(missing),
@@ -428,7 +430,7 @@ async def test_vectors_of_another_model_are_refused(index: VectorIndex) -> None:
         "vectors_model_version": "model-2",
     }
     with pytest.raises(ModelMismatchError):
-        await index.upsert(made, [Movie(1, "", 0, ())], unit_vectors(1, 1, "model-2"))
+        await index.upsert(made, [IndexedMovie(1, "", 0, ())], unit_vectors(1, 1, "model-2"))
 
 
 async def test_vectors_of_another_length_are_refused(index: VectorIndex) -> None:
@@ -438,7 +440,7 @@ async def test_vectors_of_another_length_are_refused(index: VectorIndex) -> None
     with pytest.raises(InvalidRequestError, match=r"vectors\.dimension: is 15"):
         await index.search(made, short, [Query(1)])
     with pytest.raises(InvalidRequestError, match=r"vectors\.dimension: is 15"):
-        await index.upsert(made, [Movie(1, "", 0, ())], short)
+        await index.upsert(made, [IndexedMovie(1, "", 0, ())], short)
 
 
 async def test_a_genre_that_the_index_does_not_know_never_reaches_an_expression(
@@ -459,7 +461,7 @@ async def test_a_genre_that_the_index_does_not_know_never_reaches_an_expression(
         with pytest.raises(InvalidRequestError, match=r"movies\[1\]\.genres\[1\]"):
             await index.upsert(
                 made,
-                [Movie(900, "", 0, ()), Movie(901, "", 0, ("Drama", genre))],
+                [IndexedMovie(900, "", 0, ()), IndexedMovie(901, "", 0, ("Drama", genre))],
                 unit_vectors(2, seed=1),
             )
     assert await index.get(made, [900, 901]) == {}

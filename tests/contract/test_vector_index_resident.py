@@ -18,11 +18,18 @@ from tests.fixtures.movies import DIMENSION, catalogue, spec, unit_vectors
 from rpckit.errors import NotReadyError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import ModelMismatchError
-from search_service.index.vector_index import Hit, IndexSpec, Movie, Query, VectorIndex, Vectors
+from search_service.index.vector_index import (
+    Hit,
+    IndexedMovie,
+    IndexSpec,
+    Query,
+    VectorIndex,
+    Vectors,
+)
 from search_service.open_index import open_store
 from search_service.resident import replica
 from search_service.settings import SearchSettings
-from search_service.store import collection_schema as layout
+from search_service.store import collection_schema
 from search_service.store.milvus_client import Milvus
 
 RESIDENT = "resident exact"
@@ -52,7 +59,7 @@ async def opened(uri: str) -> AsyncIterator[Callable[..., Awaitable[VectorIndex]
 Opened = Callable[..., Awaitable[VectorIndex]]
 
 
-async def activate(index: VectorIndex, made: IndexSpec, size: int) -> list[Movie]:
+async def activate(index: VectorIndex, made: IndexSpec, size: int) -> list[IndexedMovie]:
     """Build an index and make it the active one."""
     await index.create(made)
     movies, vectors = catalogue(size)
@@ -77,7 +84,7 @@ async def ready(index: VectorIndex) -> bool:
     return True
 
 
-async def found(index: VectorIndex, made: IndexSpec | None = None) -> set[Movie]:
+async def found(index: VectorIndex, made: IndexSpec | None = None) -> set[IndexedMovie]:
     """Return what a search that asks for everything finds."""
     made = made or spec()
     (hits,) = await index.search(made, unit_vectors(1, 1, made.model_version), [Query(1000)])
@@ -93,14 +100,14 @@ async def test_the_other_service_sees_writes_within_the_bound(opened: Opened) ->
     movies = await activate(one, spec(), 60)
     await seconds_until(lambda: ready(two))
     for round_ in range(3):
-        new = Movie(9_000 + round_, "new", 2000, ("Drama",))
+        new = IndexedMovie(9_000 + round_, "new", 2000, ("Drama",))
         changed = replace(movies[round_], title=f"Changed in round {round_}")
         await one.upsert(spec(), [new, changed], unit_vectors(2, seed=round_))
         await one.delete_movies(spec(), [movies[50 + round_].movie_id])  # the count is as before
         expected = await found(one)
         assert len(expected) == 60
 
-        async def sees(expected: set[Movie] = expected) -> bool:
+        async def sees(expected: set[IndexedMovie] = expected) -> bool:
             return await found(two) == expected
 
         assert await seconds_until(sees) < BOUND_SECONDS
@@ -172,7 +179,7 @@ async def test_a_switch_is_answered_by_milvus_until_the_replica_is_complete(
         await reads.wait()
         return await real(self, *arguments)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Milvus, "records", slow)
+    monkeypatch.setattr(Milvus, "stored_movies", slow)
     new = set(await activate(one, second, 50))
 
     async def follows() -> bool:
@@ -202,7 +209,7 @@ async def test_a_store_that_contradicts_itself_makes_the_service_not_ready(
     index = await opened(engine="auto")
     movies = await activate(index, spec(), 20)
     assert await ready(index)
-    (twice,) = layout.rows(spec(), movies[:1], unit_vectors(1, 1).values, revision=1)
+    (twice,) = collection_schema.rows(spec(), movies[:1], unit_vectors(1, 1).values, revision=1)
     async with AsyncMilvusClient(uri=uri, dedicated=True) as client:
         await client.insert("movies", [twice])  # Milvus counts it, and finds it once
 
@@ -225,7 +232,7 @@ async def test_an_index_whose_model_version_changes_is_never_answered_for_the_on
     index = await opened()
     await activate(index, spec(), 20)
     async with AsyncMilvusClient(uri=uri, dedicated=True) as client:
-        changed = layout.properties(replace(spec(), model_version="model-2"))
+        changed = collection_schema.properties(replace(spec(), model_version="model-2"))
         await client.alter_collection_properties("movies", changed)
 
     async def knows() -> bool:
@@ -242,7 +249,7 @@ async def test_an_index_over_the_limit_is_left_to_milvus_or_not_ready(opened: Op
     auto = await opened(engine="auto", resident_limit=20)
     movies = await activate(auto, spec(), 20)
     assert await engine(auto) == RESIDENT
-    one_more = Movie(9_000, "", 0, ())
+    one_more = IndexedMovie(9_000, "", 0, ())
     await auto.upsert(spec(), [one_more], unit_vectors(1, 1))
     await seconds_until(lambda: engine_is(auto, "milvus FLAT"))
     assert await ready(auto)

@@ -12,7 +12,7 @@ from search_service.index.vector_index import VectorIndex
 from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
 from search_service.store.active_index_watcher import SILENCE_SECONDS, ActiveIndexWatcher
-from search_service.store.collection_loader import Opener
+from search_service.store.collection_loader import CollectionLoader
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
 from search_service.store.milvus_lite import milvus_lite
@@ -40,7 +40,7 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
             store = MilvusIndex(
                 milvus,
                 watcher,
-                Opener(milvus, settings.index_type, settings.hnsw_from),
+                CollectionLoader(milvus, settings.index_type, settings.hnsw_from),
                 MovieCache(settings.movie_cache_size, max_age),
                 telemetry,
             )

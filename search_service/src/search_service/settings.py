@@ -8,7 +8,7 @@ from pydantic_settings import SettingsConfigDict
 from rpckit.settings.server import ServerSettings
 from rpckit.settings.types import Port
 from search_service.resident.resident_index import Engine
-from search_service.store.collection_loader import IndexType
+from search_service.store.collection_loader import IndexTypeChoice
 
 
 class SearchSettings(ServerSettings):
@@ -33,7 +33,7 @@ class SearchSettings(ServerSettings):
     is exact and faster; auto takes the replica up to resident_limit and Milvus beyond."""
     resident_limit: int = Field(200_000, ge=1)
     """Most movies of an index that is replicated in memory."""
-    index_type: IndexType = "auto"
+    index_type: IndexTypeChoice = "auto"
     """How Milvus searches an index: flat is exact, hnsw approximate and faster for large
     catalogues, auto chooses by the number of movies when the index is activated."""
     hnsw_from: int = Field(20_000, ge=1)

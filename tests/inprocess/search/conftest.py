@@ -19,7 +19,7 @@ from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.server import serving
 from search_service.__main__ import wire
 from search_service.contract.messages import movie_message
-from search_service.index.vector_index import Movie, Vectors
+from search_service.index.vector_index import IndexedMovie, Vectors
 from search_service.settings import SearchSettings
 
 
@@ -65,7 +65,7 @@ def create_request(name: str = "movies", **fields: object) -> index_pb2.CreateIn
 
 
 def upsert_request(
-    movies: list[Movie], vectors: Vectors, index: str = "movies"
+    movies: list[IndexedMovie], vectors: Vectors, index: str = "movies"
 ) -> index_pb2.UpsertMoviesRequest:
     """A request to write movies."""
     return index_pb2.UpsertMoviesRequest(
@@ -82,7 +82,7 @@ def search_request(
     )
 
 
-async def build(service: Service, size: int = 50, name: str = "movies") -> list[Movie]:
+async def build(service: Service, size: int = 50, name: str = "movies") -> list[IndexedMovie]:
     """Create, fill and activate an index over the wire; return its movies."""
     movies, vectors = catalogue(size)
     await service.index.CreateIndex(create_request(name))

@@ -9,7 +9,7 @@ from tests.fixtures.movies import GENRES, spec
 
 from rpckit.errors import InvalidRequestError
 from search_service.index.vector_index import Filter
-from search_service.store.filter_expressions import above, matching, one_of
+from search_service.store.filter_expressions import filter_expression, ids_above, ids_in
 
 YEARS = st.none() | st.integers(0, 3000)
 TERM = r"(genre_\d+ == true|year (>=|<=|>) \d+)"
@@ -31,7 +31,7 @@ GRAMMAR = re.compile(rf"\({TERM}( or {TERM})*\)( and {TERM})*|{TERM}( and {TERM}
     ],
 )
 def test_a_filter_becomes_an_expression(wanted: Filter, expression: str) -> None:
-    assert matching(wanted, spec()) == expression
+    assert filter_expression(wanted, spec()) == expression
 
 
 @given(st.lists(st.sampled_from(GENRES) | st.text()), YEARS, YEARS)
@@ -40,25 +40,25 @@ def test_no_filter_leaves_the_grammar(
 ) -> None:
     wanted = Filter(tuple(genres), min_year, max_year)
     if set(genres) <= set(GENRES):
-        assert GRAMMAR.fullmatch(matching(wanted, spec()))
+        assert GRAMMAR.fullmatch(filter_expression(wanted, spec()))
     else:
         with pytest.raises(InvalidRequestError):
-            matching(wanted, spec())
+            filter_expression(wanted, spec())
 
 
 def test_the_order_of_genres_makes_no_other_expression() -> None:
     one, other = Filter(("Drama", "Action")), Filter(("Action", "Drama"))
-    assert matching(one, spec()) == matching(other, spec())
+    assert filter_expression(one, spec()) == filter_expression(other, spec())
 
 
 @pytest.mark.parametrize("movie_id", ["1] or id > 0 or id in [2", 1.5, None])
 def test_only_numbers_become_ids(movie_id: object) -> None:
     with pytest.raises((TypeError, ValueError)):
-        one_of([movie_id])  # type: ignore[list-item]
+        ids_in([movie_id])  # type: ignore[list-item]
     with pytest.raises((TypeError, ValueError)):
-        above(movie_id)  # type: ignore[arg-type]
+        ids_above(movie_id)  # type: ignore[arg-type]
 
 
 def test_ids_become_a_list() -> None:
-    assert one_of([3, 1]) == "id in [3, 1]"
-    assert above(7) == "id > 7"
+    assert ids_in([3, 1]) == "id in [3, 1]"
+    assert ids_above(7) == "id > 7"

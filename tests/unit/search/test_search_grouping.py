@@ -3,7 +3,7 @@ from __future__ import annotations
 import hypothesis.strategies as st
 from hypothesis import given
 
-from search_service.index.query_groups import by_filter, cut, reach
+from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
 from search_service.index.vector_index import Filter, Query
 
 RANKED = st.lists(st.integers(1, 60), unique=True, max_size=60)
@@ -14,17 +14,17 @@ QUERY = st.builds(
 
 def test_queries_with_the_same_filter_are_grouped() -> None:
     queries = [Query(1), Query(2, Filter(min_year=1990)), Query(3), Query(4, Filter(min_year=1990))]
-    assert by_filter(queries) == {Filter(): [0, 2], Filter(min_year=1990): [1, 3]}
+    assert group_by_filter(queries) == {Filter(): [0, 2], Filter(min_year=1990): [1, 3]}
 
 
 @given(RANKED, st.lists(QUERY, min_size=1))
-def test_reach_is_far_enough_for_every_row(ranked: list[int], queries: list[Query]) -> None:
-    shared = ranked[: reach(queries)]
+def test_the_shared_limit_is_enough_for_every_row(ranked: list[int], queries: list[Query]) -> None:
+    shared = ranked[: shared_limit(queries)]
     scores = [-float(place) for place in range(len(shared))]
     for query in queries:
         wanted = [i for i in ranked if i not in query.excluded][: query.top_k]
-        assert [i for i, _ in cut(shared, scores, query)] == wanted
+        assert [i for i, _ in select_hits(shared, scores, query)] == wanted
 
 
 def test_ties_are_cut_by_id() -> None:
-    assert cut([9, 3, 5], [1.0, 1.0, 1.0], Query(2)) == [(3, 1.0), (5, 1.0)]
+    assert select_hits([9, 3, 5], [1.0, 1.0, 1.0], Query(2)) == [(3, 1.0), (5, 1.0)]

@@ -8,10 +8,10 @@ from hypothesis import given
 
 from marquee.search.v1 import search_pb2 as pb
 from search_service.contract.messages import movie_message, search_response
-from search_service.index.vector_index import Hit, Hits, Movie
+from search_service.index.vector_index import Hit, Hits, IndexedMovie
 
 MOVIES = st.builds(
-    Movie,
+    IndexedMovie,
     movie_id=st.integers(1, 2**63 - 1),
     title=st.text(max_size=300),
     year=st.integers(0, 2200),
@@ -41,7 +41,10 @@ def test_a_serialized_response_is_the_message(results: list[Hits], queue_us: int
 
 
 def test_a_movie_is_encoded_once_and_stays_the_same_movie() -> None:
-    movie, twin = Movie(7, "Title", 1999, ("Drama",)), Movie(7, "Title", 1999, ("Drama",))
+    movie, twin = (
+        IndexedMovie(7, "Title", 1999, ("Drama",)),
+        IndexedMovie(7, "Title", 1999, ("Drama",)),
+    )
     search_response([[Hit(movie, float(np.float32(0.1)))]], pb.SearchMoviesResponse())
     assert movie.encoded
     assert movie == twin

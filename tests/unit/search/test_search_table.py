@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec, unit_vectors
 
-from search_service.index.vector_index import Filter, Movie, Query, Vectors
+from search_service.index.vector_index import Filter, IndexedMovie, Query, Vectors
 from search_service.resident.movie_table import MovieTable
 
 YEARS = st.none() | st.integers(1949, 2001)
@@ -23,7 +23,7 @@ QUERIES = st.builds(
 )
 
 
-def matches(movie: Movie, query: Query) -> bool:
+def matches(movie: IndexedMovie, query: Query) -> bool:
     """Tell whether a query may find a movie, in the words of the contract."""
     wanted = query.filter
     return (
@@ -61,7 +61,7 @@ class Writes(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.table = MovieTable(spec())
-        self.expected: dict[int, tuple[Movie, float]] = {}
+        self.expected: dict[int, tuple[IndexedMovie, float]] = {}
 
     @rule(
         ids=st.lists(st.integers(1, 12), unique=True),
@@ -71,7 +71,7 @@ class Writes(RuleBasedStateMachine):
     )
     def upsert(self, ids: list[int], genres: set[str], year: int, size: int) -> None:
         names = tuple(genre for genre in GENRES if genre in genres)
-        movies = [Movie(i, f"{i} of {size}", year, names) for i in ids]
+        movies = [IndexedMovie(i, f"{i} of {size}", year, names) for i in ids]
         self.table.upsert(movies, Vectors(np.full((len(ids), DIMENSION), size, np.float32), MODEL))
         self.expected |= {movie.movie_id: (movie, float(size)) for movie in movies}
 

@@ -84,10 +84,10 @@ class BatchedSearch:
             DeadlineError: The deadline passed before the search began.
         """
         # Before it has neighbours, who must not fail with it.
-        index.accept(vectors)
+        index.check_vectors(vectors)
         for row, query in enumerate(queries):
             if query.filter.genres:
-                index.refuse_unknown_genres(query.filter.genres, f"queries[{row}].filter.genres")
+                index.check_genres(query.filter.genres, f"queries[{row}].filter.genres")
         found, queued = await self._coalescer.submit(
             _Ask(index, vectors, queries, call.trace), deadline=call.deadline
         )

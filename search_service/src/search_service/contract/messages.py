@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
-from search_service.index.vector_index import Hits, IndexInfo, Movie
+from search_service.index.vector_index import Hits, IndexedMovie, IndexInfo
 
 _DELIMITED, _FIXED32 = 2, 5  # wire types of the protobuf encoding
 _RESULTS = bytes([search_pb2.SearchMoviesResponse.RESULTS_FIELD_NUMBER << 3 | _DELIMITED])
@@ -17,7 +17,7 @@ _SIMILARITY = bytes([search_pb2.MovieHit.SIMILARITY_FIELD_NUMBER << 3 | _FIXED32
 _float = struct.Struct("<f")
 
 
-def movie_message(movie: Movie) -> types_pb2.Movie:
+def movie_message(movie: IndexedMovie) -> types_pb2.Movie:
     """Return a movie."""
     return types_pb2.Movie(
         movie_id=movie.movie_id, title=movie.title, year=movie.year, genres=movie.genres
@@ -61,7 +61,7 @@ def index_message(info: IndexInfo) -> index_pb2.Index:
     )
 
 
-def _encode(movie: Movie) -> bytes:
+def _encode(movie: IndexedMovie) -> bytes:
     """Return and keep a MovieHits.hits of the movie as far as the value of its similarity."""
     message = movie_message(movie).SerializeToString()
     field = _MOVIE + _varint(len(message)) + message + _SIMILARITY

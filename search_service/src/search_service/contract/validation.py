@@ -21,8 +21,8 @@ from search_service.index.vector_index import (
     EVERYTHING,
     METRIC,
     Filter,
+    IndexedMovie,
     IndexSpec,
-    Movie,
     Query,
     Vectors,
 )
@@ -99,7 +99,7 @@ def create(request: index_pb2.CreateIndexRequest) -> IndexSpec:
     return IndexSpec(request.name, request.model_version, request.dimension, tuple(request.genres))
 
 
-def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[Movie], Vectors]:
+def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[IndexedMovie], Vectors]:
     """Check an UpsertMoviesRequest."""
     named_index(request.index)
     rows = len(request.movies)
@@ -186,7 +186,7 @@ def _filter(wanted: search_pb2.MovieFilter, path: str, found: list[FieldViolatio
     return Filter(tuple(wanted.genres), earliest, latest)
 
 
-def _movie(movie: types_pb2.Movie, number: int, found: list[FieldViolation]) -> Movie:
+def _movie(movie: types_pb2.Movie, number: int, found: list[FieldViolation]) -> IndexedMovie:
     path = f"movies[{number}]"
     if movie.movie_id not in MOVIE_ID.value:
         found.append(MOVIE_ID.value.violation(f"{path}.movie_id", movie.movie_id))
@@ -195,7 +195,7 @@ def _movie(movie: types_pb2.Movie, number: int, found: list[FieldViolation]) -> 
     if movie.year and movie.year not in YEAR.value:
         found.append(YEAR.value.violation(f"{path}.year", movie.year, alternative="0 for unknown"))
     _find_repeated(movie.genres, f"{path}.genres[{{}}]", found)
-    return Movie(movie.movie_id, movie.title, movie.year, tuple(movie.genres))
+    return IndexedMovie(movie.movie_id, movie.title, movie.year, tuple(movie.genres))
 
 
 def _movie_ids(movie_ids: Sequence[int], limits: FieldLimits) -> list[int]:

@@ -1,1 +1,1 @@
-"""What a vector index is: the interface, its values, its errors."""
+"""The vector index: its interface, its values, its errors."""

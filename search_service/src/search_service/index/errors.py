@@ -1,4 +1,4 @@
-"""What can go wrong with an index; each class is a row of docs/errors.md."""
+"""Errors of a vector index; each class is a row of docs/errors.md."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rpckit.errors import ServiceError
 
 
 class IndexNotFoundError(ServiceError):
-    """There is no index of this name."""
+    """No index has this name."""
 
     code = grpc.StatusCode.NOT_FOUND
     reason = "INDEX_NOT_FOUND"
@@ -22,7 +22,7 @@ class IndexNotFoundError(ServiceError):
 
 
 class IndexExistsError(ServiceError):
-    """The name is taken."""
+    """An index has this name already."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
     reason = "INDEX_EXISTS"
@@ -36,7 +36,7 @@ class IndexExistsError(ServiceError):
 
 
 class NoActiveIndexError(ServiceError):
-    """Nothing answers by default."""
+    """No index is active."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "NO_ACTIVE_INDEX"
@@ -80,7 +80,7 @@ class IndexActiveError(ServiceError):
 
 
 class CountMismatchError(ServiceError):
-    """An index does not hold what it should."""
+    """An index holds another number of movies than expected."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "COUNT_MISMATCH"
@@ -89,7 +89,7 @@ class CountMismatchError(ServiceError):
 
     @classmethod
     def of(cls, name: str, *, expected: int | None, actual: int) -> CountMismatchError:
-        """Name the index and both counts; `expected` is None where any number but none will do."""
+        """Name the index and both counts; `expected` is None if any number above 0 will do."""
         wanted = "some" if expected is None else str(expected)
         return cls(
             f"index {name!r} holds {actual} movies, {wanted} were expected",

@@ -1,8 +1,9 @@
-"""Which queries can share one search: those with the same filter.
+"""Group the queries of a batch by filter: queries with equal filters share one search.
 
-Rows with different top k and exclusions share it: the search returns as many as the most demanding
-row needs, its top k and as many more as it excludes, and each row is cut to what it asked for.
-That is exact, because no row can lose more hits to its exclusions than it has exclusions.
+Queries of one group may differ in top k and exclusions: the shared search returns as many hits as
+its most demanding query needs, which is its top k plus the number of its exclusions, and each query
+keeps its own part. This is exact: a query cannot lose more hits to its exclusions than it has
+exclusions.
 """
 
 from __future__ import annotations
@@ -12,26 +13,28 @@ from collections.abc import Iterable, Sequence
 from search_service.index.vector_index import Filter, Query
 
 
-def by_filter(queries: Sequence[Query]) -> dict[Filter, list[int]]:
-    """Return the positions of the queries of each filter."""
+def group_by_filter(queries: Sequence[Query]) -> dict[Filter, list[int]]:
+    """Return the positions of the queries that have each filter."""
     groups: dict[Filter, list[int]] = {}
     for position, query in enumerate(queries):
         groups.setdefault(query.filter, []).append(position)
     return groups
 
 
-def reach(queries: Iterable[Query]) -> int:
-    """Return how many hits a shared search must return for each row."""
+def shared_limit(queries: Iterable[Query]) -> int:
+    """Return how many hits a shared search must return for each query."""
     return max(query.top_k + len(query.excluded) for query in queries)
 
 
-def cut(ids: Sequence[int], scores: Sequence[float], query: Query) -> list[tuple[int, float]]:
-    """Return what a query asked for of a shared search's hits: (movie id, similarity).
+def select_hits(
+    ids: Sequence[int], scores: Sequence[float], query: Query
+) -> list[tuple[int, float]]:
+    """Return the hits of a shared search that belong to a query, as (movie id, similarity).
 
     Args:
         ids: Movie ids, descending by score.
-        scores: Their scores.
-        query: What was asked.
+        scores: The score of each id.
+        query: The query that keeps its top k of them.
     """
     hits = [
         (movie_id, score)

@@ -1,8 +1,8 @@
-"""The seam between what is asked of a vector index and what answers it.
+"""`VectorIndex`, the interface between the servicers and the engines that search, and its values.
 
-`ResidentIndex` (search_service.resident.resident_index) over `MilvusIndex` is what runs,
-`ExactIndex` (search_service.resident.exact_index) is the oracle;
-tests/contract/test_vector_index.py holds them to the words of this module.
+`MilvusIndex` (search_service.store) and `ResidentIndex` over it (search_service.resident) implement
+it in production; `ExactIndex` (search_service.resident) is the oracle of the tests.
+tests/contract/test_vector_index.py tests all of them against the promises made here.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ from rpckit.errors import FieldViolation, InvalidRequestError
 from search_service.index.errors import ModelMismatchError
 
 METRIC = "IP"
-"""The one metric: rows are L2-normalised by the model, so an inner product is a cosine."""
+"""The only metric: the model L2-normalises its vectors, so their inner product is the cosine."""
 
 
 @dataclass(frozen=True, slots=True)
-class Movie:
+class IndexedMovie:
     """A movie of the catalogue."""
 
     movie_id: int
@@ -34,19 +34,20 @@ class Movie:
     genres: tuple[str, ...]
     """Names of the index's genres, in the index's order."""
     encoded: bytes = field(default=b"", init=False, repr=False, compare=False)
-    """Kept by search_service.contract.messages: how a hit of this movie begins on the wire."""
+    """Start of this movie's hit in protobuf encoding, cached by search_service.contract.messages.
+    Empty: not encoded yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """Which movies may be found; all that is set must hold."""
+    """Conditions on the movies to find; a movie must meet all that are set."""
 
     genres: tuple[str, ...] = ()
-    """At least one of these, in the order in which they were asked for. Empty: any."""
+    """A movie must have at least one of these, which are in the request's order. Empty: any."""
     min_year: int | None = None
-    """This year or later; a movie of unknown year matches no bound."""
+    """First year; a movie of unknown year meets no bound."""
     max_year: int | None = None
-    """This year or earlier; a movie of unknown year matches no bound."""
+    """Last year; a movie of unknown year meets no bound."""
 
 
 EVERYTHING = Filter()
@@ -54,19 +55,19 @@ EVERYTHING = Filter()
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """What is asked for one vector."""
+    """What to find for one vector."""
 
     top_k: int
-    """Most hits to return; fewer only when fewer movies match."""
+    """Number of hits to return; fewer only if fewer movies match."""
     filter: Filter = EVERYTHING
     excluded: frozenset[int] = frozenset()
-    """Movies that must not be found; ids that are not in the index are ignored."""
+    """Ids of movies to leave out; ids that the index does not have are ignored."""
 
 
 class Hit(NamedTuple):
-    """A movie that was found."""
+    """A movie that a search found."""
 
-    movie: Movie
+    movie: IndexedMovie
     similarity: float
     """Inner product of the query's and the movie's vector."""
 
@@ -77,7 +78,7 @@ Hits = list[Hit]
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """A matrix of vectors and the space that it is of."""
+    """A matrix of vectors, one a row, and the model that made them."""
 
     values: NDArray[np.float32]
     """float32 (n, d), C-contiguous, finite."""
@@ -86,27 +87,31 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True)
 class IndexSpec:
-    """What an index is, for as long as it exists."""
+    """What never changes about an index while it exists."""
 
     name: str
     model_version: str
     dimension: int
     genres: tuple[str, ...]
-    """Each once; a genre's position here is its position in the store."""
+    """All genres, each once; the store refers to a genre by its position here."""
     metric: str = METRIC
     positions: dict[str, int] = field(init=False, repr=False, compare=False)
-    """Position by genre name."""
+    """Position of each genre in `genres`."""
 
     def __post_init__(self) -> None:
         positions = {genre: position for position, genre in enumerate(self.genres)}
         object.__setattr__(self, "positions", positions)
 
-    def accept(self, vectors: Vectors, field: str = "vectors") -> None:
-        """Check that vectors are of this index's space.
+    def check_vectors(self, vectors: Vectors, field: str = "vectors") -> None:
+        """Check that vectors can be compared with those of this index.
+
+        Args:
+            vectors: The vectors.
+            field: Path of the request's field that holds them, for a violation.
 
         Raises:
-            ModelMismatchError: They are of another model.
-            InvalidRequestError: They are of the same model and another dimension.
+            ModelMismatchError: Another model made them.
+            InvalidRequestError: The same model made them, but their dimension is another one.
         """
         if vectors.model_version != self.model_version:
             raise ModelMismatchError.of(
@@ -118,11 +123,16 @@ class IndexSpec:
                 f"is {vectors.values.shape[1]}; index {self.name!r} has {self.dimension}",
             )
 
-    def refuse_unknown_genres(self, genres: Sequence[str], field: str) -> None:
-        """Check that the index knows all of these names.
+    def check_genres(self, genres: Sequence[str], field: str) -> None:
+        """Check that the index has all of these genres.
+
+        Args:
+            genres: Names of genres.
+            field: Path of the request's field that holds them, for violations.
 
         Raises:
-            InvalidRequestError: It does not; one violation for each, as in `field[2]`.
+            InvalidRequestError: A genre is unknown; there is one violation, such as `field[2]`, for
+                each.
         """
         violations = [
             FieldViolation(f"{field}[{n}]", f"index {self.name!r} has no genre {genre!r}")
@@ -135,39 +145,39 @@ class IndexSpec:
 
 @dataclass(frozen=True, slots=True)
 class IndexInfo:
-    """An index as it is now."""
+    """The current state of an index."""
 
     spec: IndexSpec
     movie_count: int
     active: bool
     engine: str
-    """What answers a search, for example `milvus FLAT` or `resident exact`."""
+    """What answers searches of it now, for example `milvus FLAT` or `resident exact`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Activation:
-    """What an activation did."""
+    """Result of an activation."""
 
     index: IndexInfo
     previous: str
-    """The index that was active before; empty: none."""
+    """Name of the index that was active before. Empty: none."""
 
 
 class VectorIndex(Protocol):
-    """Named indexes of movie vectors, of which one is active.
+    """Named indexes of movie vectors; at most one of them is active.
 
-    Its caller has validated ranges (see search_service.contract.validation); what depends on the
-    state of an index is checked here. Every method may raise StoreUnavailableError, and those that
-    take the name of an index IndexNotFoundError.
+    Callers validate ranges (see search_service.contract.validation); an implementation checks
+    whatever depends on the state of an index. Every method may raise StoreUnavailableError, and
+    every method that takes an index or its name may raise IndexNotFoundError.
     """
 
     async def resolve(self, name: str) -> IndexSpec:
-        """Return the spec of the index of this name; the empty name means the active one.
+        """Return the spec of the index with this name; the empty name means the active index.
 
         Cheap enough for every request.
 
         Raises:
-            NoActiveIndexError: The name is empty and nothing is active.
+            NoActiveIndexError: The name is empty and no index is active.
         """
         ...
 
@@ -177,59 +187,64 @@ class VectorIndex(Protocol):
         """Find the movies with the largest inner product for each row.
 
         Args:
-            index: As resolved.
+            index: A spec that `resolve` returned.
             vectors: One row for each query.
-            queries: What is asked for each row.
+            queries: What to find for each row.
 
         Returns:
             The hits of each row.
 
         Raises:
-            ModelMismatchError: The vectors are of another model than the index.
-            InvalidRequestError: Wrong dimension, or a filter names an unknown genre.
+            ModelMismatchError: Another model than the index's made the vectors.
+            InvalidRequestError: The dimension is wrong, or a filter names an unknown genre.
         """
         ...
 
-    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, Movie]:
-        """Return those of the movies that the index has, by id."""
+    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
+        """Return the movies with these ids that the index has, by id."""
         ...
 
-    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
-        """Return the first movies with an id above `after`, ascending by id."""
+    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
+        """Return the first `limit` movies with an id above `after`, ascending by id."""
         ...
 
     async def create(self, spec: IndexSpec) -> IndexInfo:
-        """Make an empty index.
+        """Create an empty index.
 
         Raises:
-            IndexExistsError: The name is taken.
+            IndexExistsError: An index has this name already.
         """
         ...
 
-    async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
-        """Write movies, each id once, with a vector each; those that exist are replaced.
+    async def upsert(
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
+    ) -> None:
+        """Insert movies with one vector each, replacing those that exist; ids must be unique.
 
-        When it returns, every later read of this process sees them.
+        Every read that this process begins after the return sees them.
 
         Raises:
-            ModelMismatchError: The vectors are of another model than the index.
-            InvalidRequestError: Wrong dimension, or a movie has an unknown genre.
+            ModelMismatchError: Another model than the index's made the vectors.
+            InvalidRequestError: The dimension is wrong, or a movie has an unknown genre.
         """
         ...
 
     async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
-        """Delete movies; ids that are not there are ignored. Seen by every later read."""
+        """Delete movies, ignoring ids that the index does not have.
+
+        No read that this process begins after the return sees them.
+        """
         ...
 
     async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
         """Make an index the active one, atomically.
 
         Args:
-            index: Which one.
-            expected: Movies that it must hold. None: any number but none.
+            index: The index to activate.
+            expected: Number of movies that it must hold. None: any number above zero.
 
         Raises:
-            CountMismatchError: It holds another number, or none.
+            CountMismatchError: It holds another number of movies, or none.
         """
         ...
 
@@ -238,19 +253,19 @@ class VectorIndex(Protocol):
         ...
 
     async def describe(self, index: IndexSpec) -> IndexInfo:
-        """Return an index as it is now."""
+        """Return the current state of an index."""
         ...
 
     async def drop(self, index: IndexSpec) -> None:
         """Delete an index and its movies.
 
         Raises:
-            IndexActiveError: It is the active one.
+            IndexActiveError: It is the active index.
         """
         ...
 
     async def check_store(self) -> None:
-        """Return if indexes can be built.
+        """Check that indexes can be built.
 
         Raises:
             NotReadyError: The store cannot be reached.
@@ -258,10 +273,10 @@ class VectorIndex(Protocol):
         ...
 
     async def check_active(self) -> None:
-        """Return if searches can be answered.
+        """Check that searches of the active index can be answered.
 
         Raises:
-            NotReadyError: The store cannot be reached, no index is active, or the active one is
-                not loaded or not what it says it is.
+            NotReadyError: The store cannot be reached, no index is active, or the active index is
+                not loaded or is inconsistent.
         """
         ...

@@ -15,9 +15,9 @@ from search_service.index.errors import (
 from search_service.index.vector_index import (
     Activation,
     Hits,
+    IndexedMovie,
     IndexInfo,
     IndexSpec,
-    Movie,
     Query,
     Vectors,
 )
@@ -44,11 +44,11 @@ class ExactIndex:
         """See VectorIndex."""
         return self._table(index.name).search(vectors, queries)
 
-    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, Movie]:
+    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """See VectorIndex."""
         return self._table(index.name).get(movie_ids)
 
-    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""
         return self._table(index.name).page(after, limit)
 
@@ -59,7 +59,9 @@ class ExactIndex:
         self._tables[spec.name] = MovieTable(spec)
         return self._info(spec.name)
 
-    async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
+    async def upsert(
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
+    ) -> None:
         """See VectorIndex."""
         self._table(index.name).upsert(movies, vectors)
 

@@ -14,14 +14,14 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.index.query_groups import by_filter
+from search_service.index.query_groups import group_by_filter
 from search_service.index.vector_index import (
     EVERYTHING,
     Filter,
     Hit,
     Hits,
+    IndexedMovie,
     IndexSpec,
-    Movie,
     Query,
     Vectors,
 )
@@ -35,7 +35,7 @@ class MovieTable:
         self.spec = spec
         self._size = 0
         self._row: dict[int, int] = {}
-        self._movies: list[Movie] = []
+        self._movies: list[IndexedMovie] = []
         self._ids = np.empty(0, np.int64)
         self._years = np.empty(0, np.int16)
         self._genres = np.empty((len(spec.genres), 0), np.bool_)
@@ -46,16 +46,16 @@ class MovieTable:
         """Return how many movies it holds."""
         return self._size
 
-    def upsert(self, movies: Sequence[Movie], vectors: Vectors) -> None:
+    def upsert(self, movies: Sequence[IndexedMovie], vectors: Vectors) -> None:
         """Write movies, each id once; those that exist are replaced.
 
         Raises:
             ModelMismatchError: The vectors are of another model than the index.
             InvalidRequestError: Wrong dimension, or a movie has an unknown genre.
         """
-        self.spec.accept(vectors)
+        self.spec.check_vectors(vectors)
         for number, movie in enumerate(movies):
-            self.spec.refuse_unknown_genres(movie.genres, f"movies[{number}].genres")
+            self.spec.check_genres(movie.genres, f"movies[{number}].genres")
         self._reserve(self._size + len(movies))
         for movie, vector in zip(movies, vectors.values, strict=True):
             row = self._row.setdefault(movie.movie_id, self._size)
@@ -89,11 +89,11 @@ class MovieTable:
         """Return the ids of all movies, ascending."""
         return np.sort(self._ids[: self._size])
 
-    def get(self, movie_ids: Iterable[int]) -> dict[int, Movie]:
+    def get(self, movie_ids: Iterable[int]) -> dict[int, IndexedMovie]:
         """Return those of the movies that it has, by id."""
         return {i: self._movies[self._row[i]] for i in movie_ids if i in self._row}
 
-    def page(self, after: int, limit: int) -> list[Movie]:
+    def page(self, after: int, limit: int) -> list[IndexedMovie]:
         """Return the first movies with an id above `after`, ascending by id."""
         return [self._movies[self._row[i]] for i in sorted(self._row) if i > after][:limit]
 
@@ -104,10 +104,10 @@ class MovieTable:
             ModelMismatchError: The vectors are of another model than the index.
             InvalidRequestError: Wrong dimension, or a filter names an unknown genre.
         """
-        self.spec.accept(vectors)
+        self.spec.check_vectors(vectors)
         results: list[Hits] = [[] for _ in queries]
         scores = _products(vectors.values, self._vectors[: self._size])
-        for wanted, rows in by_filter(queries).items():
+        for wanted, rows in group_by_filter(queries).items():
             asked = [queries[row] for row in rows]
             matching = self._matching(wanted)
             # Whole matrices: what numpy does for a row costs less than asking it to.
@@ -124,7 +124,7 @@ class MovieTable:
         """Return the rows that a filter lets through; None for all."""
         if wanted == EVERYTHING:
             return None
-        self.spec.refuse_unknown_genres(wanted.genres, "filter.genres")
+        self.spec.check_genres(wanted.genres, "filter.genres")
         mask = np.ones(self._size, np.bool_)
         years = self._years[: self._size]
         if wanted.genres:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.index.vector_index import Hits, IndexSpec, Movie, Query, Vectors
+from search_service.index.vector_index import Hits, IndexedMovie, IndexSpec, Query, Vectors
 from search_service.resident.movie_table import MovieTable
 from search_service.store.milvus_client import Milvus
 
@@ -67,7 +67,7 @@ class Replica:
             clock: In seconds.
         """
         self.spec = spec
-        self.trouble: str | None = None
+        self.problem: str | None = None
         """Why the replica cannot be what the store is, though the store answers."""
         self.over_limit: str | None = None
         """Why it is not even tried."""
@@ -78,21 +78,23 @@ class Replica:
         self._table = MovieTable(spec)
         self._revisions: dict[int, int] = {}
         self._since = 0  # what was written before this is known; 0 before all has been read
-        self._looked = -math.inf  # when the look began after which the replica was as the store
-        self._doubts = 0
-        self._touched: set[int] = set()  # movies written or deleted here since a look began
-        self._using = asyncio.Lock()  # the table has no defence against two threads
+        self._compared_at = (
+            -math.inf
+        )  # when the look began after which the replica was as the store
+        self._uncertain_writes = 0
+        self._changed_here: set[int] = set()  # movies written or deleted here since a look began
+        self._table_lock = asyncio.Lock()  # the table has no defence against two threads
 
     @property
     def usable(self) -> bool:
         """Whether it is what the store is, or was less than `FRESH_SECONDS` ago."""
-        if self.trouble or self.over_limit:
+        if self.problem or self.over_limit:
             return False
-        return self._clock() - self._looked < (FRESH_SECONDS if self._shared else math.inf)
+        return self._clock() - self._compared_at < (FRESH_SECONDS if self._shared else math.inf)
 
     async def search(self, vectors: Vectors, queries: Sequence[Query]) -> list[Hits]:
         """Find the nearest movies; see VectorIndex."""
-        async with self._using:
+        async with self._table_lock:
             if self._is_large():
                 return await asyncio.to_thread(self._table.search, vectors, queries)
             movies = max(1, len(self._table))
@@ -108,32 +110,34 @@ class Replica:
                 await asyncio.sleep(0)
             return hits
 
-    def get(self, movie_ids: Sequence[int]) -> dict[int, Movie]:
+    def get(self, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """Return those of the movies that it has, by id."""
         return self._table.get(movie_ids)
 
-    async def upserted(self, movies: Sequence[Movie], vectors: Vectors, revision: int) -> None:
+    async def upserted(
+        self, movies: Sequence[IndexedMovie], vectors: Vectors, revision: int
+    ) -> None:
         """Take over movies that were written to the store just now."""
-        self._touched.update(movie.movie_id for movie in movies)
+        self._changed_here.update(movie.movie_id for movie in movies)
         newer = [
             row
             for row, movie in enumerate(movies)
             if self._revisions.get(movie.movie_id, 0) < revision
         ]
         if newer:
-            await self._keep(
+            await self._upsert(
                 [movies[row] for row in newer], vectors.values[newer], [revision] * len(newer)
             )
 
     async def deleted(self, movie_ids: Sequence[int]) -> None:
         """Drop movies that were deleted from the store just now."""
-        self._touched.update(movie_ids)
-        await self._drop(movie_ids)
+        self._changed_here.update(movie_ids)
+        await self._delete(movie_ids)
 
-    def doubt(self) -> None:
+    def mark_uncertain(self) -> None:
         """Be unusable until the next look: a write failed, and may have happened or not."""
-        self._doubts += 1
-        self._looked = -math.inf
+        self._uncertain_writes += 1
+        self._compared_at = -math.inf
 
     async def synchronize(self) -> None:
         """Look at the store, and take over what others wrote and deleted.
@@ -144,36 +148,36 @@ class Replica:
         """
         if self.usable and not self._shared:
             return
-        began, doubts = self._clock(), self._doubts
+        began, doubts = self._clock(), self._uncertain_writes
         since = time.time_ns() - round(OVERLAP_SECONDS * 1e9)
-        self._touched.clear()
+        self._changed_here.clear()
         # Sees every write up to now, and so do all reads after it.
         count = await self._milvus.count(self.spec.name)
         if count > self._limit:
-            self._give_up(count)
+            self._give_up_over_limit(count)
             return
         self.over_limit = None
         if not self._revisions:
             self._table = MovieTable(self.spec, capacity=count + count // 8)
         if self._since:
-            await self._compare(self._since)
+            await self._compare_revisions(self._since)
         if not self._since or len(self._revisions) != count:
-            await self._compare(0)
-            if await self._differs_from(count):
-                self._be_in_trouble(count)
+            await self._compare_revisions(0)
+            if await self._count_differs_from(count):
+                self._report_missing(count)
                 return
-        self.trouble = None
+        self.problem = None
         self._since = since
-        if doubts == self._doubts:
-            self._looked = began
+        if doubts == self._uncertain_writes:
+            self._compared_at = began
 
-    async def _differs_from(self, count: int) -> bool:
+    async def _count_differs_from(self, count: int) -> bool:
         """Tell whether it holds another number than a store in which nothing happens."""
-        if len(self._revisions) == count or self._touched:
+        if len(self._revisions) == count or self._changed_here:
             return False
-        return await self._milvus.count(self.spec.name) == count and not self._touched
+        return await self._milvus.count(self.spec.name) == count and not self._changed_here
 
-    async def _compare(self, since: int) -> None:
+    async def _compare_revisions(self, since: int) -> None:
         """Take over what has another revision than here.
 
         Args:
@@ -184,29 +188,29 @@ class Replica:
         while after < _LAST:
             page = await self._milvus.revisions(self.spec.name, since, after, _PAGE_IDS)
             last = max(page) if len(page) == _PAGE_IDS else _LAST
-            await self._read([i for i, now in page.items() if self._revisions.get(i) != now])
+            await self._fetch([i for i, now in page.items() if self._revisions.get(i) != now])
             here = known[(known > after) & (known <= last)].tolist()
-            await self._drop([i for i in here if i not in page and i not in self._touched])
+            await self._delete([i for i in here if i not in page and i not in self._changed_here])
             after = last
 
-    async def _read(self, movie_ids: Sequence[int]) -> None:
+    async def _fetch(self, movie_ids: Sequence[int]) -> None:
         step = max(1, _PAGE_VALUES // self.spec.dimension)
         for start in range(0, len(movie_ids), step):
-            records = await self._milvus.records(self.spec, movie_ids[start : start + step])
+            records = await self._milvus.stored_movies(self.spec, movie_ids[start : start + step])
             await asyncio.sleep(0)  # unpacking them took its time, and so does keeping them
-            current = [one for one in records if one.movie.movie_id not in self._touched]
+            current = [one for one in records if one.movie.movie_id not in self._changed_here]
             if current:
-                await self._keep(
+                await self._upsert(
                     [one.movie for one in current],
                     np.stack([one.vector for one in current]),
                     [one.revision for one in current],
                 )
 
-    async def _keep(
-        self, movies: Sequence[Movie], values: NDArray[np.float32], revisions: Sequence[int]
+    async def _upsert(
+        self, movies: Sequence[IndexedMovie], values: NDArray[np.float32], revisions: Sequence[int]
     ) -> None:
         vectors = Vectors(values, self.spec.model_version)
-        async with self._using:
+        async with self._table_lock:
             if self._is_large():
                 await asyncio.to_thread(self._table.upsert, movies, vectors)
             else:
@@ -214,8 +218,8 @@ class Replica:
             for movie, revision in zip(movies, revisions, strict=True):
                 self._revisions[movie.movie_id] = revision
 
-    async def _drop(self, movie_ids: Sequence[int]) -> None:
-        async with self._using:
+    async def _delete(self, movie_ids: Sequence[int]) -> None:
+        async with self._table_lock:
             self._table.delete(movie_ids)
             for movie_id in movie_ids:
                 self._revisions.pop(movie_id, None)
@@ -223,7 +227,7 @@ class Replica:
     def _is_large(self) -> bool:
         return len(self._table) * self.spec.dimension > _INLINE_VALUES
 
-    def _give_up(self, count: int) -> None:
+    def _give_up_over_limit(self, count: int) -> None:
         self.over_limit = (
             f"index {self.spec.name!r} holds {count} movies, "
             f"resident_limit lets {self._limit} be held in memory"
@@ -232,11 +236,11 @@ class Replica:
         self._revisions.clear()
         self._since = 0
 
-    def _be_in_trouble(self, count: int) -> None:
-        trouble = (
+    def _report_missing(self, count: int) -> None:
+        problem = (
             f"index {self.spec.name!r} counts {count} movies in Milvus, "
             f"of which {len(self._revisions)} can be read"
         )
-        if trouble != self.trouble:
-            log.warning("%s", trouble)
-        self.trouble = trouble
+        if problem != self.problem:
+            log.warning("%s", problem)
+        self.problem = problem

@@ -24,9 +24,9 @@ from search_service.index.errors import NoActiveIndexError
 from search_service.index.vector_index import (
     Activation,
     Hits,
+    IndexedMovie,
     IndexInfo,
     IndexSpec,
-    Movie,
     Query,
     Vectors,
 )
@@ -108,7 +108,7 @@ class ResidentIndex(ActiveIndexObserver):
         with self._stage.measure():
             return await replica.search(vectors, queries)
 
-    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, Movie]:
+    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """See VectorIndex."""
         replica = self._usable(index)
         if replica is None:
@@ -116,7 +116,7 @@ class ResidentIndex(ActiveIndexObserver):
         self._store.refuse_without_store()
         return replica.get(movie_ids)
 
-    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""
         return await self._store.list_movies(index, after, limit)
 
@@ -124,7 +124,9 @@ class ResidentIndex(ActiveIndexObserver):
         """See VectorIndex."""
         return await self._store.create(spec)
 
-    async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
+    async def upsert(
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
+    ) -> None:
         """See VectorIndex."""
         with self._writing(index):
             revision = await self._store.write(index, movies, vectors)
@@ -164,8 +166,8 @@ class ResidentIndex(ActiveIndexObserver):
         """See VectorIndex. What the replica holds must also be what the store says it has."""
         await self._store.check_active()
         replica = self._replica
-        if replica is not None and replica.trouble:
-            raise NotReadyError(replica.trouble)
+        if replica is not None and replica.problem:
+            raise NotReadyError(replica.problem)
         if self._required:
             if replica is not None and replica.over_limit:
                 raise NotReadyError(f"{replica.over_limit}: raise it, or let engine be auto")
@@ -190,7 +192,7 @@ class ResidentIndex(ActiveIndexObserver):
             yield
         except BaseException:
             if replica := self._replica_of(index):
-                replica.doubt()
+                replica.mark_uncertain()
             raise
 
     async def _synchronize(self) -> None:

@@ -72,8 +72,8 @@ class ActiveIndexWatcher:
         self._edition = ""  # of the active index
         self._edition_seen = -math.inf  # when the look that last saw it began, in seconds
         self._answered = -math.inf  # when the store last answered, in seconds
-        self._trouble: str | None = "Milvus has not answered yet"
-        self._active_trouble: str | None = None
+        self._problem: str | None = "Milvus has not answered yet"
+        self._active_problem: str | None = None
 
     def subscribe(self, observer: ActiveIndexObserver) -> None:
         """Tell an observer about every look from the next one on, after those that came before."""
@@ -96,8 +96,8 @@ class ActiveIndexWatcher:
         Raises:
             NotReadyError: It does not.
         """
-        if self._trouble:
-            raise NotReadyError(self._trouble)
+        if self._problem:
+            raise NotReadyError(self._problem)
         if time.monotonic() - self._answered > self._silence:
             raise NotReadyError(f"Milvus has not answered for {self._silence} s")
 
@@ -108,8 +108,8 @@ class ActiveIndexWatcher:
             NotReadyError: That is not so.
         """
         self.check_store()
-        if self._active_trouble:
-            raise NotReadyError(self._active_trouble)
+        if self._active_problem:
+            raise NotReadyError(self._active_problem)
 
     def active(self) -> IndexSpec:
         """Return the active index.
@@ -131,7 +131,7 @@ class ActiveIndexWatcher:
         """Tell whether a write of another process to an index would be noticed by the next look."""
         seen_lately = time.monotonic() - self._edition_seen <= self._silence
         return (
-            seen_lately and not self._trouble and not self._active_trouble and self.is_active(index)
+            seen_lately and not self._problem and not self._active_problem and self.is_active(index)
         )
 
     def refuse_without_store(self) -> None:
@@ -140,8 +140,8 @@ class ActiveIndexWatcher:
         Raises:
             StoreUnavailableError: It is not: at once, where a call would try to connect.
         """
-        if self._trouble:
-            raise StoreUnavailableError(self._trouble, retry_after=1.0)
+        if self._problem:
+            raise StoreUnavailableError(self._problem, retry_after=1.0)
 
     async def active_in_store(self) -> str:
         """Return the name of the active index as the store has it now; empty: none."""
@@ -157,8 +157,8 @@ class ActiveIndexWatcher:
             index: Which one, loaded.
             movies: How many it holds.
         """
-        await self._milvus.point(_ALIAS, index.name)
-        self._active_trouble = None
+        await self._milvus.set_alias(_ALIAS, index.name)
+        self._active_problem = None
         self._set_active(index, movies)
 
     async def _watch(self) -> None:
@@ -171,16 +171,16 @@ class ActiveIndexWatcher:
         for observer in self._observers:
             observer.look_started()
         try:
-            active, edition, movies, trouble = await self._examine()
+            active, edition, movies, problem = await self._examine()
         except ServiceError as error:
-            self._set_trouble(error.message)
+            self._set_problem(error.message)
         except Exception as error:  # whatever pymilvus makes of a Milvus that is ill
-            self._set_trouble(f"{type(error).__name__} from Milvus: {error}")
+            self._set_problem(f"{type(error).__name__} from Milvus: {error}")
         else:
             self._answered = time.monotonic()
-            self._set_trouble(None)
+            self._set_problem(None)
             if self._active is before:  # else it was activated here since the look began
-                self._active_trouble = trouble
+                self._active_problem = problem
                 self._set_active(active, movies)
                 self._set_edition(edition, began)
         for observer in self._observers:
@@ -197,19 +197,19 @@ class ActiveIndexWatcher:
             return None, "", 0, "no index is active"
         if spec.metric != METRIC:
             return spec, "", 0, f"index {spec.name!r} has metric {spec.metric}, not {METRIC}"
-        if not await self._milvus.loaded(spec.name):
+        if not await self._milvus.is_loaded(spec.name):
             await self._milvus.load(spec.name)
         if spec == self._active and edition == self._edition:
             return spec, edition, 0, None
         return spec, edition, await self._milvus.count(spec.name), None
 
-    def _set_trouble(self, trouble: str | None) -> None:
-        if trouble != self._trouble:
-            if trouble:
-                log.warning("the store cannot be reached: %s", trouble)
+    def _set_problem(self, problem: str | None) -> None:
+        if problem != self._problem:
+            if problem:
+                log.warning("the store cannot be reached: %s", problem)
             else:
                 log.info("the store can be reached")
-        self._trouble = trouble
+        self._problem = problem
 
     def _set_active(self, active: IndexSpec | None, movies: int) -> None:
         if active != self._active:

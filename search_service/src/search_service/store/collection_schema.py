@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from search_service.index.vector_index import IndexSpec, Movie
+from search_service.index.vector_index import IndexedMovie, IndexSpec
 
 ID = "id"
 VECTOR = "vector"
@@ -27,8 +27,8 @@ REVISION = "revision"
 replicas find what changed (search_service.resident.replica)."""
 MOVIE_FIELDS = [ID, TITLE, YEAR, GENRES]
 """Fields that `movie` reads."""
-RECORD_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]
-"""Fields that `record` reads."""
+STORED_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]
+"""Fields that `stored_movie` reads."""
 
 MAX_TITLE_BYTES = 512
 """Room for a title, as much as Movie.title may take."""
@@ -42,10 +42,10 @@ _METRIC = "marquee.metric"
 _EDITION = "marquee.edition"
 
 
-class Record(NamedTuple):
+class StoredMovie(NamedTuple):
     """A movie with all that is stored of it."""
 
-    movie: Movie
+    movie: IndexedMovie
     vector: NDArray[np.float32]
     revision: int
 
@@ -90,7 +90,7 @@ def edition_property(edition: str) -> dict[str, str]:
 
 
 def rows(
-    index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32], revision: int
+    index: IndexSpec, movies: Sequence[IndexedMovie], vectors: NDArray[np.float32], revision: int
 ) -> Iterator[Row]:
     """Yield a collection's rows for movies with their vectors."""
     fields = [genre_field(position) for position in range(len(index.genres))]
@@ -107,13 +107,13 @@ def rows(
         }
 
 
-def movie(index: IndexSpec, row: Mapping[str, Any]) -> Movie:
+def movie(index: IndexSpec, row: Mapping[str, Any]) -> IndexedMovie:
     """Return the movie of a row with `MOVIE_FIELDS`."""
     bits = row[GENRES]
     genres = (genre for position, genre in enumerate(index.genres) if bits >> position & 1)
-    return Movie(row[ID], row[TITLE], row[YEAR], tuple(genres))
+    return IndexedMovie(row[ID], row[TITLE], row[YEAR], tuple(genres))
 
 
-def record(index: IndexSpec, row: Mapping[str, Any]) -> Record:
-    """Return the record of a row with `RECORD_FIELDS`."""
-    return Record(movie(index, row), np.array(row[VECTOR], np.float32), row[REVISION])
+def stored_movie(index: IndexSpec, row: Mapping[str, Any]) -> StoredMovie:
+    """Return the record of a row with `STORED_FIELDS`."""
+    return StoredMovie(movie(index, row), np.array(row[VECTOR], np.float32), row[REVISION])

@@ -8,13 +8,13 @@ from search_service.index.vector_index import Filter, IndexSpec
 from search_service.store.collection_schema import ID, REVISION, YEAR, genre_field
 
 
-def matching(wanted: Filter, index: IndexSpec) -> str:
+def filter_expression(wanted: Filter, index: IndexSpec) -> str:
     """Return the expression for a filter; empty where everything matches.
 
     Raises:
         InvalidRequestError: The filter names a genre that the index does not know.
     """
-    index.refuse_unknown_genres(wanted.genres, "filter.genres")
+    index.check_genres(wanted.genres, "filter.genres")
     terms = []
     if wanted.genres:
         positions = sorted({index.positions[genre] for genre in wanted.genres})
@@ -29,16 +29,16 @@ def matching(wanted: Filter, index: IndexSpec) -> str:
     return " and ".join(terms)
 
 
-def one_of(movie_ids: Iterable[int]) -> str:
+def ids_in(movie_ids: Iterable[int]) -> str:
     """Return the expression for movies by id."""
     return f"{ID} in [{', '.join(f'{movie_id:d}' for movie_id in movie_ids)}]"
 
 
-def above(movie_id: int) -> str:
+def ids_above(movie_id: int) -> str:
     """Return the expression for movies with a larger id."""
     return f"{ID} > {movie_id:d}"
 
 
-def written(since: int) -> str:
+def revised_since(since: int) -> str:
     """Return the expression for movies of this revision or a later one."""
     return f"{REVISION} >= {since:d}"

@@ -18,12 +18,12 @@ from pymilvus import AsyncMilvusClient, DataType, MilvusException
 
 from rpckit.errors import ServiceError
 from search_service.index.errors import IndexNotFoundError, StoreUnavailableError
-from search_service.index.vector_index import METRIC, IndexSpec, Movie
-from search_service.store import collection_schema as layout
+from search_service.index.vector_index import METRIC, IndexedMovie, IndexSpec
+from search_service.store import collection_schema as schema
 from search_service.store import milvus_messages
-from search_service.store.filter_expressions import above, one_of, written
+from search_service.store.filter_expressions import ids_above, ids_in, revised_since
 
-Kind = Literal["FLAT", "HNSW"]
+IndexType = Literal["FLAT", "HNSW"]
 """How a collection is searched: by brute force, or by a graph."""
 
 HNSW_BUILD = {"M": 32, "efConstruction": 256}
@@ -34,9 +34,9 @@ HNSW_LEAST_EF = 128
 # Milvus's codes (internal/util/merr): not found, and those that pass by themselves.
 _COLLECTION_NOT_FOUND = 100
 _ALIAS_NOT_FOUND = (100, 1600)
-_PASSING = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
+_TRANSIENT = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
 
-_ONCE: dict[str, Any] = {"retry_times": 0}
+_NO_RETRIES: dict[str, Any] = {"retry_times": 0}
 """pymilvus would retry 75 times; here the caller's budget and a fast refusal come first."""
 
 # It logs every failure with a stack trace; this module raises each as what it means.
@@ -75,20 +75,20 @@ class Milvus:
         finally:
             await client.close()
 
-    async def point(self, alias: str, index: str) -> None:
+    async def set_alias(self, alias: str, index: str) -> None:
         """Let an alias stand for an index, atomically."""
-        async with self._asking(index):
+        async with self._translating_errors(index):
             try:
-                await self._client.alter_alias(index, alias, **_ONCE)
+                await self._client.alter_alias(index, alias, **_NO_RETRIES)
             except MilvusException as error:
                 if error.code not in _ALIAS_NOT_FOUND:
                     raise
-                await self._client.create_alias(index, alias, **_ONCE)
+                await self._client.create_alias(index, alias, **_NO_RETRIES)
 
-    async def names(self) -> list[str]:
+    async def collection_names(self) -> list[str]:
         """Return the names of all collections, those of others too."""
-        async with self._asking():
-            return list(await self._client.list_collections(**_ONCE))
+        async with self._translating_errors():
+            return list(await self._client.list_collections(**_NO_RETRIES))
 
     async def spec(self, name: str) -> IndexSpec:
         """Return what the index of a name, or of an alias, says it is.
@@ -105,70 +105,70 @@ class Milvus:
         Raises:
             IndexNotFoundError: There is no such, or it is not one of this service.
         """
-        async with self._asking(name):
-            answer = await self._client.describe_collection(name, **_ONCE)
-        spec = layout.spec(answer)
+        async with self._translating_errors(name):
+            answer = await self._client.describe_collection(name, **_NO_RETRIES)
+        spec = schema.spec(answer)
         if spec is None:
             raise IndexNotFoundError.of(name)
-        return spec, layout.edition(answer)
+        return spec, schema.edition(answer)
 
     async def create(self, spec: IndexSpec) -> None:
         """Make an empty collection; it is neither indexed nor loaded."""
-        schema = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
-        schema.add_field(layout.ID, DataType.INT64, is_primary=True)
-        schema.add_field(layout.VECTOR, DataType.FLOAT_VECTOR, dim=spec.dimension)
-        schema.add_field(layout.TITLE, DataType.VARCHAR, max_length=layout.MAX_TITLE_BYTES)
-        schema.add_field(layout.YEAR, DataType.INT16)
-        schema.add_field(layout.GENRES, DataType.INT64)
-        schema.add_field(layout.REVISION, DataType.INT64)
+        fields = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
+        fields.add_field(schema.ID, DataType.INT64, is_primary=True)
+        fields.add_field(schema.VECTOR, DataType.FLOAT_VECTOR, dim=spec.dimension)
+        fields.add_field(schema.TITLE, DataType.VARCHAR, max_length=schema.MAX_TITLE_BYTES)
+        fields.add_field(schema.YEAR, DataType.INT16)
+        fields.add_field(schema.GENRES, DataType.INT64)
+        fields.add_field(schema.REVISION, DataType.INT64)
         for position in range(len(spec.genres)):
-            schema.add_field(layout.genre_field(position), DataType.BOOL)
-        async with self._asking(spec.name):
+            fields.add_field(schema.genre_field(position), DataType.BOOL)
+        async with self._translating_errors(spec.name):
             await self._client.create_collection(
                 spec.name,
-                schema=schema,
-                properties=layout.properties(spec),
+                schema=fields,
+                properties=schema.properties(spec),
                 consistency_level="Bounded",
-                **_ONCE,
+                **_NO_RETRIES,
             )
 
     async def drop(self, name: str) -> None:
         """Delete a collection."""
-        async with self._asking(name):
-            await self._client.drop_collection(name, **_ONCE)
+        async with self._translating_errors(name):
+            await self._client.drop_collection(name, **_NO_RETRIES)
 
-    async def kind(self, name: str) -> Kind | None:
+    async def index_type(self, name: str) -> IndexType | None:
         """Return how a collection is searched; None before it is indexed."""
-        async with self._asking(name):
-            if not await self._client.list_indexes(name, **_ONCE):
+        async with self._translating_errors(name):
+            if not await self._client.list_indexes(name, **_NO_RETRIES):
                 return None
-            answer = await self._client.describe_index(name, layout.VECTOR, **_ONCE)
+            answer = await self._client.describe_index(name, schema.VECTOR, **_NO_RETRIES)
         if answer["metric_type"] != METRIC:
             raise StoreUnavailableError(f"index {name!r} has metric {answer['metric_type']}")
         return "HNSW" if answer["index_type"] == "HNSW" else "FLAT"
 
-    async def index(self, name: str, kind: Kind, *, replace: bool) -> None:
+    async def build_index(self, name: str, index_type: IndexType, *, replace: bool) -> None:
         """Make a collection searchable; returns when it is, which for a large graph takes minutes.
 
         Args:
             name: Which collection.
-            kind: How it will be searched.
+            index_type: How it will be searched.
             replace: Whether it is indexed in another way, and perhaps loaded.
         """
         params = self._client.prepare_index_params()
         params.add_index(
-            layout.VECTOR,
-            index_type=kind,
-            index_name=layout.VECTOR,
+            schema.VECTOR,
+            index_type=index_type,
+            index_name=schema.VECTOR,
             metric_type=METRIC,
-            params=HNSW_BUILD if kind == "HNSW" else {},
+            params=HNSW_BUILD if index_type == "HNSW" else {},
         )
-        async with self._asking(name, patient=True):
+        async with self._translating_errors(name, patient=True):
             if replace:
-                await self._client.release_collection(name, **_ONCE)
-                await self._client.drop_index(name, layout.VECTOR, **_ONCE)
+                await self._client.release_collection(name, **_NO_RETRIES)
+                await self._client.drop_index(name, schema.VECTOR, **_NO_RETRIES)
             try:
-                await self._client.create_index(name, params, **_ONCE)
+                await self._client.create_index(name, params, **_NO_RETRIES)
             except grpc.RpcError as error:
                 # Milvus Lite indexes at once, but cannot be waited for.
                 if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
@@ -176,40 +176,40 @@ class Milvus:
 
     async def load(self, name: str) -> None:
         """Load a collection into memory; nothing happens if it is."""
-        async with self._asking(name, patient=True):
-            await self._client.load_collection(name, **_ONCE)
+        async with self._translating_errors(name, patient=True):
+            await self._client.load_collection(name, **_NO_RETRIES)
 
-    async def loaded(self, name: str) -> bool:
+    async def is_loaded(self, name: str) -> bool:
         """Tell whether a collection can be searched now."""
-        async with self._asking(name):
-            answer = await self._client.get_load_state(name, **_ONCE)
+        async with self._translating_errors(name):
+            answer = await self._client.get_load_state(name, **_NO_RETRIES)
             return str(answer["state"]) == "Loaded"
 
     async def flush(self, name: str) -> None:
         """Write a collection's segments out, so that they can be indexed and loaded as such."""
-        async with self._asking(name, patient=True):
+        async with self._translating_errors(name, patient=True):
             await self._client.flush(name, timeout=60)
 
     async def upsert(
-        self, index: IndexSpec, movies: Sequence[Movie], vectors: NDArray[np.float32]
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: NDArray[np.float32]
     ) -> int:
         """Write movies with their vectors; return their revision."""
         self._revision = revision = max(self._revision + 1, time.time_ns())
-        async with self._asking(index.name):
-            rows = list(layout.rows(index, movies, vectors, revision))
-            await self._client.upsert(index.name, rows, **_ONCE)
+        async with self._translating_errors(index.name):
+            rows = list(schema.rows(index, movies, vectors, revision))
+            await self._client.upsert(index.name, rows, **_NO_RETRIES)
         return revision
 
     async def delete(self, index: str, movie_ids: Sequence[int]) -> None:
         """Delete movies."""
-        async with self._asking(index):
-            await self._client.delete(index, ids=list(movie_ids), **_ONCE)
+        async with self._translating_errors(index):
+            await self._client.delete(index, ids=list(movie_ids), **_NO_RETRIES)
 
     async def renew_edition(self, index: str) -> None:
         """Give an index an edition that no index ever had."""
-        edition = layout.edition_property(secrets.token_hex(8))
-        async with self._asking(index):
-            await self._client.alter_collection_properties(index, properties=edition, **_ONCE)
+        edition = schema.edition_property(secrets.token_hex(8))
+        async with self._translating_errors(index):
+            await self._client.alter_collection_properties(index, properties=edition, **_NO_RETRIES)
 
     async def count(self, index: str) -> int:
         """Return how many movies a loaded index holds, all earlier writes included.
@@ -217,48 +217,58 @@ class Milvus:
         Milvus has to catch up with the newest write first, which takes it up to 0.2 s; a later
         read without this guarantee sees as much.
         """
-        async with self._asking(index):
+        async with self._translating_errors(index):
             rows = await self._client.query(
-                index, output_fields=["count(*)"], consistency_level="Strong", **_ONCE
+                index, output_fields=["count(*)"], consistency_level="Strong", **_NO_RETRIES
             )
             return int(rows[0]["count(*)"])
 
-    async def movies(self, index: IndexSpec, movie_ids: Collection[int]) -> list[Movie]:
+    async def movies(self, index: IndexSpec, movie_ids: Collection[int]) -> list[IndexedMovie]:
         """Return those of the movies that a loaded index has, in no order."""
-        rows = await self._query(index.name, one_of(movie_ids), layout.MOVIE_FIELDS)
-        return [layout.movie(index, row) for row in rows]
+        rows = await self._query(index.name, ids_in(movie_ids), schema.MOVIE_FIELDS)
+        return [schema.movie(index, row) for row in rows]
 
-    async def page(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+    async def page(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """Return the first movies of a loaded index with an id above `after`, ascending by id."""
-        rows = await self._page(index.name, above(after), layout.MOVIE_FIELDS, limit)
-        return [layout.movie(index, row) for row in rows]
+        rows = await self._page(index.name, ids_above(after), schema.MOVIE_FIELDS, limit)
+        return [schema.movie(index, row) for row in rows]
 
-    async def records(self, index: IndexSpec, movie_ids: Collection[int]) -> list[layout.Record]:
+    async def stored_movies(
+        self, index: IndexSpec, movie_ids: Collection[int]
+    ) -> list[schema.StoredMovie]:
         """Return those of the movies that a loaded index has with all that it has of them."""
-        fields, arrays = layout.RECORD_FIELDS, {"strict_float32": True}  # cheaper than lists
-        rows = await self._query(index.name, one_of(movie_ids), fields, **arrays)
-        return [layout.record(index, row) for row in rows]
+        fields, arrays = (
+            schema.STORED_FIELDS,
+            {"strict_float32": True},
+        )  # cheaper than lists
+        rows = await self._query(index.name, ids_in(movie_ids), fields, **arrays)
+        return [schema.stored_movie(index, row) for row in rows]
 
     async def revisions(self, index: str, since: int, after: int, limit: int) -> dict[int, int]:
         """Return the first revisions from `since` on, by movie id, of the ids above `after`."""
-        expression = f"{above(after)} and {written(since)}"
-        rows = await self._page(index, expression, [layout.ID, layout.REVISION], limit)
-        return {row[layout.ID]: row[layout.REVISION] for row in rows}
+        expression = f"{ids_above(after)} and {revised_since(since)}"
+        rows = await self._page(index, expression, [schema.ID, schema.REVISION], limit)
+        return {row[schema.ID]: row[schema.REVISION] for row in rows}
 
     async def search(
-        self, index: str, kind: Kind, vectors: NDArray[np.float32], expression: str, limit: int
+        self,
+        index: str,
+        index_type: IndexType,
+        vectors: NDArray[np.float32],
+        expression: str,
+        limit: int,
     ) -> list[tuple[Sequence[int], Sequence[float]]]:
         """Return for each row of vectors the ids and scores of the nearest movies, best first."""
         request = milvus_messages.search_request(
             index,
-            layout.VECTOR,
+            schema.VECTOR,
             vectors,
             metric=METRIC,
-            params={"ef": max(limit, HNSW_LEAST_EF)} if kind == "HNSW" else {},
+            params={"ef": max(limit, HNSW_LEAST_EF)} if index_type == "HNSW" else {},
             expression=expression,
             limit=limit,
         )
-        async with self._asking(index):
+        async with self._translating_errors(index):
             # Not pymilvus's public interface, but its connection has the token, TLS and database.
             connection = await self._client._get_connection()
             response = await connection._async_stub.Search(request)
@@ -266,27 +276,29 @@ class Milvus:
 
     async def _page(
         self, index: str, expression: str, fields: list[str], limit: int
-    ) -> list[layout.Row]:
+    ) -> list[schema.Row]:
         # Milvus Lite takes any that many, unless the query says that it is an iterator's.
         page = await self._query(index, expression, fields, limit=limit, iterator="True")
-        return sorted(page, key=itemgetter(layout.ID))
+        return sorted(page, key=itemgetter(schema.ID))
 
     async def _query(
         self, index: str, expression: str, fields: list[str], **options: Any
-    ) -> list[layout.Row]:
-        async with self._asking(index):
+    ) -> list[schema.Row]:
+        async with self._translating_errors(index):
             answer = self._client.query(
                 index,
                 filter=expression,
                 output_fields=list(fields),
                 consistency_level="Bounded",
                 **options,
-                **_ONCE,
+                **_NO_RETRIES,
             )
             return list(await answer)
 
     @asynccontextmanager
-    async def _asking(self, index: str = "", *, patient: bool = False) -> AsyncIterator[None]:
+    async def _translating_errors(
+        self, index: str = "", *, patient: bool = False
+    ) -> AsyncIterator[None]:
         """Turn what pymilvus raises into what it means."""
         try:
             async with asyncio.timeout(None if patient else self._timeout):
@@ -296,7 +308,7 @@ class Milvus:
         except grpc.RpcError as error:
             raise _unavailable(f"broke the call off ({error.code().name})") from error
         except MilvusException as error:
-            raise _meaning(error, index) from error
+            raise _translate(error, index) from error
         except asyncio.CancelledError:
             # pymilvus closes a broken channel under those who wait on it: nobody cancelled.
             task = asyncio.current_task()
@@ -305,12 +317,12 @@ class Milvus:
             raise _unavailable("lost the connection") from None
 
 
-def _meaning(error: MilvusException, index: str) -> BaseException:
+def _translate(error: MilvusException, index: str) -> BaseException:
     if isinstance(error.code, grpc.StatusCode):  # a failed call that pymilvus gave up to retry
         return _unavailable(f"broke the call off ({error.code.name})")
     if error.code == _COLLECTION_NOT_FOUND and index:
         return IndexNotFoundError.of(index)
-    if error.code in _PASSING or error.retriable:
+    if error.code in _TRANSIENT or error.retriable:
         return _unavailable(f"says: {error.message}")
     return cast(BaseException, error)  # pymilvus ships no types
 

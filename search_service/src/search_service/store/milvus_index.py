@@ -23,21 +23,21 @@ from search_service.index.errors import (
     IndexNotFoundError,
     StoreUnavailableError,
 )
-from search_service.index.query_groups import by_filter, cut, reach
+from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
 from search_service.index.vector_index import (
     Activation,
     Hit,
     Hits,
+    IndexedMovie,
     IndexInfo,
     IndexSpec,
-    Movie,
     Query,
     Vectors,
 )
 from search_service.store.active_index_watcher import ActiveIndexObserver, ActiveIndexWatcher
-from search_service.store.collection_loader import Opener
-from search_service.store.filter_expressions import matching
-from search_service.store.milvus_client import Kind, Milvus
+from search_service.store.collection_loader import CollectionLoader
+from search_service.store.filter_expressions import filter_expression
+from search_service.store.milvus_client import IndexType, Milvus
 from search_service.store.movie_cache import MovieCache
 
 
@@ -48,7 +48,7 @@ class MilvusIndex(ActiveIndexObserver):
         self,
         milvus: Milvus,
         watcher: ActiveIndexWatcher,
-        opener: Opener,
+        loader: CollectionLoader,
         cache: MovieCache,
         telemetry: Telemetry,
     ) -> None:
@@ -57,30 +57,32 @@ class MilvusIndex(ActiveIndexObserver):
         Args:
             milvus: Connection to it.
             watcher: Knows the active index; must be running before anything is asked.
-            opener: Makes collections searchable.
+            loader: Makes collections searchable.
             cache: Metadata of movies.
             telemetry: Where searches are timed and the active index is published.
         """
         self._milvus = milvus
         self._watcher = watcher
-        self._opener = opener
+        self._loader = loader
         self._cache = cache
         self._telemetry = telemetry
         self._stage = telemetry.stage("milvus_search")
         self._specs: dict[str, IndexSpec] = {}
-        self._fresh: set[str] = set()  # names whose spec was read since the last look at the store
+        self._read_lately: set[str] = (
+            set()
+        )  # names whose spec was read since the last look at the store
         self._unflushed: set[str] = set()
         # Milvus Lite does not bear two writes at once.
-        self._writing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         watcher.subscribe(self)
 
     def look_started(self) -> None:
         """Read specs again: another process may have made another index of the same name."""
-        self._fresh.clear()
+        self._read_lately.clear()
 
     def active_index_changed(self, index: IndexSpec, movies: int) -> None:
         """Publish the active index."""
-        self._learn(index)
+        self._remember(index)
         self._telemetry.index(name=index.name, model_version=index.model_version, movies=movies)
 
     def active_index_written(self, index: IndexSpec) -> None:
@@ -91,29 +93,32 @@ class MilvusIndex(ActiveIndexObserver):
         """See VectorIndex."""
         if not name:
             return self._watcher.active()
-        if name not in self._fresh:
+        if name not in self._read_lately:
             self._watcher.refuse_without_store()
-            self._learn(await self._milvus.spec(name))
-            self._fresh.add(name)
+            self._remember(await self._milvus.spec(name))
+            self._read_lately.add(name)
         return self._specs[name]
 
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
     ) -> list[Hits]:
         """See VectorIndex."""
-        index.accept(vectors)
-        groups = [(matching(wanted, index), rows) for wanted, rows in by_filter(queries).items()]
+        index.check_vectors(vectors)
+        groups = [
+            (filter_expression(wanted, index), rows)
+            for wanted, rows in group_by_filter(queries).items()
+        ]
         found: list[list[tuple[int, float]]] = [[] for _ in queries]
-        async with self._reading(index) as kind:
+        async with self._loaded(index) as index_type:
             with self._stage.measure():
                 for expression, rows in groups:
                     wanted = [queries[row] for row in rows]
                     values = vectors.values[rows] if len(groups) > 1 else vectors.values
                     answers = await self._milvus.search(
-                        index.name, kind, values, expression, reach(wanted)
+                        index.name, index_type, values, expression, shared_limit(wanted)
                     )
                     for row, query, (ids, scores) in zip(rows, wanted, answers, strict=True):
-                        found[row] = cut(ids, scores, query)
+                        found[row] = select_hits(ids, scores, query)
             movies = await self._metadata(index, (i for hits in found for i, _ in hits))
         return [
             # A movie that was deleted after it was found has no metadata any more.
@@ -121,46 +126,50 @@ class MilvusIndex(ActiveIndexObserver):
             for hits in found
         ]
 
-    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, Movie]:
+    async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """See VectorIndex."""
-        async with self._reading(index):
+        async with self._loaded(index):
             return await self._metadata(index, movie_ids)
 
-    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[Movie]:
+    async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""
-        async with self._reading(index):
+        async with self._loaded(index):
             return await self._milvus.page(index, after, limit)
 
     async def create(self, spec: IndexSpec) -> IndexInfo:
         """See VectorIndex."""
         self._watcher.refuse_without_store()
-        async with self._writing[spec.name]:
-            if spec.name in await self._milvus.names():
+        async with self._write_locks[spec.name]:
+            if spec.name in await self._milvus.collection_names():
                 raise IndexExistsError.of(spec.name)
             await self._milvus.create(spec)
             self._forget(spec.name)  # there may have been one of this name
         return IndexInfo(spec, movie_count=0, active=False, engine="milvus")
 
-    async def upsert(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> None:
+    async def upsert(
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
+    ) -> None:
         """See VectorIndex."""
         await self.write(index, movies, vectors)
 
-    async def write(self, index: IndexSpec, movies: Sequence[Movie], vectors: Vectors) -> int:
+    async def write(
+        self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
+    ) -> int:
         """Upsert; return the revision that the movies have now."""
-        index.accept(vectors)
+        index.check_vectors(vectors)
         for number, movie in enumerate(movies):
-            index.refuse_unknown_genres(movie.genres, f"movies[{number}].genres")
-        async with self._changing(index, [movie.movie_id for movie in movies]):
+            index.check_genres(movie.genres, f"movies[{number}].genres")
+        async with self._writing(index, [movie.movie_id for movie in movies]):
             return await self._milvus.upsert(index, movies, vectors.values)
 
     async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
         """See VectorIndex."""
-        async with self._changing(index, movie_ids):
+        async with self._writing(index, movie_ids):
             await self._milvus.delete(index.name, movie_ids)
 
     async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
         """See VectorIndex."""
-        async with self._writing[index.name], self._reading(index) as kind:
+        async with self._write_locks[index.name], self._loaded(index) as index_type:
             count = await self._milvus.count(index.name)
             if count == 0 or expected not in (None, count):
                 raise CountMismatchError.of(index.name, expected=expected, actual=count)
@@ -169,15 +178,15 @@ class MilvusIndex(ActiveIndexObserver):
                 self._unflushed.discard(index.name)
             previous = await self._watcher.active_in_store()
             if previous != index.name:
-                kind = await self._opener.reopen(index.name, count)
+                index_type = await self._loader.reindex(index.name, count)
             await self._watcher.activate(index, count)
-        return Activation(_info(index, count, kind, active=True), previous)
+        return Activation(_info(index, count, index_type, active=True), previous)
 
     async def list_indexes(self) -> list[IndexInfo]:
         """See VectorIndex."""
         self._watcher.refuse_without_store()
         infos = []
-        for name in sorted(await self._milvus.names()):
+        for name in sorted(await self._milvus.collection_names()):
             try:
                 infos.append(await self.describe(await self._milvus.spec(name)))
             except IndexNotFoundError:  # a collection of others, or deleted just now
@@ -186,14 +195,14 @@ class MilvusIndex(ActiveIndexObserver):
 
     async def describe(self, index: IndexSpec) -> IndexInfo:
         """See VectorIndex."""
-        async with self._reading(index) as kind:
+        async with self._loaded(index) as index_type:
             count = await self._milvus.count(index.name)
-        return _info(index, count, kind, active=self._watcher.is_active(index))
+        return _info(index, count, index_type, active=self._watcher.is_active(index))
 
     async def drop(self, index: IndexSpec) -> None:
         """See VectorIndex."""
         self._watcher.refuse_without_store()
-        async with self._writing[index.name]:
+        async with self._write_locks[index.name]:
             if await self._watcher.active_in_store() == index.name:
                 raise IndexActiveError.of(index.name)
             await self._milvus.spec(index.name)  # Milvus deletes what is not there without a word
@@ -212,30 +221,32 @@ class MilvusIndex(ActiveIndexObserver):
         """See VectorIndex."""
         self._watcher.check_active()
 
-    async def _metadata(self, index: IndexSpec, movie_ids: Iterable[int]) -> dict[int, Movie]:
-        async def read(missing: Collection[int]) -> dict[int, Movie]:
+    async def _metadata(
+        self, index: IndexSpec, movie_ids: Iterable[int]
+    ) -> dict[int, IndexedMovie]:
+        async def read(missing: Collection[int]) -> dict[int, IndexedMovie]:
             movies = await self._milvus.movies(index, missing)
             return {movie.movie_id: movie for movie in movies}
 
-        watched = self._watcher.notices_writes(index)
-        return await self._cache.get(index.name, movie_ids, read, watched=watched)
+        writes_noticed = self._watcher.notices_writes(index)
+        return await self._cache.get(index.name, movie_ids, read, writes_noticed=writes_noticed)
 
     @asynccontextmanager
-    async def _reading(self, index: IndexSpec) -> AsyncIterator[Kind]:
+    async def _loaded(self, index: IndexSpec) -> AsyncIterator[IndexType]:
         """Have an index open; yield how it is searched."""
         self._watcher.refuse_without_store()
         try:
-            yield await self._opener.open(index.name)
+            yield await self._loader.ensure_loaded(index.name)
         except (IndexNotFoundError, StoreUnavailableError):
             # Another process may have deleted it, and even made one of the same name.
             self._forget(index.name)
             raise
 
     @asynccontextmanager
-    async def _changing(self, index: IndexSpec, movie_ids: Sequence[int]) -> AsyncIterator[None]:
+    async def _writing(self, index: IndexSpec, movie_ids: Sequence[int]) -> AsyncIterator[None]:
         """Let one write at a time at an index; return when every later read sees it."""
         self._watcher.refuse_without_store()
-        async with self._writing[index.name]:
+        async with self._write_locks[index.name]:
             self._unflushed.add(index.name)
             try:
                 try:
@@ -247,24 +258,24 @@ class MilvusIndex(ActiveIndexObserver):
                     raise
                 await self._milvus.renew_edition(index.name)
                 # While an index is being built nobody reads it, and nobody has to wait.
-                if self._opener.is_open(index.name):
+                if self._loader.is_loaded(index.name):
                     movies = await self._milvus.count(index.name)
                     if self._watcher.is_active(index):
                         self.active_index_changed(index, movies)
             finally:
-                self._cache.changed(index.name, movie_ids)
+                self._cache.invalidate(index.name, movie_ids)
 
-    def _learn(self, spec: IndexSpec) -> None:
+    def _remember(self, spec: IndexSpec) -> None:
         if self._specs.get(spec.name, spec) != spec:
             self._forget(spec.name)  # another process made another index of the same name
         self._specs[spec.name] = spec
 
     def _forget(self, name: str) -> None:
-        self._opener.forget(name)
+        self._loader.forget(name)
         self._cache.forget(name)
         self._specs.pop(name, None)
-        self._fresh.discard(name)
+        self._read_lately.discard(name)
 
 
-def _info(index: IndexSpec, count: int, kind: Kind, *, active: bool) -> IndexInfo:
-    return IndexInfo(index, count, active, engine=f"milvus {kind}")
+def _info(index: IndexSpec, count: int, index_type: IndexType, *, active: bool) -> IndexInfo:
+    return IndexInfo(index, count, active, engine=f"milvus {index_type}")

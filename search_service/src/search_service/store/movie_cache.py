@@ -12,21 +12,21 @@ import time
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
-from search_service.index.vector_index import Movie
+from search_service.index.vector_index import IndexedMovie
 
-WATCHED_SECONDS = 60.0
+NOTICED_SECONDS = 60.0
 """How long what is kept of an index lasts while its writes are noticed."""
 
-Read = Callable[[Collection[int]], Awaitable[dict[int, Movie]]]
+Read = Callable[[Collection[int]], Awaitable[dict[int, IndexedMovie]]]
 
 
 @dataclass(slots=True)
-class _Shelf:
+class _CachedIndex:
     """What is kept for one index."""
 
     born: float
     writes: int = 0
-    movies: dict[int, Movie] = field(default_factory=dict)
+    movies: dict[int, IndexedMovie] = field(default_factory=dict)
 
 
 class MovieCache:
@@ -45,54 +45,54 @@ class MovieCache:
         self._capacity = capacity
         self._max_age = max_age
         self._clock = clock
-        self._shelves: dict[str, _Shelf] = {}
+        self._indexes: dict[str, _CachedIndex] = {}
 
     async def get(
-        self, index: str, movie_ids: Iterable[int], read: Read, *, watched: bool
-    ) -> dict[int, Movie]:
+        self, index: str, movie_ids: Iterable[int], read: Read, *, writes_noticed: bool
+    ) -> dict[int, IndexedMovie]:
         """Return movies by id, reading those that are not kept.
 
         Args:
             index: Name of the index.
             movie_ids: Which ones; those that `read` does not find are left out.
             read: Reads movies by id.
-            watched: Whether `forget` is called as soon as another process writes to the index.
+            writes_noticed: Whether `forget` is called when another process writes to the index.
         """
-        longest = max(self._max_age, WATCHED_SECONDS) if watched else self._max_age
-        shelf = self._shelf(index)
-        if self._clock() - shelf.born > longest:
+        longest = max(self._max_age, NOTICED_SECONDS) if writes_noticed else self._max_age
+        cached = self._cached_index(index)
+        if self._clock() - cached.born > longest:
             self.forget(index)  # so that a read under way keeps nothing
-            shelf = self._shelf(index)
+            cached = self._cached_index(index)
         wanted = set(movie_ids)
-        missing = wanted - shelf.movies.keys()
-        found = {i: shelf.movies[i] for i in wanted - missing}
+        missing = wanted - cached.movies.keys()
+        found = {i: cached.movies[i] for i in wanted - missing}
         if missing:
-            writes = shelf.writes
+            writes = cached.writes
             fresh = await read(missing)
             found.update(fresh)
-            if shelf.writes == writes:  # else some of it may be older than the write
-                self._keep(shelf, fresh)
+            if cached.writes == writes:  # else some of it may be older than the write
+                self._keep(cached, fresh)
         return found
 
-    def changed(self, index: str, movie_ids: Iterable[int]) -> None:
+    def invalidate(self, index: str, movie_ids: Iterable[int]) -> None:
         """Drop movies that were written or deleted."""
-        shelf = self._shelf(index)
-        shelf.writes += 1
+        cached = self._cached_index(index)
+        cached.writes += 1
         for movie_id in movie_ids:
-            shelf.movies.pop(movie_id, None)
+            cached.movies.pop(movie_id, None)
 
     def forget(self, index: str) -> None:
         """Drop all that is kept for an index."""
-        if shelf := self._shelves.pop(index, None):
-            shelf.writes += 1
+        if cached := self._indexes.pop(index, None):
+            cached.writes += 1
 
-    def _shelf(self, index: str) -> _Shelf:
-        shelf = self._shelves.get(index)
-        if shelf is None:
-            shelf = self._shelves[index] = _Shelf(self._clock())
-        return shelf
+    def _cached_index(self, index: str) -> _CachedIndex:
+        cached = self._indexes.get(index)
+        if cached is None:
+            cached = self._indexes[index] = _CachedIndex(self._clock())
+        return cached
 
-    def _keep(self, shelf: _Shelf, movies: dict[int, Movie]) -> None:
-        shelf.movies.update(movies)
-        while len(shelf.movies) > self._capacity:
-            del shelf.movies[next(iter(shelf.movies))]
+    def _keep(self, cached: _CachedIndex, movies: dict[int, IndexedMovie]) -> None:
+        cached.movies.update(movies)
+        while len(cached.movies) > self._capacity:
+            del cached.movies[next(iter(cached.movies))]
