@@ -21,7 +21,7 @@ import grpc
 from marquee_cli.environment import with_defaults
 from marquee_cli.errors import CommandError
 from rpckit.probe import check
-from rpckit.tethered import tethered
+from suite.parent_death import with_parent_death_signal
 
 EMBEDDER = "marquee.embedder.v1.EmbedderService"
 SEARCH = "marquee.search.v1.SearchService"
@@ -120,7 +120,7 @@ class Service:
             self._log = log
         try:
             self._process = subprocess.Popen(
-                tethered(self._command),
+                with_parent_death_signal(self._command),
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output or sys.stderr,  # stdout is for what this command has to say

@@ -22,7 +22,7 @@ import grpc
 from loadtest.bench.secured import Secured
 from rpckit.probe import check
 from rpckit.settings.client import ClientSettings
-from rpckit.tethered import tethered
+from suite.parent_death import with_parent_death_signal
 
 HOST = "127.0.0.1"
 START_SECONDS = 120.0
@@ -167,7 +167,7 @@ def milvus(
                     [str(server), "--data", str(folder), *flags],
                     log,
                     {**settings, "ETCD_CONFIG_PATH": str(etcd)},
-                    end_by=signal.SIGINT,  # of SIGTERM it would die without its own child
+                    parent_death_signal=signal.SIGINT,  # of SIGTERM it would die without its child
                 )
             )
             stack.callback(_kill_group, process)
@@ -187,12 +187,12 @@ def _process(
     command: Sequence[str],
     log: Path,
     more: Mapping[str, str] = MappingProxyType({}),
-    end_by: signal.Signals = signal.SIGTERM,
+    parent_death_signal: signal.Signals = signal.SIGTERM,
 ) -> Iterator[subprocess.Popen[bytes]]:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            tethered(command, end_by),
+            with_parent_death_signal(command, parent_death_signal),
             env=_environment() | dict(more),
             stdin=subprocess.DEVNULL,
             stdout=output,
