@@ -13,13 +13,16 @@ from typing import Annotated
 import typer
 
 from fusion.records import AGE_BUCKETS, OCCUPATIONS
+from suite import services
 
 DATA = Path("build/data")
 BUNDLE = Path("build/bundle")
 RUN = Path("build/training")
 MILVUS = "build/milvus.db"
 HOST = "127.0.0.1"
-GATEWAY, EMBEDDER, SEARCH = f"{HOST}:50050", f"{HOST}:50051", f"{HOST}:50052"
+GATEWAY = f"{HOST}:{services.GATEWAY.port}"
+EMBEDDER = f"{HOST}:{services.EMBEDDER.port}"
+SEARCH = f"{HOST}:{services.SEARCH.port}"
 
 _AGES = ", ".join(
     f"{first} (under {after})" if first == AGE_BUCKETS[0] else f"{first} ({first} to {after - 1})"

@@ -11,7 +11,7 @@ from pathlib import Path
 import grpc
 import pytest
 from tests.fixtures.milvus import wipe
-from tests.fixtures.suite import PASSING, build, catalogue, until_serving
+from tests.fixtures.suite import PASSING, build, catalogue
 
 from embedder_service import __main__ as embedder
 from embedder_service.settings import EmbedderSettings
@@ -31,6 +31,8 @@ from rpckit.settings.client import ClientSettings
 from search_service import __main__ as search
 from search_service.settings import SearchSettings
 from search_service.store.active_index_watcher import SILENCE_SECONDS
+from suite.health import wait_until_serving
+from suite.services import RECOMMENDER_SERVICE, SEARCH_SERVICE
 
 FRESH_SECONDS = 0.4
 BOUND_SECONDS = SILENCE_SECONDS + FRESH_SECONDS
@@ -60,7 +62,7 @@ class Chain:
         self.searchers = [SearchServiceStub(channel) for channel in channels]
         await build(self.indexes[0], await self.embedding(), self.bundle, self.movies)
         for channel in channels:
-            await until_serving(channel, "marquee.search.v1.SearchService")
+            await wait_until_serving(channel, SEARCH_SERVICE, 10)
         targets = ",".join(f"127.0.0.1:{server.port}" for server in searches)
         server = await self.serve(
             gateway,
@@ -73,7 +75,7 @@ class Chain:
             ),
         )
         channel = await self.channel(server)
-        await until_serving(channel, "marquee.recommender.v1.RecommenderService")
+        await wait_until_serving(channel, RECOMMENDER_SERVICE, 10)
         self.recommender = RecommenderServiceStub(channel)
 
     async def serve(self, module, settings, stack: AsyncExitStack | None = None) -> Server:

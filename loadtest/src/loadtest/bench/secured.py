@@ -25,11 +25,11 @@ class Secured:
     """The token with its permissions, as servers want it."""
 
     @property
-    def server(self) -> Sequence[str]:
+    def server_flags(self) -> Sequence[str]:
         """Flags of a server."""
         return [f"--tls-cert={self.cert}", f"--tls-key={self.key}", f"--token-file={self.grants}"]
 
-    def client(self, prefix: str) -> Sequence[str]:
+    def client_flags(self, prefix: str) -> Sequence[str]:
         """Return flags of a server's client, as in `--embedder-tls-ca`."""
         return [f"--{prefix}-tls-ca={self.cert}", f"--{prefix}-token-file={self.token}"]
 
