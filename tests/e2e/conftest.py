@@ -7,7 +7,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -67,11 +67,26 @@ class Running:
 
 
 @contextmanager
-def serving(bundle: Path, milvus_uri: str | Path, log: Path, **variables: str) -> Iterator[Running]:
-    """Run `marquee serve all` on free ports until the block ends."""
+def serving(
+    bundle: Path,
+    milvus_uri: str | Path,
+    log: Path,
+    *,
+    before: Sequence[str] = (),
+    **variables: str,
+) -> Iterator[Running]:
+    """Run `marquee serve all` on free ports until the block ends.
+
+    Args:
+        bundle: The model.
+        milvus_uri: Where the vectors are kept.
+        log: File that takes what all write to stderr.
+        before: What the command line begins with, as in `nohup marquee serve all`.
+        variables: Environment variables.
+    """
     options = ["--port", "0", "--embedder-port", "0", "--search-port", "0", "--json"]
     options += ["--bundle", str(bundle), "--milvus-uri", str(milvus_uri)]
-    command = [sys.executable, "-m", "marquee_cli", "serve", "all", *options]
+    command = [*before, sys.executable, "-m", "marquee_cli", "serve", "all", *options]
     process = ChildProcess("command", command)
     stdout = log.with_suffix(".json")
     process.start(ENVIRONMENT | variables, log=log, stdout=stdout)

@@ -16,6 +16,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="a feature of Li
 START = """
 import signal, subprocess, sys, time
 from suite.parent_death import with_parent_death_signal
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 {before}
 command = with_parent_death_signal(sys.argv[2:], signal.Signals(int(sys.argv[1])))
 child = subprocess.Popen(command)
