@@ -101,8 +101,7 @@ async def test_restarting_every_service_in_turn_fails_no_call(
     embedder, _, search, _, *gateways = replicas
     for replica in (embedder, search):
         await asyncio.to_thread(replica.server.wait_until_started)
-    step = await asyncio.to_thread(
-        marquee,
+    step = marquee(
         *("index", "--data", built.data),
         *("--embedder-target", embedder.server.target),
         *("--search-target", search.server.target),
