@@ -54,6 +54,19 @@ def test_one_that_ends_is_noticed_whichever_is_waited_for(tmp_path: Path) -> Non
             suite.wait_until_ready()
 
 
+def test_the_gateway_is_stopped_before_what_it_calls(tmp_path: Path) -> None:
+    with suite_of_echoes(tmp_path) as suite:
+        behind = [*suite.embedders, *suite.searches]
+        suite.gateway.send_signal(signal.SIGSTOP)  # so that it does not stop yet
+        stopping = threading.Thread(target=suite.stop)
+        stopping.start()
+        time.sleep(0.5)
+        assert all(server.is_serving(LIVENESS) for server in behind)
+        suite.gateway.send_signal(signal.SIGCONT)
+        stopping.join(20)
+        assert [server.status for server in suite.servers] == [0, 0, 0]
+
+
 def test_a_second_signal_ends_all_at_once(tmp_path: Path) -> None:
     suite = suite_of_echoes(tmp_path)
     again = threading.Timer(1.0, os.kill, (os.getpid(), signal.SIGTERM))

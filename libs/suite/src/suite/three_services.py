@@ -149,13 +149,13 @@ class Suite:
                 server.raise_if_ended()
 
     def stop(self) -> None:
-        """End all, callers before what they call; whoever asks again gets it at once."""
-        last_first = self.servers[::-1]
+        """End the gateways, then what they call; whoever asks again ends all at once."""
         try:
-            for server in last_first:
-                server.send_signal(signal.SIGTERM)
-            for server in last_first:
-                server.wait_or_kill()
+            for servers in (self.gateways, (*self.searches, *self.embedders)):
+                for server in servers:
+                    server.send_signal(signal.SIGTERM)
+                for server in servers:
+                    server.wait_or_kill()
         except (Interrupted, KeyboardInterrupt):
-            for server in last_first:
+            for server in self.servers:
                 server.kill()
