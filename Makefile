@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV := .venv
 BIN := $(VENV)/bin
-MEMBERS := protos libs/rpckit libs/rpckit_envoy libs/fusion embedder_service search_service gateway training cli loadtest
+MEMBERS := protos libs/rpckit libs/rpckit_envoy libs/fusion libs/suite embedder_service search_service gateway training cli loadtest
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help

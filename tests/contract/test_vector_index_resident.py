@@ -173,7 +173,7 @@ async def test_a_switch_is_answered_by_milvus_until_the_replica_is_complete(
     old = set(await activate(one, first, 30))
     await seconds_until(lambda: is_resident(two, first))
     reads = asyncio.Event()
-    real = Milvus.records
+    real = Milvus.stored_movies
 
     async def slow(self: Milvus, *arguments: object) -> object:
         await reads.wait()

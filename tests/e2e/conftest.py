@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +20,9 @@ from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.search.v1.search_pb2_grpc import SearchServiceStub
-from marquee_cli.processes import RECOMMENDER
+from suite.parent_death import with_parent_death_signal
+from suite.process import ChildProcess
+from suite.services import RECOMMENDER_SERVICE
 
 ENVIRONMENT = {name: value for name, value in os.environ.items() if name != "MOVIELENS_DIR"}
 """Without real data: these tests are about the small synthetic set."""
@@ -32,7 +33,7 @@ def marquee(
 ) -> subprocess.CompletedProcess[str]:
     """Run a command to its end, whatever that is."""
     return subprocess.run(
-        [sys.executable, "-m", "marquee_cli", *map(str, arguments)],
+        with_parent_death_signal([sys.executable, "-m", "marquee_cli", *map(str, arguments)]),
         capture_output=True,
         text=True,
         timeout=timeout,
@@ -53,7 +54,8 @@ class Built:
 class Running:
     """Three services under way."""
 
-    process: subprocess.Popen[str]
+    process: ChildProcess
+    """The command that started them."""
     embedder: str
     search: str
     gateway: str
@@ -65,36 +67,40 @@ class Running:
 
 
 @contextmanager
-def serving(bundle: Path, milvus_uri: str | Path, log: Path, **variables: str) -> Iterator[Running]:
-    """Run `marquee serve all` on free ports until the block ends."""
+def serving(
+    bundle: Path,
+    milvus_uri: str | Path,
+    log: Path,
+    *,
+    before: Sequence[str] = (),
+    **variables: str,
+) -> Iterator[Running]:
+    """Run `marquee serve all` on free ports until the block ends.
+
+    Args:
+        bundle: The model.
+        milvus_uri: Where the vectors are kept.
+        log: File that takes what all write to stderr.
+        before: What the command line begins with, as in `nohup marquee serve all`.
+        variables: Environment variables.
+    """
     options = ["--port", "0", "--embedder-port", "0", "--search-port", "0", "--json"]
     options += ["--bundle", str(bundle), "--milvus-uri", str(milvus_uri)]
-    with log.open("w") as stderr:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "marquee_cli", "serve", "all", *options],
-            stdout=subprocess.PIPE,
-            stderr=stderr,
-            text=True,
-            env=ENVIRONMENT | variables,
-        )
-    assert process.stdout is not None
+    command = [*before, sys.executable, "-m", "marquee_cli", "serve", "all", *options]
+    process = ChildProcess("command", command)
+    stdout = log.with_suffix(".json")
+    process.start(ENVIRONMENT | variables, log=log, stdout=stdout)
     try:
-        line = process.stdout.readline()
-        assert line, f"the services did not start:\n{log.read_text()}"
-        where = json.loads(line)
-        yield Running(process, where["embedder"], where["search"], where["gateway"])
+        process.wait_until(lambda: stdout.read_text().endswith("\n"))
+        targets = json.loads(stdout.read_text())
+        yield Running(process, targets["embedder"], targets["search"], targets["gateway"])
     finally:
-        process.send_signal(signal.SIGTERM)
-        try:
-            process.wait(60)
-        finally:
-            process.kill()
-            process.stdout.close()
+        process.stop(60)
 
 
 def wait_until_ready(gateway: str) -> None:
     """Wait until the gateway has heard that an index is active: a second, at most two."""
-    command = [sys.executable, "-m", "rpckit.probe", gateway, "--service", RECOMMENDER]
+    command = [sys.executable, "-m", "rpckit.probe", gateway, "--service", RECOMMENDER_SERVICE]
     subprocess.run([*command, "--wait", "20"], check=True, capture_output=True, timeout=60)
 
 

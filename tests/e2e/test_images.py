@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from tests.fixtures.images import Image, mounted, why_not
 
 from marquee.recommender.v1 import recommender_pb2, recommender_pb2_grpc
 from marquee.type.v1 import types_pb2
+from suite.ports import free_ports
 
 pytestmark = [pytest.mark.images, pytest.mark.timeout(1200)]
 
@@ -208,11 +208,3 @@ def wait_until_healthy(image: Image, target: str, check: list[str] | None = None
     while (done := image.run(entrypoint=command)).returncode:
         assert time.monotonic() < deadline, done.stderr
         time.sleep(0.5)
-
-
-def free_ports(count: int) -> list[int]:
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]

@@ -3,23 +3,33 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import signal
-import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 from tests.e2e.conftest import Built, marquee
 
 from marquee.recommender.v1 import recommender_pb2
-from marquee_cli.processes import EMBEDDER, INDEX, RECOMMENDER, SEARCH, Ports, Service
 from rpckit.calling.channel import connect
 from rpckit.errors import ServiceError
 from rpckit.observing.tracing.context import TraceContext
 from rpckit.settings.client import ClientSettings
+from suite.ports import free_ports
+from suite.server_process import ServerProcess
+from suite.services import (
+    EMBEDDER,
+    EMBEDDER_SERVICE,
+    GATEWAY,
+    RECOMMENDER_SERVICE,
+    SEARCH,
+    SEARCH_SERVICE,
+    Service,
+)
+from suite.three_services import server_of, target_of
 
 CALLS = 10_000
 CALLERS = 8
@@ -29,64 +39,58 @@ service that Milvus leaves without an answer is not ready: rightly, but not what
 DESCRIPTOR = recommender_pb2.DESCRIPTOR.services_by_name["RecommenderService"]
 
 
+@dataclass(frozen=True)
 class Replica:
-    """One process, and which of its services says that it is ready."""
+    """One process, and which of its services says that it answers."""
 
-    def __init__(self, service: Service, ready: str, log: Path) -> None:
-        self.service = service
-        self._ready = ready
-        self._log = log
+    server: ServerProcess
+    service: str
+    log: Path
 
     def start(self) -> None:
-        prefix = f"MARQUEE_{self.service.name.upper()}"
-        settings = {f"{prefix}_SHUTDOWN_DELAY_S": "1.5", f"{prefix}_METRICS_PORT": "0"}
-        self.service.start(os.environ | settings, self._log)
+        self.server.start(log=self.log)
 
-    async def until_ready(self, ready: str = "") -> None:
-        deadline = time.monotonic() + 60
-        while not await asyncio.to_thread(self.service.is_serving, ready or self._ready):
-            assert self.service.status is None, self._log.read_text()
-            assert time.monotonic() < deadline, self._log.read_text()
-            await asyncio.sleep(0.1)
+    async def wait_until_ready(self) -> None:
+        await asyncio.to_thread(self.server.wait_until_serving, self.service, 60)
 
     async def restart(self) -> None:
-        self.service.signal(signal.SIGTERM)
-        await asyncio.to_thread(self.service.wait, 30)
-        assert self.service.status == 0, self._log.read_text()
+        self.server.send_signal(signal.SIGTERM)
+        assert await asyncio.to_thread(self.server.wait, 30) == 0, self.log.read_text()
         self.start()
-        await self.until_ready()
+        await self.wait_until_ready()
 
 
 @pytest.fixture
 def replicas(built: Built, milvus_uri: str, tmp_path: Path) -> Iterator[list[Replica]]:
     """Two of each, those that others need first, started but perhaps not ready yet."""
-    one, two = Ports(0, 0, 0).resolved("127.0.0.1"), Ports(0, 0, 0).resolved("127.0.0.1")
-    targets = {
-        kind: "ipv4:" + ",".join(f"127.0.0.1:{getattr(ports, kind)}" for ports in (one, two))
-        for kind in ("embedder", "search")
-    }
-    arguments = {
-        "embedder": ("embedder_service", EMBEDDER, [f"--bundle={built.bundle}"]),
-        "search": ("search_service", SEARCH, [f"--milvus-uri={milvus_uri}"]),
-        "gateway": (
-            "gateway",
-            RECOMMENDER,
-            [f"--{kind}-target={target}" for kind, target in targets.items()],
-        ),
-    }
-    started = []
-    for kind, (module, ready, flags) in arguments.items():
-        for number, ports in enumerate((one, two)):
-            service = Service(kind, module, "127.0.0.1", getattr(ports, kind), flags)
-            started.append(Replica(service, ready, tmp_path / f"{kind}-{number}.log"))
+
+    def two_of(service: Service, answers: str, *flags: str) -> list[Replica]:
+        flags = ("--shutdown-delay-s=1.5", "--metrics-port=0", *flags)
+        return [
+            Replica(
+                server_of(service, flags, port=port),
+                answers,
+                tmp_path / f"{service.name}-{number}.log",
+            )
+            for number, port in enumerate(free_ports(2))
+        ]
+
+    embedders = two_of(EMBEDDER, EMBEDDER_SERVICE, f"--bundle={built.bundle}")
+    searches = two_of(SEARCH, SEARCH_SERVICE, f"--milvus-uri={milvus_uri}")
+    gateways = two_of(
+        GATEWAY,
+        RECOMMENDER_SERVICE,
+        f"--embedder-target={target_of([each.server for each in embedders])}",
+        f"--search-target={target_of([each.server for each in searches])}",
+    )
+    replicas = [*embedders, *searches, *gateways]
     try:
-        for replica in started:
+        for replica in replicas:
             replica.start()
-        yield started
+        yield replicas
     finally:
-        for replica in started:
-            replica.service.signal(signal.SIGKILL)
-            replica.service.wait(10)
+        for replica in replicas:
+            replica.server.kill()
 
 
 @pytest.mark.slow
@@ -95,21 +99,20 @@ async def test_restarting_every_service_in_turn_fails_no_call(
     replicas: list[Replica], built: Built
 ) -> None:
     embedder, _, search, _, *gateways = replicas
-    await embedder.until_ready()
-    await search.until_ready(INDEX)
-    step = await asyncio.to_thread(
-        marquee,
+    for replica in (embedder, search):
+        await asyncio.to_thread(replica.server.wait_until_started)
+    step = marquee(
         *("index", "--data", built.data),
-        *("--embedder-target", embedder.service.target),
-        *("--search-target", search.service.target),
+        *("--embedder-target", embedder.server.target),
+        *("--search-target", search.server.target),
     )
     assert step.returncode == 0, step.stderr
     for replica in replicas:
-        await replica.until_ready()
+        await replica.wait_until_ready()
 
     outcomes: Counter[str] = Counter()
     restarted = asyncio.Event()
-    target = "ipv4:" + ",".join(gateway.service.target for gateway in gateways)
+    target = target_of([gateway.server for gateway in gateways])
     async with connect(ClientSettings(target=target), DESCRIPTOR) as channel:
         recommend = channel.unary(DESCRIPTOR.methods_by_name["Recommend"])
 

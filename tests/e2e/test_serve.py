@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import socket
@@ -40,25 +41,41 @@ def test_a_signal_stops_everything_cleanly(running: Running, signum: signal.Sign
     assert not any(map(is_running, pids))
 
 
+def test_a_hangup_of_its_terminal_stops_everything_cleanly(built: Built, tmp_path: Path) -> None:
+    before = ["env", "--default-signal=HUP"]  # whatever runs the tests may ignore it
+    with serving(built.bundle, tmp_path / "milvus.db", tmp_path / "log", before=before) as running:
+        pids = running.pids()
+        running.process.send_signal(signal.SIGHUP)
+        assert running.process.wait(30) == 0
+    assert not any(map(is_running, pids))
+
+
+def test_with_nohup_it_outlives_its_terminal(built: Built, tmp_path: Path) -> None:
+    with serving(
+        built.bundle, tmp_path / "milvus.db", tmp_path / "log", before=["nohup"]
+    ) as running:
+        pids = running.pids()
+        for pid in (running.process.pid, *pids):
+            os.kill(pid, signal.SIGHUP)
+        time.sleep(1)
+        assert all(map(is_running, pids))
+        running.process.send_signal(signal.SIGTERM)
+        assert running.process.wait(30) == 0
+    assert not any(map(is_running, pids))
+
+
 def test_a_killed_command_leaves_no_orphans(running: Running) -> None:
     pids = running.pids()
     running.process.kill()
-    running.process.wait(30)
     wait_until_gone(pids)
 
 
 def test_a_service_that_dies_takes_the_others_along(running: Running, tmp_path: Path) -> None:
     pids = running.pids()
-    signal_process(pids[0], signal.SIGKILL)
+    os.kill(pids[0], signal.SIGKILL)
     assert running.process.wait(30) == 1
     wait_until_gone(pids)
     assert "marquee: the embedder ended by signal 9" in (tmp_path / "log").read_text()
-
-
-def signal_process(pid: int, signum: signal.Signals) -> None:
-    import os
-
-    os.kill(pid, signum)
 
 
 def test_without_an_index_the_gateway_is_there_and_says_that_it_is_not_ready(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from marquee.recommender.v1 import recommender_pb2
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
 from marquee.type.v1.types_pb2 import User
 from rpckit.observing.metrics import definitions as metrics
+from suite.ports import free_ports
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SERVICES = ("gateway", "embedder", "search")
@@ -27,11 +27,7 @@ PROGRAMS = {"gateway", "embedder_service", "search_service"}
 @pytest.fixture
 def metrics_ports() -> dict[str, int]:
     """A free port for the metrics of each service."""
-    sockets = {service: socket.create_server(("127.0.0.1", 0)) for service in SERVICES}
-    ports = {service: each.getsockname()[1] for service, each in sockets.items()}
-    for each in sockets.values():
-        each.close()
-    return ports
+    return dict(zip(SERVICES, free_ports(len(SERVICES)), strict=True))
 
 
 @pytest.fixture
@@ -99,8 +95,7 @@ def test_one_trace_and_the_metrics_of_three_processes_tell_where_a_recommendatio
 ) -> None:
     recommend(observed)
     scraped = {service: scrape_when_ready(port) for service, port in metrics_ports.items()}
-    observed.process.terminate()  # spans are sent when the processes end, at the latest
-    observed.process.wait(60)
+    observed.process.stop(60)  # spans are sent when the processes end, at the latest
 
     spans = [span for span in collector.spans if span.trace_id == TRACE]
     paths = {span.name.rpartition("/")[2]: path_to(span, spans) for span in spans}

@@ -16,7 +16,7 @@ from tests.fixtures.results import measured
 
 from loadtest import resources
 from loadtest.bench import secured
-from loadtest.bench.launch import LaunchError, Program, Running, accepts, free_ports, running
+from loadtest.bench.configurations import accepts, as_shipped
 from loadtest.bench.memory import slope
 from loadtest.histogram import Latencies
 from loadtest.job import Job, Requests
@@ -25,11 +25,17 @@ from loadtest.results import Results
 from loadtest.wire import driver as wire
 from loadtest.workload import METHODS, Workload
 from marquee_cli.bench.sets import kept
+from suite.parent_death import with_parent_death_signal
+from suite.ports import free_ports
+from suite.process import ProcessError
+from suite.server_process import ServerProcess
 
 
 def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "marquee_cli", "bench", *map(str, arguments)],
+        with_parent_death_signal(
+            [sys.executable, "-m", "marquee_cli", "bench", *map(str, arguments)]
+        ),
         capture_output=True,
         text=True,
         timeout=120,
@@ -38,20 +44,20 @@ def bench(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture
-def echo(tmp_path: Path) -> Iterator[Running]:
+def echo(tmp_path: Path) -> Iterator[ServerProcess]:
     reply = tmp_path / "reply.bin"
     reply.write_bytes(b"the same bytes")
-    program = Program(
+    server = ServerProcess(
         "echo",
         "loadtest.bench.echo",
         free_ports(1)[0],
         [f"--reply={METHODS['EmbedUsers']}={reply}"],
     )
-    with running(program, tmp_path) as process:
-        yield process
+    with server.running(as_shipped(), log=tmp_path / "echo.log") as echo:
+        yield echo
 
 
-def test_a_curve_is_driven_printed_and_written(echo: Running, tmp_path: Path) -> None:
+def test_a_curve_is_driven_printed_and_written(echo: ServerProcess, tmp_path: Path) -> None:
     target = echo.endpoint.target
     out = tmp_path / "new" / "run.json"
     answer = bench(
@@ -67,7 +73,7 @@ def test_a_curve_is_driven_printed_and_written(echo: Running, tmp_path: Path) ->
     assert out.with_suffix(".html").read_text().count("<svg") >= 2
 
 
-def test_two_runs_are_compared(echo: Running, tmp_path: Path) -> None:
+def test_two_runs_are_compared(echo: ServerProcess, tmp_path: Path) -> None:
     out = tmp_path / "run.json"
     bench("run", "--target", echo.endpoint.target, "-c", "4", "--duration", "0.3", "--out", out)
     answer = bench("compare", out, out, "--strict")
@@ -127,9 +133,9 @@ def test_what_was_measured_before_a_failure_is_kept_beside_the_last_results(
     def failing() -> None:
         with kept(results, out):
             results.measurements.append(measured())
-            raise LaunchError("the embedder ended")
+            raise ProcessError("the embedder ended")
 
-    with pytest.raises(LaunchError):
+    with pytest.raises(ProcessError):
         failing()
     assert out.read_text() == "of the last run"
     assert Results.read(tmp_path / "results-incomplete.json").measurements
@@ -138,7 +144,7 @@ def test_what_was_measured_before_a_failure_is_kept_beside_the_last_results(
     assert Results.read(out).measurements
 
 
-def test_a_run_is_published_without_its_histograms(echo: Running, tmp_path: Path) -> None:
+def test_a_run_is_published_without_its_histograms(echo: ServerProcess, tmp_path: Path) -> None:
     run, out = tmp_path / "run.json", tmp_path / "docs" / "published.json"
     bench("run", "--target", echo.endpoint.target, "-c", "4", "--duration", "0.3", "--out", run)
     answer = bench("publish", run, "--out", out)
@@ -163,7 +169,7 @@ def test_a_run_is_published_without_its_histograms(echo: Running, tmp_path: Path
     ],
 )
 def test_what_cannot_be_done_is_one_line(
-    echo: Running, arguments: tuple[str, ...], words: str
+    echo: ServerProcess, arguments: tuple[str, ...], words: str
 ) -> None:
     answer = bench(*(echo.endpoint.target if each == "ECHO" else each for each in arguments))
     assert answer.returncode == 1
@@ -172,27 +178,28 @@ def test_what_cannot_be_done_is_one_line(
     assert words in answer.stderr
 
 
-def test_the_echo_returns_the_bytes_that_it_was_given(echo: Running) -> None:
+def test_the_echo_returns_the_bytes_that_it_was_given(echo: ServerProcess) -> None:
     with grpc.insecure_channel(echo.endpoint.target) as channel:
         call = channel.unary_unary(f"/{METHODS['EmbedUsers']}")
         assert call(b"anything", timeout=5) == b"the same bytes"
 
 
 def test_a_process_is_ready_inside_and_gone_outside(tmp_path: Path) -> None:
-    program = Program("echo", "loadtest.bench.echo", free_ports(1)[0])
-    with running(program, tmp_path) as process:
-        assert resources.listener(program.port) == process.pid
+    (port,) = free_ports(1)
+    server = ServerProcess("echo", "loadtest.bench.echo", port)
+    with server.running(as_shipped(), log=tmp_path / "echo.log") as process:
+        assert resources.listener(port) == process.pid
         assert resources.resident_bytes(process.pid) > 2**20
     assert resources.resident_bytes(process.pid) == 0
-    assert resources.listener(program.port) is None
+    assert resources.listener(port) is None
 
 
 def test_a_process_that_ends_at_once_is_named_with_its_last_words(tmp_path: Path) -> None:
-    program = Program("broken", "loadtest.bench.echo", free_ports(1)[0], ["--no-such-flag"])
+    server = ServerProcess("broken", "loadtest.bench.echo", free_ports(1)[0], ["--no-such-flag"])
     begun = time.monotonic()
     with (
-        pytest.raises(LaunchError, match=r"the broken ended: .*--no-such-flag"),
-        running(program, tmp_path),
+        pytest.raises(ProcessError, match=r"the broken ended with status 2: .*--no-such-flag"),
+        server.running(as_shipped(), log=tmp_path / "broken.log"),
     ):
         pass
     assert time.monotonic() - begun < 60
@@ -205,8 +212,6 @@ def test_settings_that_a_service_does_not_have_are_found_beforehand() -> None:
 
 def test_tls_and_tokens_are_as_the_settings_say(tmp_path: Path) -> None:
     files = secured.make(tmp_path)
-    if files is None:
-        pytest.skip("no openssl")
     seen: set[str] = set()
 
     class Reading(grpc.GenericRpcHandler):
@@ -232,8 +237,6 @@ def test_tls_and_tokens_are_as_the_settings_say(tmp_path: Path) -> None:
 
 def test_secrets_of_a_secured_run_are_readable_by_its_owner_only(tmp_path: Path) -> None:
     files = secured.make(tmp_path)
-    if files is None:
-        pytest.skip("no openssl")
     for secret in (files.key, files.token, files.grants):
         assert secret.stat().st_mode & 0o077 == 0
 

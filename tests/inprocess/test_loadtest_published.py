@@ -12,10 +12,9 @@ from tests.fixtures.milvus import SERVER
 from fusion.bundle import Bundle
 from loadtest import h2load
 from loadtest.bench import ratios, secured
-from loadtest.bench.catalogue import GENRES, build, clustered, made_vectors
-from loadtest.bench.configurations import LITE, RECOMMENDER, started
+from loadtest.bench.catalogue import GENRES, clustered, index_made_movies, made_vectors
+from loadtest.bench.configurations import LITE, endpoint_of, pids_of, suite_of
 from loadtest.bench.growth import DIMENSION, TOP_K, Growth, nearest, queries
-from loadtest.bench.launch import wait_for
 from loadtest.bench.published import Effort, Published
 from loadtest.clients import LoadError
 from loadtest.sampling import sample
@@ -38,22 +37,22 @@ def test_a_suite_is_started_indexed_and_recommends(
 ) -> None:
     files = secured.make(tmp_path / "secured") if protected else None
     configuration = replace(LITE, secured=files)
-    with started(
+    with suite_of(
         configuration, bundle=tiny_bundle.path, milvus_uri=str(tmp_path / "lite"), logs=tmp_path
     ) as suite:
-        embedder, search = suite.endpoint("EmbedUsers"), suite.endpoint("SearchMovies")
-        name = build(embedder, search, movies=30)
-        assert build(embedder, search, movies=30) == name  # it is there, and stays
-        wait_for(suite.gateway.endpoint, RECOMMENDER)
+        embedder, search = endpoint_of(suite, "EmbedUsers"), endpoint_of(suite, "SearchMovies")
+        name = index_made_movies(embedder, search, movies=30)
+        assert index_made_movies(embedder, search, movies=30) == name  # it is there, and stays
+        suite.wait_until_ready()
         assert search_space(search).dimension == tiny_bundle.manifest.dimension
         message = Workload(users=5, top_k=7).messages("Recommend")[0]
-        (reply,) = sample(suite.endpoint("Recommend"), "Recommend", [message])
+        (reply,) = sample(endpoint_of(suite, "Recommend"), "Recommend", [message])
         answer = recommender_pb2.RecommendResponse.FromString(reply)
         assert len(answer.recommendations) == 7
         assert answer.index == name
-        assert set(suite.pids) == {"gateway", "embedder", "search"}
+        assert set(pids_of(suite)) == {"gateway", "embedder", "search"}
 
-        endpoints = {each: suite.endpoint(each) for each in ("EmbedMovies", "SearchMovies")}
+        endpoints = {each: endpoint_of(suite, each) for each in ("EmbedMovies", "SearchMovies")}
         mix = Workload({"EmbedMovies": 0.5, "SearchMovies": 0.5}, users=5, movies=9, batch=2)
         workload = complete(mix, endpoints, embedder)
         assert len(workload.vectors) == 5 * 4 * tiny_bundle.manifest.dimension

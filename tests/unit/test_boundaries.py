@@ -28,6 +28,7 @@ SOURCES = {
     "rpckit": "libs/rpckit/src/rpckit",
     "rpckit_envoy": "libs/rpckit_envoy/src/rpckit_envoy",
     "fusion": "libs/fusion/src/fusion",
+    "suite": "libs/suite/src/suite",
     "embedder_service": "embedder_service/src/embedder_service",
     "search_service": "search_service/src/search_service",
     "gateway": "gateway/src/gateway",
@@ -41,12 +42,13 @@ MAY_IMPORT = {
     "rpckit": {"marquee"},
     "rpckit_envoy": {"marquee", "rpckit"},
     "fusion": set(),
+    "suite": {"marquee", "rpckit"},
     "embedder_service": {"marquee", "rpckit", "fusion"},
     "search_service": {"marquee", "rpckit"},
     "gateway": {"marquee", "rpckit"},
     "training": {"fusion"},
-    "marquee_cli": {"marquee", "rpckit", "fusion", "training", "loadtest"},
-    "loadtest": {"marquee", "rpckit", "fusion"},
+    "marquee_cli": {"marquee", "rpckit", "fusion", "suite", "training", "loadtest"},
+    "loadtest": {"marquee", "rpckit", "fusion", "suite"},
 }
 """Which members a member may know of; dependencies point one way."""
 
@@ -184,6 +186,9 @@ def test_imports_are_absolute(package: str) -> None:
         ("search_service", "paddle", set()),
         ("gateway", "paddle", set()),
         ("rpckit", "paddle", set()),
+        ("suite", "paddle", set()),
+        ("suite", "pymilvus", set()),
+        ("suite", "numpy", set()),
         ("rpckit", "pyvoy", set()),
         ("rpckit_envoy", "pyvoy", {"envoy_config", "supervisor"}),
         ("search_service", "pymilvus", {"milvus_client", "milvus_messages"}),
@@ -230,7 +235,7 @@ def test_fusion_is_read_without_paddle_installed() -> None:
 
 
 @pytest.mark.parametrize(
-    "package", ["embedder_service", "search_service", "gateway", "marquee_cli", "fusion"]
+    "package", ["embedder_service", "search_service", "gateway", "marquee_cli", "fusion", "suite"]
 )
 def test_the_environment_is_read_in_one_module(package: str) -> None:
     readers = set()

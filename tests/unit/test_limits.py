@@ -16,9 +16,10 @@ from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
 from marquee_cli import __main__ as command
-from marquee_cli import bench, indexing
+from marquee_cli import bench
 from rpckit.field_limits import limits_of
 from search_service.store import collection_schema
+from suite.index_builder import MOVIES_PER_REQUEST
 
 CONTRACT = sorted((Path(__file__).parents[2] / "protos/marquee").rglob("*.proto"))
 
@@ -40,7 +41,7 @@ def test_records_may_hold_what_the_contract_allows() -> None:
 def test_the_store_has_room_for_what_the_contract_allows() -> None:
     assert limits_of(types_pb2.Movie, "title").bytes.max == collection_schema.MAX_TITLE_BYTES
     genres = limits_of(index_pb2.CreateIndexRequest, "genres").items.max
-    assert len(collection_schema.RECORD_FIELDS) + genres <= 64, "Milvus allows no more fields"
+    assert len(collection_schema.STORED_FIELDS) + genres <= 64, "Milvus allows no more fields"
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_a_batch_of_the_gateway_is_one_that_both_hops_take() -> None:
 
 
 def test_an_index_build_sends_what_the_services_take() -> None:
-    assert indexing.BATCH in limits_of(index_pb2.UpsertMoviesRequest, "movies").items
+    assert MOVIES_PER_REQUEST in limits_of(index_pb2.UpsertMoviesRequest, "movies").items
 
 
 def test_the_command_offers_what_the_services_take() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Annotated, cast
@@ -34,6 +35,7 @@ from marquee_cli.options import (
     SearchTarget,
     SkipBadLines,
 )
+from suite import services
 
 _PASS_THROUGH = {
     "ignore_unknown_options": True,
@@ -217,9 +219,9 @@ def recommend(
     --data, --embedder-target and --search-target matter with -i only.
     """
     from marquee_cli.indexing import rebuild
-    from marquee_cli.recommendation import recommend, request
+    from marquee_cli.recommendation import recommend, request_for
 
-    wish = request(
+    request = request_for(
         user_id=user_id,
         gender=gender,
         age=age,
@@ -233,7 +235,7 @@ def recommend(
     )
     if index_first:
         rebuild(_connection(context), data, embedder_target, search_target, quiet=as_json)
-    recommend(_connection(context), target, wish, as_json=as_json)
+    recommend(_connection(context), target, request, as_json=as_json)
 
 
 @app.command()
@@ -313,21 +315,20 @@ def serve_all(
     host: Annotated[str, typer.Option(help="Address that all three listen on.")] = HOST,
     port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the gateway; 0 takes a free one.")
-    ] = 50050,
+    ] = services.GATEWAY.port,
     embedder_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the embedder; 0 takes a free one.")
-    ] = 50051,
+    ] = services.EMBEDDER.port,
     search_port: Annotated[
         int, typer.Option(min=0, max=65535, help="Port of the search service; 0: a free one.")
-    ] = 50052,
+    ] = services.SEARCH.port,
     as_json: Json = False,
 ) -> None:
     """Run all three services until SIGTERM or SIGINT (Ctrl-C), then stop them.
 
     Their other settings are taken from the environment; docs/configuration.md lists them.
     """
-    from marquee_cli.processes import Ports
-    from marquee_cli.serving import serve_all
+    from marquee_cli.serving import Ports, serve_all
 
     serve_all(
         host=host,
@@ -360,9 +361,9 @@ def _connection(context: typer.Context) -> Connection:
 
 
 def _become(module: str, context: typer.Context) -> None:
-    from marquee_cli.processes import replace_with
-
-    replace_with(module, context.args)
+    """Become a service; signals, output and exit code are then its own."""
+    sys.stdout.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *context.args])  # noqa: S606
 
 
 if __name__ == "__main__":

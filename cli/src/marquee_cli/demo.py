@@ -9,20 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from fusion.bundle import Bundle, BundleError
-from fusion.records import Movie
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
+from marquee.type.v1 import types_pb2
 from marquee_cli.calls import connected
 from marquee_cli.dataset import Source, obtain, read_catalogue, read_source
 from marquee_cli.environment import movielens_dir
 from marquee_cli.errors import CommandError
-from marquee_cli.indexing import build as build_index
-from marquee_cli.indexing import is_current
+from marquee_cli.indexing import movie_messages
 from marquee_cli.options import HOST, Connection
-from marquee_cli.processes import Interrupted, Ports, Suite, interruptible
-from marquee_cli.recommendation import ask, notes, request, table
+from marquee_cli.recommendation import fetch, notes, request_for, table
+from marquee_cli.serving import ANY_PORTS, suite_of_one_each
 from marquee_cli.terminal import bar
 from marquee_cli.train import preset_for, train
+from suite.index_builder import build_index, find_current_index
+from suite.interruption import Interrupted, interruptible
+from suite.process import ProcessError
+from suite.server_process import ServerProcess
 from training.config import PRESETS
 
 STEPS = 5
@@ -61,29 +64,33 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
             _step(2, "model")
             print(f"      {_model(data, build / 'training', bundle, found)}")
             _step(3, "the three services")
-            suite = Suite(
+            suite = suite_of_one_each(
                 host=HOST,
-                ports=Ports(0, 0, 0),
+                ports=ANY_PORTS,
                 bundle=bundle,
                 milvus_uri=str(build / "milvus.db"),
                 logs=logs,
             )
             with suite:
-                for service in suite.services:
-                    print(f"      {service.name:9} {service.target}")
+                embedder, search, gateway = suite.servers
+                for server in suite.servers:
+                    print(f"      {server.name:9} {server.target}")
                 _step(4, "index")
-                print(f"      {asyncio.run(_index(suite, read_catalogue(data)))}")
+                movies = movie_messages(read_catalogue(data))
+                print(f"      {asyncio.run(_index(embedder, search, movies))}")
                 suite.wait_until_ready()
                 _step(5, "five films for a male student of 25 to 34: -a 25 -g M -j 4")
-                wish = request(age=25, gender="M", occupation="4", page_size=5)
-                answer = asyncio.run(ask(NO_TLS, suite.gateway.target, wish))
+                request = request_for(age=25, gender="M", occupation="4", page_size=5)
+                response = asyncio.run(fetch(NO_TLS, gateway.target, request))
     except Interrupted:
         sys.stderr.write("marquee: interrupted; what is done is kept for the next time\n")
         raise KeyboardInterrupt from None
+    except ProcessError as error:
+        raise CommandError(str(error)) from None
     print()
-    print("\n".join(table(answer)))
+    print("\n".join(table(response)))
     print()
-    print(notes(answer)[-1])
+    print(notes(response)[-1])
     print(f"Done in {time.monotonic() - started:.0f} s; the services are stopped.\n")
     options = "" if build == Path("build") else f" --bundle {bundle} --milvus-uri {build}/milvus.db"
     print(NEXT.format(options=options, data=options and f" --bundle {bundle} --data {data}"))
@@ -130,15 +137,17 @@ def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
     )
 
 
-async def _index(suite: Suite, catalogue: Sequence[Movie]) -> str:
+async def _index(
+    embedder: ServerProcess, search: ServerProcess, movies: Sequence[types_pb2.Movie]
+) -> str:
     """Build the index unless it is there; say what there is."""
     async with (
-        connected(NO_TLS, suite.embedder.target) as to_embedder,
-        connected(NO_TLS, suite.search.target) as to_search,
+        connected(NO_TLS, embedder.target) as to_embedder,
+        connected(NO_TLS, search.target) as to_search,
     ):
-        embedder, indexes = EmbedderServiceStub(to_embedder), IndexServiceStub(to_search)
-        if await is_current(embedder, indexes, catalogue):
-            return f"{len(catalogue):,} movies (there already)"
-        with bar("indexing", len(catalogue)) as progress:
-            built = await build_index(embedder, indexes, catalogue, progress)
+        model, indexes = EmbedderServiceStub(to_embedder), IndexServiceStub(to_search)
+        if await find_current_index(model, indexes, len(movies)):
+            return f"{len(movies):,} movies (there already)"
+        with bar("indexing", len(movies)) as progress:
+            built = await build_index(model, indexes, movies, progress)
     return f"{built.index.name}: {built.index.movie_count:,} movies (new)"

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from fusion.records import AGE_BUCKETS, MAX_AGE, MIN_AGE, OCCUPATIONS
+from suite import services
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
 
@@ -21,7 +22,9 @@ BUNDLE = Path("build/bundle")
 RUN = Path("build/training")
 MILVUS = "build/milvus.db"
 HOST = "127.0.0.1"
-GATEWAY, EMBEDDER, SEARCH = f"{HOST}:50050", f"{HOST}:50051", f"{HOST}:50052"
+GATEWAY = f"{HOST}:{services.GATEWAY.port}"
+EMBEDDER = f"{HOST}:{services.EMBEDDER.port}"
+SEARCH = f"{HOST}:{services.SEARCH.port}"
 
 _AGES = ", ".join(
     f"{first} (under {after})" if first == AGE_BUCKETS[0] else f"{first} ({first} to {after - 1})"

@@ -28,7 +28,7 @@ TITLE_WIDTH = 60
 """Longer titles are cut in the table, never in JSON."""
 
 
-def request(
+def request_for(
     *,
     user_id: int | None = None,
     gender: Gender | None = None,
@@ -63,7 +63,7 @@ def request(
         if number is not None and not 0 <= number < 2**32:
             raise CommandError(f"--{name}: {number} is out of any range")
     try:
-        wish = pb.RecommendRequest(
+        request = pb.RecommendRequest(
             user=user_message(
                 User(user_id, gender, age, occupation_code(occupation) if occupation else None)
             ),
@@ -72,14 +72,14 @@ def request(
             exclude_movie_ids=[_movie_id(part) for each in exclude for part in each.split(",")],
         )
         if genres or min_year is not None or max_year is not None:
-            wish.filter.CopyFrom(
+            request.filter.CopyFrom(
                 search_pb2.MovieFilter(genres=genres, min_year=min_year, max_year=max_year)
             )
     except RecordError as error:
         raise CommandError(f"{error.reason}; `marquee recommend -h` lists all") from None
     except ValueError as error:  # an id that int64 cannot hold
         raise CommandError(str(error)) from None
-    return wish
+    return request
 
 
 def user_message(user: User) -> types_pb2.User:
@@ -93,14 +93,14 @@ def user_message(user: User) -> types_pb2.User:
 
 
 def recommend(
-    connection: Connection, target: str, wish: pb.RecommendRequest, *, as_json: bool
+    connection: Connection, target: str, request: pb.RecommendRequest, *, as_json: bool
 ) -> None:
     """Ask the gateway and print its answer.
 
     Raises:
         CommandError: It cannot be reached or refuses.
     """
-    response = asyncio.run(ask(connection, target, wish))
+    response = asyncio.run(fetch(connection, target, request))
     if as_json:
         print(json.dumps(as_dict(response), indent=2, ensure_ascii=False))
         return
@@ -109,8 +109,8 @@ def recommend(
     print("\n".join(notes(response)))
 
 
-async def ask(
-    connection: Connection, target: str, wish: pb.RecommendRequest
+async def fetch(
+    connection: Connection, target: str, request: pb.RecommendRequest
 ) -> pb.RecommendResponse:
     """Return the gateway's answer.
 
@@ -118,7 +118,7 @@ async def ask(
         CommandError: It cannot be reached or refuses.
     """
     async with connected(connection, target) as channel:
-        return await RecommenderServiceStub(channel).Recommend(wish, timeout=CALL_SECONDS)
+        return await RecommenderServiceStub(channel).Recommend(request, timeout=CALL_SECONDS)
 
 
 def table(response: pb.RecommendResponse) -> list[str]:

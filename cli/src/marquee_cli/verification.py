@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # it exists for type checkers only
 PAGE = 100
 IN_FLIGHT = 4
 """Users asked for at the same time."""
-PATIENCE_SECONDS = 20.0
-"""Time for which a page is asked for again where a service is not ready."""
+UNREADY_SECONDS = 20.0
+"""Longest that a page is asked for again while a service is not ready."""
 PAUSE_SECONDS = 0.5
 """Between two attempts."""
 
@@ -71,7 +71,7 @@ def verify(
     people = random_users(model.encoder.vocabularies.user_id.values, users, seed)
     with bar("asking the gateway", users) as progress:
         served = asyncio.run(
-            _ask_for_all(connection, target, people, depth, model.manifest.version, progress)
+            _served_lists(connection, target, people, depth, model.manifest.version, progress)
         )
     truth = scores_by_paddle(model, read_catalogue(data), people)
     found = [compare(mine, scores, depth) for mine, scores in zip(served, truth, strict=True)]
@@ -100,7 +100,7 @@ def verify(
         )
 
 
-async def _ask_for_all(
+async def _served_lists(
     connection: Connection,
     target: str,
     people: Sequence[User],
@@ -112,7 +112,7 @@ async def _ask_for_all(
 
     async def one(user: User) -> Served:
         async with slots:
-            served = await _list_for(stub, user, depth, version)
+            served = await _served_list(stub, user, depth, version)
         progress(1)
         return served
 
@@ -121,32 +121,35 @@ async def _ask_for_all(
         return await asyncio.gather(*map(one, people))
 
 
-async def _list_for(
+async def _served_list(
     stub: RecommenderServiceAsyncStub, user: User, depth: int, version: str
 ) -> Served:
     """Return a user's list, page by page."""
-    wish = pb.RecommendRequest(user=user_message(user), page_size=min(PAGE, depth))
+    request = pb.RecommendRequest(user=user_message(user), page_size=min(PAGE, depth))
     served: Served = []
     while True:
-        page = await _patiently(stub, wish)
+        page = await _recommend_when_ready(stub, request)
         if page.model_version != version:
             raise CommandError(
                 f"the services serve model {page.model_version}, the bundle is {version}"
             )
         served += [(each.movie.movie_id, each.score) for each in page.recommendations]
-        wish.page_token = page.next_page_token
-        if len(served) >= depth or not wish.page_token:
+        request.page_token = page.next_page_token
+        if len(served) >= depth or not request.page_token:
             return served[:depth]
 
 
-async def _patiently(
-    stub: RecommenderServiceAsyncStub, wish: pb.RecommendRequest
+async def _recommend_when_ready(
+    stub: RecommenderServiceAsyncStub, request: pb.RecommendRequest
 ) -> pb.RecommendResponse:
-    """Return a page; hundreds of them are much for a Milvus Lite on a busy machine."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
+    """Return a page, again where a service is not ready.
+
+    Hundreds of pages are much for a Milvus Lite on a busy machine.
+    """
+    deadline = time.monotonic() + UNREADY_SECONDS
     while True:
         try:
-            return await stub.Recommend(wish, timeout=CALL_SECONDS)
+            return await stub.Recommend(request, timeout=CALL_SECONDS)
         except grpc.aio.AioRpcError as error:
             if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
                 raise

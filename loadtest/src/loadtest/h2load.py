@@ -24,6 +24,7 @@ from loadtest.sampling import sample
 from loadtest.tally import MethodTally
 from loadtest.workload import METHODS, Workload
 from rpckit.settings.client import ClientSettings
+from suite.parent_death import with_parent_death_signal
 
 NOT_OK = "NOT_OK"
 """Failures that h2load took for answers: HTTP 200 without a message."""
@@ -184,7 +185,12 @@ def _count(summary: Summary, log: Path, size: int, tally: MethodTally) -> None:
 
 def _run(commands: Sequence[Sequence[str]], seconds: float) -> list[str]:
     children = [
-        subprocess.Popen(each, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        subprocess.Popen(
+            with_parent_death_signal(each),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
         for each in commands
     ]
     try:

@@ -13,7 +13,7 @@ import pytest_asyncio
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.fixtures.bundle import USERS
-from tests.fixtures.suite import PASSING, YEARS, build, catalogue, until_serving
+from tests.fixtures.suite import PASSING, YEARS, build, catalogue
 
 from embedder_service import __main__ as embedder
 from embedder_service.settings import EmbedderSettings
@@ -32,6 +32,8 @@ from rpckit.serving.server import Server, serving
 from rpckit.settings.client import ClientSettings
 from search_service import __main__ as search
 from search_service.settings import SearchSettings
+from suite.health import wait_until_serving
+from suite.services import RECOMMENDER_SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -76,7 +78,7 @@ async def suite(
                 **PASSING,
             ),
         )
-        await until_serving(gateway_channel, "marquee.recommender.v1.RecommenderService")
+        await wait_until_serving(gateway_channel, RECOMMENDER_SERVICE, 10)
         searcher = SearchServiceStub(search_channel)
         yield Suite(RecommenderServiceStub(gateway_channel), searcher, index, movies)
 

@@ -25,7 +25,7 @@ def target(host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]
     try:
         yield puppet.target
     finally:
-        puppet.end()
+        puppet.stop()
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def start(host: str, tmp_path: Path) -> Iterator[Callable[..., PuppetProcess]]:
 
         def start(**settings: object) -> PuppetProcess:
             started = PuppetProcess(host, tmp_path / f"log-{time.monotonic_ns()}", **settings)
-            stack.callback(started.end)
+            stack.callback(started.stop)
             return started
 
         yield start

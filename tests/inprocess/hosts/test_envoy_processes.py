@@ -21,12 +21,12 @@ def puppet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[PuppetPr
         assert started.target
         yield started
     finally:
-        started.end()
+        started.stop()
 
 
 @pytest.fixture
 def envoy(puppet: PuppetProcess) -> int:
-    pid = puppet.process.pid
+    pid = puppet.pid
     [child] = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return int(child)
 
@@ -53,19 +53,18 @@ def test_the_death_of_envoy_is_exit_code_1(
     puppet: PuppetProcess, envoy: int, signum: signal.Signals
 ) -> None:
     os.kill(envoy, signum)
-    assert puppet.process.wait(20) == 1
+    assert puppet.wait(20) == 1
     assert "Envoy ended with status" in puppet.log
 
 
 def test_envoy_does_not_outlive_the_supervisor(puppet: PuppetProcess, envoy: int) -> None:
-    puppet.process.kill()
-    puppet.process.wait()
+    puppet.kill()
     assert within(20, lambda: has_ended(envoy)), "Envoy goes on alone"
 
 
 def test_a_second_signal_changes_nothing(puppet: PuppetProcess, envoy: int) -> None:
-    puppet.process.send_signal(signal.SIGINT)
-    assert puppet.stop(signal.SIGINT) == 0
+    puppet.send_signal(signal.SIGINT)
+    assert puppet.stop_by(signal.SIGINT) == 0
 
 
 def test_the_shared_directory_is_closed_to_others_and_gone_after_the_stop(
@@ -74,19 +73,19 @@ def test_the_shared_directory_is_closed_to_others_and_gone_after_the_stop(
     assert tempfile.gettempdir() != str(tmp_path), "else the next line proves nothing"
     [shared] = tmp_path.glob("puppet-*")
     assert shared.stat().st_mode & 0o077 == 0
-    assert puppet.stop() == 0
+    assert puppet.stop_by(signal.SIGTERM) == 0
     assert not shared.exists()
 
 
 def test_a_signal_before_it_listens_stops_it_at_once(tmp_path: Path) -> None:
     puppet = PuppetProcess("envoy", tmp_path / "log", shutdown_delay_s=60)
     try:
-        assert within(20, lambda: "envoy" in _command_line_of_the_child(puppet.process.pid))
-        puppet.process.terminate()
+        assert within(20, lambda: "envoy" in _command_line_of_the_child(puppet.pid))
+        puppet.send_signal(signal.SIGTERM)
         # 0, or by the signal itself where it came before anything could take it
-        assert puppet.process.wait(20) in (0, -signal.SIGTERM)
+        assert puppet.wait(20) in (0, -signal.SIGTERM)
     finally:
-        puppet.end()
+        puppet.stop()
 
 
 def _command_line_of_the_child(pid: int) -> str:

@@ -32,14 +32,14 @@ def test_a_signal_ends_it_with_exit_code_0(
 ) -> None:
     puppet = start()
     assert puppet.target
-    assert puppet.stop(signum) == 0
+    assert puppet.stop_by(signum) == 0
 
 
 def test_a_failed_start_is_one_line_and_exit_code_1(
     start: Callable[..., PuppetProcess],
 ) -> None:
     puppet = start(refuse_to_start="there is no bundle")
-    assert puppet.process.wait(20) == 1
+    assert puppet.wait(20) == 1
     assert puppet.log == "puppet: there is no bundle\n"
 
 
@@ -47,7 +47,7 @@ def test_a_taken_port_is_one_line_and_exit_code_1(start: Callable[..., PuppetPro
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         puppet = start(port=port)
-        assert puppet.process.wait(20) == 1
+        assert puppet.wait(20) == 1
     [line] = puppet.log.splitlines()
     assert line.startswith(f"puppet: cannot listen on 127.0.0.1:{port}: the port is taken")
 
@@ -55,7 +55,7 @@ def test_a_taken_port_is_one_line_and_exit_code_1(start: Callable[..., PuppetPro
 def test_two_servers_never_share_a_port(start: Callable[..., PuppetProcess]) -> None:
     _, _, port = start().target.rpartition(":")
     second = start(port=port)
-    assert second.process.wait(20) == 1
+    assert second.wait(20) == 1
     assert "the port is taken" in second.log
 
 
@@ -71,7 +71,7 @@ async def test_it_stops_in_two_phases_and_finishes_the_calls_in_progress(
         begun = stub.EmbedMovies(command("sleep 1.5"), timeout=10)
         await asyncio.sleep(0.2)
 
-        puppet.process.send_signal(signal.SIGTERM)
+        puppet.send_signal(signal.SIGTERM)
         async with asyncio.timeout(0.5):
             assert (await watch.read()).status == NOT_SERVING
         # First phase: not ready, but who comes is served, and it is alive.
@@ -85,7 +85,7 @@ async def test_it_stops_in_two_phases_and_finishes_the_calls_in_progress(
                 await EmbedderServiceStub(late).GetModel(pb.GetModelRequest(), timeout=2)
             assert caught.value.code() == grpc.StatusCode.UNAVAILABLE
         await begun
-    assert await asyncio.to_thread(puppet.process.wait, 10) == 0
+    assert await asyncio.to_thread(puppet.wait, 10) == 0
 
 
 async def test_calls_that_outlast_the_grace_are_cancelled(
@@ -96,7 +96,7 @@ async def test_calls_that_outlast_the_grace_are_cancelled(
         call = EmbedderServiceStub(channel).EmbedMovies(command("sleep 60"))
         await asyncio.sleep(0.2)
         started = time.monotonic()
-        assert await asyncio.to_thread(puppet.stop) == 0
+        assert await asyncio.to_thread(puppet.stop_by, signal.SIGTERM) == 0
         assert time.monotonic() - started < 5
         assert await call.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED)
 
@@ -108,7 +108,7 @@ async def test_watches_do_not_delay_the_stop(start: Callable[..., PuppetProcess]
         watch = health.Watch(health_pb2.HealthCheckRequest(service=SERVICE.full_name))
         assert (await watch.read()).status == SERVING
         started = time.monotonic()
-        assert await asyncio.to_thread(puppet.stop) == 0
+        assert await asyncio.to_thread(puppet.stop_by, signal.SIGTERM) == 0
         assert time.monotonic() - started < 5
 
 
@@ -134,7 +134,7 @@ async def test_a_stop_under_load_fails_no_call(start: Callable[..., PuppetProces
             for _ in range(16):
                 group.create_task(caller(stub))
             await asyncio.sleep(0.5)
-            assert await asyncio.to_thread(stopping.stop) == 0
+            assert await asyncio.to_thread(stopping.stop_by, signal.SIGTERM) == 0
             await asyncio.sleep(0.2)
             ended = True
     assert answered > 100

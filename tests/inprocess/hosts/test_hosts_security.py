@@ -154,7 +154,7 @@ def test_a_missing_file_is_one_line_and_exit_code_1(
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     cert, key = server_files
     puppet = start(**{"tls_cert": cert, "tls_key": key, name: f"{cert}{os.extsep}missing"})
-    assert puppet.process.wait(20) == 1
+    assert puppet.wait(20) == 1
     [line] = puppet.log.splitlines()
     assert "missing" in line
     assert list(tmp_path.glob("puppet-*")) == [], "nothing stays behind"

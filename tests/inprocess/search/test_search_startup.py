@@ -110,7 +110,7 @@ async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
-    for name in ("load", "loaded", "spec", "kind", "names", "search"):
+    for name in ("load", "is_loaded", "spec", "index_type", "collection_names", "search"):
         real = getattr(Milvus, name)
 
         async def spy(

@@ -5,18 +5,18 @@ import pytest
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.type.v1 import types_pb2
 from marquee_cli.errors import CommandError
-from marquee_cli.recommendation import notes, request, table
+from marquee_cli.recommendation import notes, request_for, table
 
 
 def test_what_is_not_said_stays_absent() -> None:
-    assert request() == pb.RecommendRequest(user=types_pb2.User())
-    assert not request().HasField("page_size")
-    assert not request().HasField("filter")
-    assert not request().user.HasField("occupation")
+    assert request_for() == pb.RecommendRequest(user=types_pb2.User())
+    assert not request_for().HasField("page_size")
+    assert not request_for().HasField("filter")
+    assert not request_for().user.HasField("occupation")
 
 
 def test_every_option_reaches_its_field() -> None:
-    wish = request(
+    request = request_for(
         user_id=7,
         gender="F",
         age=32,
@@ -28,34 +28,34 @@ def test_every_option_reaches_its_field() -> None:
         max_year=1960,
         exclude=["1,2", "3"],
     )
-    assert wish.user == types_pb2.User(
+    assert request.user == types_pb2.User(
         user_id=7, gender=types_pb2.GENDER_FEMALE, age=32, occupation=12
     )
-    assert (wish.page_size, wish.page_token) == (5, "abc")
-    assert list(wish.filter.genres) == ["Drama", "Film-Noir"]
-    assert (wish.filter.min_year, wish.filter.max_year) == (1950, 1960)
-    assert list(wish.exclude_movie_ids) == [1, 2, 3]
+    assert (request.page_size, request.page_token) == (5, "abc")
+    assert list(request.filter.genres) == ["Drama", "Film-Noir"]
+    assert (request.filter.min_year, request.filter.max_year) == (1950, 1960)
+    assert list(request.exclude_movie_ids) == [1, 2, 3]
 
 
 @pytest.mark.parametrize(
     ("occupation", "code"), [("0", 0), ("programmer", 12), ("K-12 student", 10), ("WRITER", 20)]
 )
 def test_an_occupation_is_a_name_or_a_number(occupation: str, code: int) -> None:
-    user = request(occupation=occupation).user
+    user = request_for(occupation=occupation).user
     assert user.HasField("occupation")
     assert user.occupation == code
 
 
 def test_zero_is_sent_so_that_the_service_can_refuse_it() -> None:
-    assert request(page_size=0).HasField("page_size")
-    assert request(age=0).user.HasField("age")
+    assert request_for(page_size=0).HasField("page_size")
+    assert request_for(age=0).user.HasField("age")
 
 
 def test_numbers_that_no_field_can_hold_are_refused() -> None:
     with pytest.raises(CommandError, match="--age"):
-        request(age=2**32)
+        request_for(age=2**32)
     with pytest.raises(CommandError):
-        request(user_id=2**63)
+        request_for(user_id=2**63)
 
 
 def answer(**fields: object) -> pb.RecommendResponse:

@@ -24,17 +24,17 @@ RESULTS = Path("build/bench/results.json")
 def kit() -> Iterator[None]:
     """Import the kit, and let its errors end the command with their message."""
     try:
-        from loadtest.bench.launch import LaunchError
         from loadtest.clients import LoadError
         from loadtest.results import ResultsError
         from loadtest.workload import WorkloadError
+        from suite.process import ProcessError
     except ModuleNotFoundError as error:
         raise CommandError(
             f"marquee bench needs the extra `bench` of marquee-cli ({error})"
         ) from error
     try:
         yield
-    except (LaunchError, LoadError, ResultsError, WorkloadError) as error:
+    except (LoadError, ProcessError, ResultsError, WorkloadError) as error:
         raise CommandError(str(error)) from error
 
 

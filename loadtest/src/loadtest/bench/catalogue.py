@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 
 import grpc
 import numpy as np
@@ -12,21 +12,33 @@ from numpy.typing import NDArray
 
 from loadtest.clients import LoadError
 from loadtest.workload import movie, unit_vectors
-from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from marquee.search.v1 import index_pb2, index_pb2_grpc
+from marquee.embedder.v1 import embedder_pb2
+from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.search.v1 import index_pb2
+from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.type.v1 import types_pb2
 from rpckit.calling.channel import connect
 from rpckit.settings.client import ClientSettings
+from suite.index_builder import (
+    CALL_SECONDS,
+    Batch,
+    FilledIndex,
+    build_index,
+    fill_index,
+    find_current_index,
+)
 
 MOVIES = 3883
 """As many as MovieLens-1M has."""
-_EMBED_ROWS, _UPSERT_ROWS = 256, 1000
-_BUILD_SECONDS = 3600.0
-"""Longest that one call may take; activation of a large index waits for Milvus to build it."""
 GENRES = ("Action", "Comedy", "Crime", "Documentary", "Drama", "Film-Noir", "Romance", "Thriller")
+_MOVIES_PER_REQUEST = 1000
+_WRITE_SECONDS = 3600.0
+"""Longest that one write into a large index may take."""
 
 
-def build(embedder: ClientSettings, search: ClientSettings, movies: int = MOVIES) -> str:
+def index_made_movies(
+    embedder: ClientSettings, search: ClientSettings, movies: int = MOVIES
+) -> str:
     """Embed made movies, index them, activate the index and return its name.
 
     An index of the same model and size that is active already is left as it is.
@@ -34,39 +46,66 @@ def build(embedder: ClientSettings, search: ClientSettings, movies: int = MOVIES
     Raises:
         LoadError: A call failed.
     """
-    return asyncio.run(_build(embedder, search, movies))
+
+    async def build() -> str:
+        async with connect(embedder) as to_embedder, connect(search) as to_search:
+            model = EmbedderServiceStub(to_embedder.grpc)
+            indexes = IndexServiceStub(to_search.grpc)
+            if current := await find_current_index(model, indexes, movies):
+                return current.name
+            described = await model.GetModel(embedder_pb2.GetModelRequest(), timeout=CALL_SECONDS)
+            genres = tuple(described.genres)
+            made = [movie(movie_id, genres) for movie_id in range(1, movies + 1)]
+            return (await build_index(model, indexes, made)).index.name
+
+    with _failures_as_load_errors():
+        return asyncio.run(build())
 
 
-def build_made(
+def index_made_vectors(
     search: ClientSettings,
     name: str,
     *,
     movies: int,
     dimension: int,
     progress: Callable[[int], None] = lambda _: None,
-) -> tuple[float, float]:
-    """Index made vectors instead, clustered as a model's are, and activate the index.
+) -> FilledIndex:
+    """Index made vectors, clustered as a model's are, and activate the index.
+
+    Indexes that are there already are kept.
 
     Args:
         search: The search service.
         name: Of the index.
         movies: How many.
         dimension: Of the vectors.
-        progress: Told how many more are written.
-
-    Returns:
-        Seconds of writing, and seconds until it was active.
+        progress: Called with how many more are written.
 
     Raises:
         LoadError: A call failed.
     """
-    return asyncio.run(_build_made(search, name, movies, dimension, progress))
+    description = index_pb2.CreateIndexRequest(
+        name=name, model_version="made", dimension=dimension, genres=GENRES
+    )
+
+    async def fill() -> FilledIndex:
+        async with connect(search) as channel:
+            return await fill_index(
+                IndexServiceStub(channel.grpc),
+                description,
+                _made_batches(movies, dimension),
+                progress,
+                call_seconds=_WRITE_SECONDS,
+            )
+
+    with _failures_as_load_errors():
+        return asyncio.run(fill())
 
 
 def made_vectors(movies: int, dimension: int) -> Iterator[bytes]:
     """Yield float32 rows of unit length, 1000 at a time."""
-    for first in range(0, movies, _UPSERT_ROWS):
-        rows = min(_UPSERT_ROWS, movies - first)
+    for first in range(0, movies, _MOVIES_PER_REQUEST):
+        rows = min(_MOVIES_PER_REQUEST, movies - first)
         yield clustered(rows, dimension, seed=first + 1).astype("<f4").tobytes()
 
 
@@ -79,89 +118,20 @@ def clustered(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
     return vectors
 
 
-async def _build(embedder: ClientSettings, search: ClientSettings, movies: int) -> str:
-    async with connect(embedder) as embedding, connect(search) as searching:
-        tower = embedder_pb2_grpc.EmbedderServiceStub(embedding.grpc)
-        index = index_pb2_grpc.IndexServiceStub(searching.grpc)
-        try:
-            model = await tower.GetModel(embedder_pb2.GetModelRequest())
-            name = f"bench_{model.version}"
-            existing = await index.ListIndexes(index_pb2.ListIndexesRequest())
-            for each in existing.indexes:
-                if each.name == name and each.active and each.movie_count == movies:
-                    return name
-            if name not in {each.name for each in existing.indexes}:
-                await index.CreateIndex(
-                    index_pb2.CreateIndexRequest(
-                        name=name,
-                        model_version=model.version,
-                        dimension=model.dimension,
-                        genres=model.genres,
-                    )
-                )
-            made = [movie(each, tuple(model.genres)) for each in range(1, movies + 1)]
-            for batch in _chunks(made, min(_EMBED_ROWS, model.max_batch)):
-                embedded = await tower.EmbedMovies(embedder_pb2.EmbedMoviesRequest(movies=batch))
-                await index.UpsertMovies(
-                    index_pb2.UpsertMoviesRequest(
-                        index=name, movies=batch, vectors=embedded.vectors
-                    )
-                )
-            await index.ActivateIndex(
-                index_pb2.ActivateIndexRequest(index=name, expected_movie_count=movies),
-                timeout=_BUILD_SECONDS,
-            )
-        except grpc.aio.AioRpcError as error:
-            raise LoadError(f"the index was not built: {_words(error)}") from error
-        return name
+async def _made_batches(movies: int, dimension: int) -> AsyncIterator[Batch]:
+    first = 1
+    for data in made_vectors(movies, dimension):
+        rows = len(data) // (4 * dimension)
+        vectors = types_pb2.Vectors(dimension=dimension, data=data, model_version="made")
+        yield Batch([movie(each, GENRES) for each in range(first, first + rows)], vectors)
+        first += rows
 
 
-async def _build_made(
-    search: ClientSettings,
-    name: str,
-    movies: int,
-    dimension: int,
-    progress: Callable[[int], None],
-) -> tuple[float, float]:
-    async with connect(search) as channel:
-        index = index_pb2_grpc.IndexServiceStub(channel.grpc)
-        try:
-            await index.CreateIndex(
-                index_pb2.CreateIndexRequest(
-                    name=name, model_version="made", dimension=dimension, genres=GENRES
-                )
-            )
-            begun = time.monotonic()
-            written = 0
-            for data in made_vectors(movies, dimension):
-                rows = len(data) // (4 * dimension)
-                ids = range(written + 1, written + rows + 1)
-                await index.UpsertMovies(
-                    index_pb2.UpsertMoviesRequest(
-                        index=name,
-                        movies=[movie(each, GENRES) for each in ids],
-                        vectors=types_pb2.Vectors(
-                            dimension=dimension, data=data, model_version="made"
-                        ),
-                    ),
-                    timeout=_BUILD_SECONDS,
-                )
-                written += rows
-                progress(rows)
-            upserted = time.monotonic()
-            await index.ActivateIndex(
-                index_pb2.ActivateIndexRequest(index=name, expected_movie_count=movies),
-                timeout=_BUILD_SECONDS,
-            )
-        except grpc.aio.AioRpcError as error:
-            raise LoadError(f"the index was not built: {_words(error)}") from error
-        return upserted - begun, time.monotonic() - upserted
-
-
-def _chunks(items: Sequence[types_pb2.Movie], size: int) -> Iterator[Sequence[types_pb2.Movie]]:
-    for first in range(0, len(items), size):
-        yield items[first : first + size]
-
-
-def _words(error: grpc.aio.AioRpcError) -> str:
-    return f"{error.code().name}: {error.details()}"
+@contextmanager
+def _failures_as_load_errors() -> Iterator[None]:
+    try:
+        yield
+    except grpc.aio.AioRpcError as error:
+        raise LoadError(
+            f"the index was not built: {error.code().name}: {error.details()}"
+        ) from error

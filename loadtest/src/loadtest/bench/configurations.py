@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loadtest.bench.launch import Program, Running, accepts, free_ports, running
 from loadtest.bench.secured import Secured
 from rpckit.settings.client import ClientSettings
-
-EMBEDDER = "marquee.embedder.v1.EmbedderService"
-SEARCH = "marquee.search.v1.SearchService"
-INDEX = "marquee.search.v1.IndexService"
-RECOMMENDER = "marquee.recommender.v1.RecommenderService"
+from suite.parent_death import with_parent_death_signal
+from suite.ports import LOOPBACK, free_ports
+from suite.server_process import ServerProcess
+from suite.services import EMBEDDER, GATEWAY, SEARCH, Service
+from suite.three_services import Suite, server_of, target_of
 
 _ONE_BY_ONE_GATEWAY = ("--max-batch=1", "--max-in-flight=64")
 _EACH_TIME = ("--engine=milvus",)
@@ -40,9 +41,9 @@ class Configuration:
     def unsupported(self) -> str | None:
         """Return the first service that does not know a setting of this, or None."""
         for module, flags in (
-            ("gateway", self.gateway),
-            ("embedder_service", self.embedder),
-            ("search_service", self.search),
+            (GATEWAY.module, self.gateway),
+            (EMBEDDER.module, self.embedder),
+            (SEARCH.module, self.search),
         ):
             if flags and not accepts(module, flags):
                 return f"{module} does not take {' '.join(flags)}"
@@ -75,79 +76,76 @@ FAST = (RESIDENT, ENVOY_GATEWAY, ENVOY)
 """Configurations among which the fastest is looked for."""
 
 
-@dataclass(frozen=True, slots=True)
-class Suite:
-    """A suite that is ready."""
-
-    gateway: Running
-    embedders: Sequence[Running]
-    searches: Sequence[Running]
-
-    @property
-    def pids(self) -> dict[str, int]:
-        """Processes by name, for CPU and memory."""
-        return {each.name: each.pid for each in (self.gateway, *self.embedders, *self.searches)}
-
-    def endpoint(self, method: str) -> ClientSettings:
-        """Return where a method is; with several replicas, at the first."""
-        if method == "Recommend":
-            return self.gateway.endpoint
-        servers = self.searches if method == "SearchMovies" else self.embedders
-        return servers[0].endpoint
-
-
-@contextmanager
-def started(
-    configuration: Configuration, *, bundle: Path, milvus_uri: str, logs: Path
-) -> Iterator[Suite]:
-    """Run a configuration's services; the gateway is alive inside, and ready once an index is.
+def suite_of(configuration: Configuration, *, bundle: Path, milvus_uri: str, logs: Path) -> Suite:
+    """Return the suite that a configuration describes; nothing runs yet.
 
     Args:
-        configuration: What to run.
+        configuration: How it is run.
         bundle: The model.
         milvus_uri: A Milvus server, or a folder for Milvus Lite.
         logs: Folder for what the services print.
-
-    Raises:
-        LaunchError: A service did not start.
     """
     secured = configuration.secured
     embedders = _replicas(
-        "embedder", "embedder_service", configuration.embedders, EMBEDDER,
-        [f"--bundle={bundle}", *configuration.embedder], secured,
-    )  # fmt: skip
+        EMBEDDER,
+        configuration.embedders,
+        [f"--bundle={bundle}", *configuration.embedder],
+        secured,
+    )
     searches = _replicas(
-        "search", "search_service", configuration.searches, INDEX,
-        [f"--milvus-uri={milvus_uri}", *configuration.search], secured,
-    )  # fmt: skip
-    behind = [f"--embedder-target={_target(embedders)}", f"--search-target={_target(searches)}"]
+        SEARCH,
+        configuration.searches,
+        [f"--milvus-uri={milvus_uri}", *configuration.search],
+        secured,
+    )
+    behind = [f"--embedder-target={target_of(embedders)}", f"--search-target={target_of(searches)}"]
     if secured:
-        behind += [*secured.client("embedder"), *secured.client("search")]
-    (gateway,) = _replicas("gateway", "gateway", 1, "", [*behind, *configuration.gateway], secured)
-    with ExitStack() as stack:
-        ready = [stack.enter_context(running(each, logs)) for each in (*embedders, *searches)]
-        front = stack.enter_context(running(gateway, logs))
-        yield Suite(front, ready[: len(embedders)], ready[len(embedders) :])
+        behind += [*secured.client_flags("embedder"), *secured.client_flags("search")]
+    gateways = _replicas(GATEWAY, 1, [*behind, *configuration.gateway], secured)
+    return Suite(embedders, searches, gateways, environment=as_shipped(), logs=logs)
+
+
+def endpoint_of(suite: Suite, method: str) -> ClientSettings:
+    """Return how a method is called; with several replicas, of the first."""
+    if method == "Recommend":
+        return suite.gateway.endpoint
+    servers = suite.searches if method == "SearchMovies" else suite.embedders
+    return servers[0].endpoint
+
+
+def pids_of(suite: Suite) -> dict[str, int]:
+    """Return the processes of a suite by name, for CPU and memory."""
+    servers = (*suite.gateways, *suite.embedders, *suite.searches)
+    return {server.name: server.pid for server in servers}
+
+
+def accepts(module: str, arguments: Sequence[str]) -> bool:
+    """Tell whether a service has these settings."""
+    command = [sys.executable, "-m", module, *arguments, "--print-config"]
+    done = subprocess.run(
+        with_parent_death_signal(command), env=as_shipped(), capture_output=True, check=False
+    )
+    return done.returncode == 0
+
+
+def as_shipped() -> dict[str, str]:
+    """Return this process's environment without settings, so that services are as shipped."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
 
 
 def _replicas(
-    name: str,
-    module: str,
-    number: int,
-    ready: str,
-    arguments: Sequence[str],
-    secured: Secured | None,
-) -> list[Program]:
+    service: Service, number: int, arguments: Sequence[str], secured: Secured | None
+) -> list[ServerProcess]:
     flags = ["--metrics-port=0", "--shutdown-delay-s=0", *arguments]
     if secured:
-        flags += secured.server
+        flags += secured.server_flags
     return [
-        Program(f"{name} {each}" if number > 1 else name, module, port, flags, ready, secured)
-        for each, port in enumerate(free_ports(number), start=1)
+        server_of(
+            service,
+            flags,
+            port=port,
+            name=f"{service.name} {replica}" if number > 1 else service.name,
+            endpoint=secured.endpoint(f"{LOOPBACK}:{port}") if secured else None,
+        )
+        for replica, port in enumerate(free_ports(number), start=1)
     ]
-
-
-def _target(programs: Sequence[Program]) -> str:
-    if len(programs) == 1:
-        return programs[0].endpoint.target
-    return "ipv4:" + ",".join(each.endpoint.target for each in programs)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import numpy as np
@@ -11,15 +12,19 @@ from numpy.typing import NDArray
 
 from loadtest import h2load, resources
 from loadtest.bench import ratios
-from loadtest.bench.catalogue import build_made, clustered, made_vectors
-from loadtest.bench.configurations import INDEX, SEARCH
-from loadtest.bench.launch import Program, Running, free_ports, milvus, running, wait_for
+from loadtest.bench.catalogue import clustered, index_made_vectors, made_vectors
+from loadtest.bench.configurations import as_shipped
 from loadtest.bench.recording import Recording, Subject
 from loadtest.pacing import Closed
 from loadtest.results import Results
 from loadtest.sampling import sample
 from loadtest.workload import VectorSpace, Workload
 from marquee.search.v1 import search_pb2
+from suite.milvus_server import milvus_server
+from suite.ports import free_ports
+from suite.server_process import ServerProcess
+from suite.services import SEARCH, SEARCH_SERVICE
+from suite.three_services import server_of
 
 DIMENSION = 128
 """As the published model has."""
@@ -63,46 +68,47 @@ class Growth:
         """Build and measure every size.
 
         Raises:
-            LaunchError: A process did not start.
+            ProcessError: A process did not start.
             LoadError: An index was not built, or a load could not be driven.
         """
         h2load.find()
         shutil.rmtree(self._work, ignore_errors=True)
         for size in self._lite_sizes:
             folder = self._work / f"lite-{size}"
-            with running(self._search(str(folder)), self._work / "logs") as search:
+            with self._running_search(str(folder)) as search:
                 self._measure("lite", size, search, None)
         if self._sizes and self._server.exists():
-            with milvus(self._server, self._work / "milvus") as store:
+            with milvus_server(self._server, self._work / "milvus") as store:
                 for size in self._sizes:
-                    with running(self._search(store.uri), self._work / "logs") as search:
+                    with self._running_search(store.uri) as search:
                         self._measure("milvus", size, search, store.pid)
         elif self._sizes:
             self.results.notes.append(f"no Milvus server at {self._server}")
         self.results.ratios = ratios.compute(self.results)
         return self.results
 
-    def _search(self, uri: str) -> Program:
-        return Program(
-            "search",
-            "search_service",
-            free_ports(1)[0],
+    def _running_search(self, uri: str) -> AbstractContextManager[ServerProcess]:
+        server = server_of(
+            SEARCH,
             [f"--milvus-uri={uri}", "--engine=milvus", "--metrics-port=0", "--shutdown-delay-s=0",
              "--milvus-timeout-s=600", "--default-deadline-s=3600"],
-            INDEX,
+            port=free_ports(1)[0],
         )  # fmt: skip
+        return server.running(as_shipped(), log=self._work / "logs" / "search.log")
 
-    def _measure(self, store: str, size: int, search: Running, milvus_pid: int | None) -> None:
+    def _measure(
+        self, store: str, size: int, search: ServerProcess, milvus_pid: int | None
+    ) -> None:
         name = f"{store} {size:,}"
         self._record.say(f"building: {name}")
         before = resources.resident_bytes(milvus_pid) if milvus_pid else 0
-        written, activated = build_made(
+        filled = index_made_vectors(
             search.endpoint, f"made_{size}", movies=size, dimension=DIMENSION
         )
-        wait_for(search.endpoint, SEARCH)
+        search.wait_until_serving(SEARCH_SERVICE)
         figures = self.results.figures
-        figures[f"{name}: write s"] = round(written, 2)
-        figures[f"{name}: activate s"] = round(activated, 2)
+        figures[f"{name}: write s"] = round(filled.write_seconds, 2)
+        figures[f"{name}: activate s"] = round(filled.activation_seconds, 2)
         figures[f"{name}: search MiB"] = round(resources.resident_bytes(search.pid) / _MIB, 1)
         if milvus_pid:
             figures[f"{name}: Milvus MiB"] = round(resources.resident_bytes(milvus_pid) / _MIB, 1)
@@ -127,7 +133,7 @@ def queries() -> NDArray[np.float32]:
     return clustered(_QUERIES, DIMENSION, seed=0)
 
 
-def recall(search: Running, movies: int) -> float:
+def recall(search: ServerProcess, movies: int) -> float:
     """Return the share of the exact nearest movies that the service finds.
 
     Raises:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from loadtest import h2load, machine, resources
 from loadtest.bench import memory, ratios, secured
-from loadtest.bench.catalogue import MOVIES, build
+from loadtest.bench.catalogue import MOVIES, index_made_movies
 from loadtest.bench.configurations import (
     ENVOY,
     FAST,
@@ -19,17 +19,16 @@ from loadtest.bench.configurations import (
     LITE_ONE_BY_ONE,
     MILVUS,
     ONE_BY_ONE,
-    RECOMMENDER,
-    SEARCH,
     SECURED,
     TWO_EMBEDDERS,
     TWO_SEARCHES,
     Configuration,
-    Suite,
-    started,
+    as_shipped,
+    endpoint_of,
+    pids_of,
+    suite_of,
 )
 from loadtest.bench.formulas import BATCH, SATURATION
-from loadtest.bench.launch import LaunchError, Program, free_ports, milvus, running, wait_for
 from loadtest.bench.recording import Recording, Subject
 from loadtest.measurement import Measurement
 from loadtest.pacing import Closed, Open
@@ -37,6 +36,10 @@ from loadtest.results import Results
 from loadtest.sampling import sample
 from loadtest.scenario import search_space
 from loadtest.workload import METHODS, Workload
+from suite.milvus_server import milvus_server
+from suite.ports import free_ports
+from suite.server_process import ServerProcess
+from suite.three_services import Suite
 
 _CURVE = (0.2, 0.4, 0.6, SATURATION, 0.8, 0.9)
 """Shares of the most calls a second at which latency is measured."""
@@ -97,7 +100,7 @@ class Published:
         """Measure everything and compute the ratios.
 
         Raises:
-            LaunchError: A process did not start.
+            ProcessError: A process did not start.
             LoadError: A load could not be driven, or replies are no good.
         """
         begun = time.monotonic()
@@ -124,7 +127,7 @@ class Published:
                 self._recommend(configuration, suite)
 
     def _on_milvus(self) -> None:
-        with milvus(self._server, self._work / "milvus") as store:
+        with milvus_server(self._server, self._work / "milvus") as store:
             with self._suite(MILVUS, store.uri) as suite:
                 self._echoes(suite)
                 self._alone(suite, "grpcio")
@@ -145,12 +148,8 @@ class Published:
         """Return what is compared with the suite as shipped, at full load only."""
         if not self._effort.everything:
             return []
-        variants = [TWO_EMBEDDERS, TWO_SEARCHES]
-        if files := secured.make(self._work / "secured"):
-            variants.append(replace(SECURED, secured=files))
-        else:
-            self._record.note(f"{SECURED.name} was left out: no openssl to make a certificate with")
-        return variants
+        files = secured.make(self._work / "secured")
+        return [TWO_EMBEDDERS, TWO_SEARCHES, replace(SECURED, secured=files)]
 
     def _fast(self, configuration: Configuration, uri: str) -> None:
         if missing := configuration.unsupported():
@@ -166,12 +165,10 @@ class Published:
         """Run a configuration over a store; build the index where there is none."""
         self._record.say(f"starting: {configuration.name}")
         logs = self._work / "logs" / configuration.name.replace(", ", "-").replace(" ", "-")
-        with started(configuration, bundle=self._bundle, milvus_uri=uri, logs=logs) as suite:
-            search, embedder = suite.endpoint("SearchMovies"), suite.endpoint("EmbedUsers")
-            self._index = build(embedder, search)
-            for replica in suite.searches:
-                wait_for(replica.endpoint, SEARCH)
-            wait_for(suite.gateway.endpoint, RECOMMENDER)
+        with suite_of(configuration, bundle=self._bundle, milvus_uri=uri, logs=logs) as suite:
+            search = endpoint_of(suite, "SearchMovies")
+            self._index = index_made_movies(endpoint_of(suite, "EmbedUsers"), search)
+            suite.wait_until_ready()
             space = search_space(search)
             self._dimension = space.dimension
             self._workload = replace(self._workload, space=space)
@@ -197,15 +194,15 @@ class Published:
         folder.mkdir(parents=True, exist_ok=True)
         for method in _ECHOED:
             message = self._workload.messages(method)[0]
-            (reply,) = sample(suite.endpoint(method), method, [message])
+            (reply,) = sample(endpoint_of(suite, method), method, [message])
             self._replies[method] = folder / f"{method}.bin"
             self._replies[method].write_bytes(reply)
             self._echo(method, idle=True)
 
     def _echo(self, method: str, *, idle: bool = False, full: bool = True) -> None:
         arguments = [f"--reply={METHODS[each]}={path}" for each, path in self._replies.items()]
-        program = Program("echo", "loadtest.bench.echo", free_ports(1)[0], arguments)
-        with running(program, self._work / "logs") as echo:
+        server = ServerProcess("echo", "loadtest.bench.echo", free_ports(1)[0], arguments)
+        with server.running(as_shipped(), log=self._work / "logs" / "echo.log") as echo:
             name, pids = f"echo: {_ECHOED[method]}", {"echo": echo.pid}
             subject = Subject(name, echo.endpoint, method, self._workload, pids)
             if idle:
@@ -245,21 +242,21 @@ class Published:
                 self._record.drive(subject, Open(max(1, round(share * most))))
 
     def _subject(self, name: str, suite: Suite, method: str, processes: str) -> Subject:
-        pids = {each: pid for each, pid in suite.pids.items() if each.startswith(processes)}
-        return Subject(name, suite.endpoint(method), method, self._workload, pids)
+        pids = {each: pid for each, pid in pids_of(suite).items() if each.startswith(processes)}
+        return Subject(name, endpoint_of(suite, method), method, self._workload, pids)
 
     def _watch_memory(self, suite: Suite) -> None:
-        for name, pid in suite.pids.items():
+        for name, pid in pids_of(suite).items():
             self.results.figures[f"{name}_resident_mib"] = round(
                 resources.resident_bytes(pid) / 2**20, 1
             )
         if self._effort.memory_calls:
             self._record.say(f"memory over {self._effort.memory_calls:,} calls")
             slopes = memory.slopes(
-                suite.gateway.endpoint, self._workload, suite.pids, self._effort.memory_calls
+                suite.gateway.endpoint, self._workload, pids_of(suite), self._effort.memory_calls
             )
             for name, slope in slopes.items():
                 self.results.figures[f"{name}_mib_per_100k_calls"] = slope
 
 
-__all__ = ["FULL", "QUICK", "Effort", "LaunchError", "Published"]
+__all__ = ["FULL", "QUICK", "Effort", "Published"]

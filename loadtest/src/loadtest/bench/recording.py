@@ -16,6 +16,7 @@ from loadtest.pacing import Pacing
 from loadtest.results import Results
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
+from suite.parent_death import with_parent_death_signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +87,9 @@ class Recording:
         """
         self.say(f"bare {arguments[0]}")
         command = [sys.executable, "-m", "loadtest.bench.bare", *arguments]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(
+            with_parent_death_signal(command), capture_output=True, text=True, check=False
+        )
         if done.returncode:
             last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             raise LoadError(f"the bare {arguments[0]} could not be measured: {last}")

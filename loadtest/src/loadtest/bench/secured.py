@@ -3,59 +3,62 @@
 from __future__ import annotations
 
 import secrets
-import shutil
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import trustme
+
 from rpckit.settings.client import ClientSettings
+from suite.ports import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
 class Secured:
     """Files that servers and clients share."""
 
+    ca: Path
+    """The authority's certificate."""
     cert: Path
-    """Certificate, signed by its own key, so that it is the authority as well."""
+    """The servers' certificate."""
     key: Path
+    """Its private key."""
     token: Path
     """The token alone, as clients want it."""
     grants: Path
     """The token with its permissions, as servers want it."""
 
     @property
-    def server(self) -> Sequence[str]:
+    def server_flags(self) -> Sequence[str]:
         """Flags of a server."""
         return [f"--tls-cert={self.cert}", f"--tls-key={self.key}", f"--token-file={self.grants}"]
 
-    def client(self, prefix: str) -> Sequence[str]:
+    def client_flags(self, prefix: str) -> Sequence[str]:
         """Return flags of a server's client, as in `--embedder-tls-ca`."""
-        return [f"--{prefix}-tls-ca={self.cert}", f"--{prefix}-token-file={self.token}"]
+        return [f"--{prefix}-tls-ca={self.ca}", f"--{prefix}-token-file={self.token}"]
 
     def endpoint(self, target: str) -> ClientSettings:
         """Return how a server is called."""
-        return ClientSettings(target=target, tls_ca=self.cert, token_file=self.token)
+        return ClientSettings(target=target, tls_ca=self.ca, token_file=self.token)
 
 
-def make(folder: Path) -> Secured | None:
-    """Make the files; None where there is no openssl to make a certificate with."""
-    openssl = shutil.which("openssl")
-    if openssl is None:
-        return None
+def make(folder: Path) -> Secured:
+    """Make the files in a folder, which may exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Secured(*(folder / name for name in ("cert.pem", "key.pem", "token", "grants")))
-    subprocess.run(
-        [openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1",
-         "-nodes", "-days", "2", "-subj", "/CN=localhost",
-         "-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost",
-         "-keyout", str(made.key), "-out", str(made.cert)],
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+    made = Secured(
+        *(folder / name for name in ("ca.pem", "cert.pem", "key.pem", "token", "grants"))
+    )
+    authority = trustme.CA()
+    server = authority.issue_cert(LOOPBACK, "localhost")
+    authority.cert_pem.write_to_path(made.ca)
+    server.cert_chain_pems[0].write_to_path(made.cert)
     token = secrets.token_hex(32)
-    made.token.write_text(token)
-    made.grants.write_text(f"bench read,index {token}\n")
-    for secret in (made.key, made.token, made.grants):
-        secret.chmod(0o600)
+    for path, content in (
+        (made.key, server.private_key_pem.bytes()),
+        (made.token, token.encode()),
+        (made.grants, f"bench read,index {token}\n".encode()),
+    ):
+        path.touch(mode=0o600)
+        path.chmod(0o600)  # in case it was there
+        path.write_bytes(content)
     return made

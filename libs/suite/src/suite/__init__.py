@@ -1,0 +1,1 @@
+"""Runs the three services as child processes and fills their index."""

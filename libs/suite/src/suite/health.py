@@ -1,0 +1,56 @@
+"""Whether a service is ready, by gRPC's health protocol."""
+
+from __future__ import annotations
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from rpckit.probe import check
+from rpckit.settings.client import ClientSettings
+
+_ATTEMPT_SECONDS = 1.0
+
+
+def is_serving(endpoint: ClientSettings, service: str) -> bool:
+    """Ask a server once, on a connection made for it.
+
+    Args:
+        endpoint: How the server is called.
+        service: Full name of a gRPC service; "" asks whether the server is alive.
+    """
+    with _channel(endpoint) as channel:
+        return check(channel, service, timeout=_ATTEMPT_SECONDS) == "SERVING"
+
+
+async def wait_until_serving(channel: grpc.aio.Channel, service: str, seconds: float) -> None:
+    """Return when a service says that it is ready; whoever else watches hears of it now, too.
+
+    Args:
+        channel: Where it is.
+        service: Its full name.
+        seconds: Longest that it may take.
+
+    Raises:
+        grpc.aio.AioRpcError: It cannot be asked, or it took too long.
+    """
+    request = health_pb2.HealthCheckRequest(service=service)
+    watch = health_pb2_grpc.HealthStub(channel).Watch(request, timeout=seconds)
+    async for response in watch:
+        if response.status == health_pb2.HealthCheckResponse.SERVING:
+            watch.cancel()
+            return
+
+
+def _channel(endpoint: ClientSettings) -> grpc.Channel:
+    if endpoint.tls_ca is None:
+        return grpc.insecure_channel(endpoint.target)
+    ca, key, cert = (
+        path.read_bytes() if path else None
+        for path in (endpoint.tls_ca, endpoint.tls_key, endpoint.tls_cert)
+    )
+    options = []
+    if endpoint.tls_server_name:
+        options.append(("grpc.ssl_target_name_override", endpoint.tls_server_name))
+    return grpc.secure_channel(
+        endpoint.target, grpc.ssl_channel_credentials(ca, key, cert), options
+    )

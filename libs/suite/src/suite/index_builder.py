@@ -1,0 +1,198 @@
+"""Builds an index: every movie through the embedder, every vector into the search service.
+
+The index that answers is never touched: a new one is filled beside it, counted, and only then
+activated, so a build that fails or is killed leaves what was there before. What it left half done
+is deleted by the next one.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from marquee.embedder.v1 import embedder_pb2
+from marquee.search.v1 import index_pb2
+from marquee.type.v1 import types_pb2
+from rpckit.field_limits import limits_of
+
+if TYPE_CHECKING:  # they exist for type checkers only
+    from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceAsyncStub
+    from marquee.search.v1.index_pb2_grpc import IndexServiceAsyncStub
+
+MOVIES_PER_REQUEST = 500
+"""The embedder may allow fewer."""
+ACTIVATION_SECONDS = 3600.0
+"""Budget of an activation, in which Milvus flushes, builds and loads a large index."""
+CALL_SECONDS = 60.0
+"""Budget of every other call."""
+MAX_NAME = limits_of(index_pb2.CreateIndexRequest, "name").bytes.max
+"""Longest name of an index."""
+
+Progress = Callable[[int], None]
+"""Called with how many more movies are written."""
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """Movies for one request, and their vectors."""
+
+    movies: Sequence[types_pb2.Movie]
+    vectors: types_pb2.Vectors
+
+
+@dataclass(frozen=True, slots=True)
+class FilledIndex:
+    """An index that was filled and activated."""
+
+    index: index_pb2.Index
+    previous: str
+    """Index that was active before; empty: none."""
+    write_seconds: float
+    """Time that embedding and writing took."""
+    activation_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltIndex:
+    """An index that has taken the place of another."""
+
+    index: index_pb2.Index
+    replaced: str
+    """Index of the same model that was active before and is deleted now; empty: none."""
+    kept: tuple[str, ...]
+    """Other indexes that are still there, to go back to."""
+
+
+async def find_current_index(
+    embedder: EmbedderServiceAsyncStub, indexes: IndexServiceAsyncStub, movie_count: int
+) -> index_pb2.Index | None:
+    """Return the active index if it is of the model served and holds so many movies, else None.
+
+    Raises:
+        grpc.aio.AioRpcError: A service refused or failed.
+    """
+    model = await embedder.GetModel(embedder_pb2.GetModelRequest(), timeout=CALL_SECONDS)
+    for index in await _list(indexes):
+        is_of_model = index.model_version == model.version
+        if index.active and is_of_model and index.movie_count == movie_count:
+            return index
+    return None
+
+
+async def build_index(
+    embedder: EmbedderServiceAsyncStub,
+    indexes: IndexServiceAsyncStub,
+    movies: Sequence[types_pb2.Movie],
+    progress: Progress = lambda _: None,
+) -> BuiltIndex:
+    """Build the index of a whole catalogue, activate it and delete the one that it replaces.
+
+    Args:
+        embedder: Where movies become vectors.
+        indexes: Where vectors are kept.
+        movies: The catalogue.
+        progress: Called after every batch that is written.
+
+    Raises:
+        ValueError: The catalogue is empty.
+        grpc.aio.AioRpcError: A service refused or failed.
+    """
+    if not movies:
+        raise ValueError("the catalogue is empty: there is nothing to index")
+    model = await embedder.GetModel(embedder_pb2.GetModelRequest(), timeout=CALL_SECONDS)
+    name = _inactive_name(model, await _list(indexes))
+    description = index_pb2.CreateIndexRequest(
+        name=name,
+        model_version=model.version,
+        dimension=model.dimension,
+        metric=model.metric,
+        genres=model.genres,
+    )
+    batches = _embedded(embedder, movies, min(MOVIES_PER_REQUEST, model.max_batch))
+    filled = await fill_index(indexes, description, batches, progress)
+    replaced, kept = "", []
+    for index in await _list(indexes):
+        if index.name == filled.previous and index.model_version == model.version:
+            await _delete(indexes, index.name)
+            replaced = index.name
+        elif index.name != name:
+            kept.append(index.name)
+    return BuiltIndex(filled.index, replaced, tuple(kept))
+
+
+async def fill_index(
+    indexes: IndexServiceAsyncStub,
+    description: index_pb2.CreateIndexRequest,
+    batches: AsyncIterable[Batch],
+    progress: Progress = lambda _: None,
+    *,
+    call_seconds: float = CALL_SECONDS,
+) -> FilledIndex:
+    """Create an index, write movies into it and activate it if all of them have arrived.
+
+    An index of that name that is not active is deleted first: a build that did not end left it.
+
+    Args:
+        indexes: Where vectors are kept.
+        description: What to create.
+        batches: All that it is to hold.
+        progress: Called after every batch that is written.
+        call_seconds: Budget of every call but the activation.
+
+    Raises:
+        grpc.aio.AioRpcError: A service refused or failed; an index of that name is active, for one.
+    """
+    name = description.name
+    if any(index.name == name and not index.active for index in await _list(indexes)):
+        await _delete(indexes, name)
+    await indexes.CreateIndex(description, timeout=call_seconds)
+    begun = time.monotonic()
+    written = 0
+    async for batch in batches:
+        request = index_pb2.UpsertMoviesRequest(
+            index=name, movies=batch.movies, vectors=batch.vectors
+        )
+        await indexes.UpsertMovies(request, timeout=call_seconds)
+        written += len(batch.movies)
+        progress(len(batch.movies))
+    filled = time.monotonic()
+    activated = await indexes.ActivateIndex(
+        index_pb2.ActivateIndexRequest(index=name, expected_movie_count=written),
+        timeout=ACTIVATION_SECONDS,
+    )
+    return FilledIndex(
+        activated.index, activated.previous_index, filled - begun, time.monotonic() - filled
+    )
+
+
+async def _embedded(
+    embedder: EmbedderServiceAsyncStub, movies: Sequence[types_pb2.Movie], size: int
+) -> AsyncIterator[Batch]:
+    for first in range(0, len(movies), size):
+        batch = movies[first : first + size]
+        embedded = await embedder.EmbedMovies(
+            embedder_pb2.EmbedMoviesRequest(movies=batch), timeout=CALL_SECONDS
+        )
+        yield Batch(batch, embedded.vectors)
+
+
+def _inactive_name(model: embedder_pb2.GetModelResponse, there: Sequence[index_pb2.Index]) -> str:
+    """Return the first of two names for a model's index that is not active."""
+    base = re.sub(r"\W", "_", f"{model.name}_{model.version}", flags=re.ASCII)
+    base = base if base[0].isalpha() else f"model_{base}"
+    active = {index.name for index in there if index.active}
+    return next(
+        name for name in (base[:MAX_NAME], f"{base[: MAX_NAME - 2]}_b") if name not in active
+    )
+
+
+async def _list(indexes: IndexServiceAsyncStub) -> Sequence[index_pb2.Index]:
+    response = await indexes.ListIndexes(index_pb2.ListIndexesRequest(), timeout=CALL_SECONDS)
+    return response.indexes
+
+
+async def _delete(indexes: IndexServiceAsyncStub, name: str) -> None:
+    await indexes.DeleteIndex(index_pb2.DeleteIndexRequest(index=name), timeout=CALL_SECONDS)

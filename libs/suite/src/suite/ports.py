@@ -1,0 +1,42 @@
+"""Ports that are free."""
+
+from __future__ import annotations
+
+import errno
+import random
+import socket
+
+LOOPBACK = "127.0.0.1"
+_RANGE = 20_000, 30_000
+
+
+def free_ports(number: int, host: str = LOOPBACK) -> list[int]:
+    """Return ports that are free now, all different.
+
+    They are below those that the system gives to outgoing connections: a load makes many of these,
+    and one could take the port before the server listens on it.
+
+    Args:
+        number: How many.
+        host: Address that the servers will listen on.
+
+    Raises:
+        OSError: Nothing can listen on that address.
+    """
+    found: list[int] = []
+    while len(found) < number:
+        port = random.randrange(*_RANGE)  # noqa: S311 - which port it is is no secret
+        if port not in found and _is_free(host, port):
+            found.append(port)
+    return found
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            if error.errno != errno.EADDRINUSE:
+                raise
+            return False
+    return True
