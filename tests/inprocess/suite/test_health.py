@@ -9,7 +9,8 @@ from typing import Any
 
 import grpc
 import pytest
-from tests.fixtures.certificates import Authority
+import trustme
+from tests.fixtures.certificates import issue, write_ca, write_pair
 from tests.fixtures.replica import SERVICE, Replica
 
 from rpckit.serving.server import Server
@@ -42,11 +43,11 @@ async def test_where_nothing_listens_nothing_serves(serve: Serve) -> None:
 
 
 async def test_a_server_with_tls_is_asked_as_it_is_called(serve: Serve, tmp_path: Path) -> None:
-    authority = Authority("the authority")
-    ca = authority.write(tmp_path)
-    cert, key = authority.issue("server").write(tmp_path, "server")
+    authority = trustme.CA()
+    ca = write_ca(authority, tmp_path)
+    cert, key = write_pair(issue(authority, "server"), tmp_path, "server")
     server = await serve(Replica().mount(), tls_cert=cert, tls_key=key, tls_client_ca=ca)
-    client_cert, client_key = authority.issue("client").write(tmp_path, "client")
+    client_cert, client_key = write_pair(issue(authority, "client"), tmp_path, "client")
     client = {"tls_ca": ca, "tls_cert": client_cert, "tls_key": client_key}
     assert await asked(server, **client)
     assert await asked(server, **client, tls_server_name="server")
