@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
-from typing import Generic, Literal, NamedTuple, Protocol, TypeVar
+from typing import Generic, Literal, NamedTuple, TypeVar
 
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
 
@@ -26,10 +26,9 @@ LINGER_ITERATIONS = 8
 """Iterations of the event loop in a row without a new item, after which a batch starts.
 
 An empty iteration takes 1.4 µs, so a lone caller waits about ten. In a busy process an iteration
-takes as long as the work in it, which is mostly other calls on their way here: grpc.aio delivers
-calls one by one, each over several iterations, so without this wait every call would be a batch of
-its own. (EmbedUsers, 64 callers on two cores: batches of 35 instead of 1, and 43 % more calls a
-second. Three iterations gain nothing; six gain as much as ten.)
+lasts as long as its work, mostly other calls: grpc.aio delivers them one by one, each over several
+iterations, so without this wait each would be a batch of its own. (EmbedUsers, 64 callers on two
+cores: batches of 35, and 43 % more calls a second. Three iterations gain nothing, six all of it.)
 """
 MAX_LINGER_SECONDS = 0.01
 """Longest wait of a free slot for more items, however busy the loop is."""
@@ -45,8 +44,8 @@ class Coalesced(NamedTuple, Generic[Result]):
     """From `submit` to the start of the work, in seconds."""
 
 
-class Observer(Protocol):
-    """Receives the events of a coalescer, on the loop's thread; its methods must be fast."""
+class Observer:
+    """Receives the events of a coalescer, on the loop's thread; its overrides must be fast."""
 
     def watch(self, queued: Callable[[], int], in_flight: Callable[[], int]) -> None:
         """Receive two gauges, once: functions to call at each scrape."""
@@ -59,13 +58,6 @@ class Observer(Protocol):
 
     def dropped(self, reason: DropReason) -> None:
         """Receive the reason why an item was dropped before any work."""
-
-
-class _NullObserver:
-    def watch(self, queued: Callable[[], int], in_flight: Callable[[], int]) -> None: ...
-    def batch_started(self, weight: int, queue_seconds: Sequence[float]) -> None: ...
-    def batch_finished(self, seconds: float) -> None: ...
-    def dropped(self, reason: DropReason) -> None: ...
 
 
 class Coalescer(Generic[Item, Result]):
@@ -110,7 +102,7 @@ class Coalescer(Generic[Item, Result]):
         self._max_in_flight = max_in_flight
         self._max_queue = max_queue
         self._weigh = weigh
-        self._observer = observer or _NullObserver()
+        self._observer = observer or Observer()
         self._clock = clock
         self._queue: deque[_Entry[Item, Result]] = deque()
         self._queued = 0
@@ -157,17 +149,27 @@ class Coalescer(Generic[Item, Result]):
         if deadline <= now:
             self._observer.dropped("expired")
             raise DeadlineError(f"{self._name}: the deadline passed before the work began")
-        about_to_start = self._starting * self._max_batch
-        if (
-            len(self._tasks) == self._max_in_flight
-            and self._queued >= self._max_queue + about_to_start
-        ):
+        if len(self._tasks) == self._max_in_flight and self._queue_is_full():
             self._observer.dropped("overloaded")
             batches_ahead = self._queued / self._max_batch / self._max_in_flight + 1
             raise OverloadedError(
                 f"{self._name}: the queue is full",
                 retry_after=max(0.01, batches_ahead * self._batch_seconds),
             )
+
+    def _queue_is_full(self) -> bool:
+        """Tell whether `max_queue` waits beside what the starting batches take or have room for."""
+        if self._queued < self._max_queue or not self._starting:
+            return self._queued >= self._max_queue
+        waiting, batches, room = self._queued, 0, 0
+        for entry in self._queue:
+            if entry.weight > room:
+                if batches == self._starting:
+                    return waiting >= self._max_queue
+                batches, room = batches + 1, self._max_batch
+            room -= entry.weight
+            waiting -= entry.weight
+        return batches == self._starting and room <= 0 and self._max_queue == 0
 
     def _use_free_slot(self) -> None:
         has_more = self._queued > self._starting * self._max_batch

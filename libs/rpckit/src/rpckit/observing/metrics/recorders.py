@@ -12,7 +12,7 @@ from types import TracebackType
 
 import grpc
 
-from rpckit.coalescer import DropReason
+from rpckit.coalescer import DropReason, Observer
 from rpckit.errors import ServiceError
 from rpckit.observing.metrics import definitions as metrics
 from rpckit.observing.metrics.instruments import Counter, Histogram, Instruments
@@ -131,7 +131,7 @@ class Stage:
         self._duration.observe(seconds)
 
 
-class QueueRecorder:
+class QueueRecorder(Observer):
     """Records one coalescer; see rpckit.coalescer.Observer."""
 
     __slots__ = ("_batch", "_dropped", "_instruments", "_name", "_wait", "_work")
