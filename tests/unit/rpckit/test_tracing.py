@@ -84,3 +84,28 @@ async def test_the_current_traces_are_those_of_the_innermost_context() -> None:
         assert await seen() == (mine,)
     assert await task == (mine,)
     assert current_traces() == ()
+
+
+@pytest.mark.parametrize(
+    ("tracestate", "passed_on"),
+    [
+        ("vendor=1", "vendor=1"),
+        ("a=1,\tb@sys=x y , ,c/d=!", "a=1,b@sys=x y,c/d=!"),
+        ("", ""),
+        ("a=" + "x" * 255, "a=" + "x" * 255),
+        ("a=" + "x" * 257, ""),
+        (",".join(f"k{n}=1" for n in range(32)), ",".join(f"k{n}=1" for n in range(32))),
+        (",".join(f"k{n}=1" for n in range(33)), ""),
+        ("a=" + "x" * 12_000, ""),
+        ("UPPER=1", ""),
+        ("a=caf\u00e9", ""),
+        ("a=b=c", ""),
+        ("a=line\nbreak", ""),
+        (b"a=1", ""),
+    ],
+)
+def test_of_a_tracestate_only_what_is_valid_is_passed_on(
+    tracestate: str | bytes, passed_on: str
+) -> None:
+    trace = TraceContext.from_metadata({"traceparent": VALID, "tracestate": tracestate})
+    assert trace.tracestate == passed_on

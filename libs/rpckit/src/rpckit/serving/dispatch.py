@@ -152,13 +152,19 @@ class Dispatcher:
             method.recorder.record("RESOURCE_EXHAUSTED", 0.0, "anonymous")
             self._access_log.write(method.path, "RESOURCE_EXHAUSTED", 0.0, "anonymous", None)
             raise self._overloaded.with_traceback(None)
-        caller = "anonymous"
+        failure: Exception | None = None
+        try:
+            caller = self._authorizer.authorize(metadata, method.permission)
+            trace = TraceContext.from_metadata(metadata)
+        except Exception as error:  # raised below, where every call is counted
+            # Nothing that an unauthorized caller sends reaches traces or logs.
+            caller, trace, failure = "anonymous", TraceContext(), error
         code = "OK"
-        trace = TraceContext.from_metadata(metadata)
         self._in_flight += 1
         span = self._telemetry.server_span(method.path, trace)
         try:
-            caller = self._authorizer.authorize(metadata, method.permission)
+            if failure is not None:
+                raise failure
             budget = self._default_deadline if timeout is None else timeout
             if budget <= 0:
                 raise DeadlineError("the deadline had passed when the call arrived")

@@ -19,6 +19,14 @@ _TRACEPARENT = re.compile(
     r"(?P<more>-.*)?"
 )
 
+MAX_TRACESTATE_LENGTH = 512
+"""Characters; what the standard asks everybody to pass on at least."""
+_MAX_TRACESTATE_MEMBERS = 32
+_TRACESTATE_MEMBER = re.compile(
+    r"(?:[a-z][a-z0-9_\-*/]{0,255}|[a-z0-9][a-z0-9_\-*/]{0,240}@[a-z][a-z0-9_\-*/]{0,13})"
+    r"=[\x20-\x2b\x2d-\x3c\x3e-\x7e]{0,255}[\x21-\x2b\x2d-\x3c\x3e-\x7e]"
+)
+
 
 class TraceContext:
     """A span's identity in its trace, which the next span takes as its parent."""
@@ -31,7 +39,7 @@ class TraceContext:
         Args:
             traceparent: Valid header value. None starts a new trace; its ids are drawn when
                 they are first read, because most calls never read them.
-            tracestate: Header value; carries other vendors' state and is passed on unchanged.
+            tracestate: Valid header value; carries other vendors' state and is passed on.
         """
         self._traceparent = traceparent
         self.tracestate = tracestate
@@ -45,9 +53,8 @@ class TraceContext:
         match = _TRACEPARENT.fullmatch(traceparent)
         if match is None or (match["version"] == "00" and match["more"]):
             return cls()
-        tracestate = metadata.get("tracestate", "")
         # The standard: of a later version, pass on the fields of version 00, as version 00.
-        return cls("00" + match["ids"], tracestate if isinstance(tracestate, str) else "")
+        return cls("00" + match["ids"], _valid_tracestate(metadata.get("tracestate", "")))
 
     @property
     def has_ids(self) -> bool:
@@ -73,6 +80,22 @@ class TraceContext:
         if self.tracestate:
             return (("traceparent", self.traceparent), ("tracestate", self.tracestate))
         return (("traceparent", self.traceparent),)
+
+
+def _valid_tracestate(value: str | bytes) -> str:
+    """Return a tracestate to pass on: the caller's without empty members, or "" if it is invalid.
+
+    It travels with calls made for several callers, so what one of them sends must be harmless to
+    the hop of all.
+    """
+    if not isinstance(value, str) or len(value) > MAX_TRACESTATE_LENGTH:
+        return ""
+    members = [member.strip(" \t") for member in value.split(",")]
+    members = [member for member in members if member]
+    valid = len(members) <= _MAX_TRACESTATE_MEMBERS and all(
+        _TRACESTATE_MEMBER.fullmatch(member) for member in members
+    )
+    return ",".join(members) if valid else ""
 
 
 _current_traces: ContextVar[tuple[TraceContext, ...]] = ContextVar("current_traces", default=())
