@@ -12,7 +12,7 @@ from fusion.features import Indexed, MovieRow, UserFields, UserRow
 from fusion.records import Gender, Movie, RecordError
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.type.v1 import types_pb2
-from rpckit.errors import FieldViolation, InvalidRequestError
+from rpckit.errors import MAX_VIOLATIONS, FieldViolation, InvalidRequestError
 from rpckit.field_limits import limits_of
 from rpckit.serving.call import Call
 
@@ -152,11 +152,13 @@ def _look_up(
 def _violations(
     field: str, look_up: Callable[[Iterable[Record]], Indexed[Row]], records: Iterable[Record]
 ) -> list[FieldViolation]:
-    """Name the first bad field of every record that has one, all in one refusal."""
+    """Name the first bad field of each record that has one, of as many as a refusal names."""
     violations = []
     for row, record in enumerate(records):
         try:
             look_up([record])
         except RecordError as error:
             violations.append(FieldViolation(f"{field}[{row}].{error.field}", error.reason))
+            if len(violations) > MAX_VIOLATIONS:  # enough to refuse the request
+                break
     return violations

@@ -3,84 +3,20 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
-from dataclasses import dataclass
 
 import grpc
 import pytest
-import pytest_asyncio
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 from tests.fixtures.bundle import USERS
-from tests.fixtures.suite import PASSING, YEARS, build, catalogue
+from tests.fixtures.suite import YEARS, Suite
 
-from embedder_service import __main__ as embedder
-from embedder_service.settings import EmbedderSettings
 from fusion.bundle import Bundle
-from gateway import __main__ as gateway
-from gateway.settings import GatewaySettings
-from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 from marquee.recommender.v1 import recommender_pb2 as pb
-from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
 from marquee.search.v1 import index_pb2, search_pb2
-from marquee.search.v1.index_pb2_grpc import IndexServiceStub
-from marquee.search.v1.search_pb2_grpc import SearchServiceStub
 from marquee.type.v1 import types_pb2
-from rpckit.observing.telemetry import Telemetry
-from rpckit.serving.server import Server, serving
-from rpckit.settings.client import ClientSettings
-from search_service import __main__ as search
-from search_service.settings import SearchSettings
-from suite.health import wait_until_serving
-from suite.services import RECOMMENDER_SERVICE
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@dataclass(frozen=True)
-class Suite:
-    recommender: RecommenderServiceStub
-    searcher: SearchServiceStub
-    index: IndexServiceStub
-    movies: list[types_pb2.Movie]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def suite(
-    tiny_bundle: Bundle, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Suite]:
-    async with AsyncExitStack() as stack:
-
-        async def start(module, settings) -> tuple[Server, grpc.aio.Channel]:
-            telemetry = Telemetry(module.__name__)
-            server = await stack.enter_async_context(serving(settings, module.wire, telemetry))
-            channel = grpc.aio.insecure_channel(f"127.0.0.1:{server.port}")
-            return server, await stack.enter_async_context(channel)
-
-        embedding, embedder_channel = await start(
-            embedder, EmbedderSettings(bundle=tiny_bundle.path, **PASSING)
-        )
-        searching, search_channel = await start(
-            search,
-            SearchSettings(
-                milvus_uri=str(tmp_path_factory.mktemp("search") / "milvus.db"), **PASSING
-            ),
-        )
-        movies = catalogue(tiny_bundle)
-        index = IndexServiceStub(search_channel)
-        await build(index, EmbedderServiceStub(embedder_channel), tiny_bundle, movies)
-        _, gateway_channel = await start(
-            gateway,
-            GatewaySettings(
-                embedder=ClientSettings(target=f"127.0.0.1:{embedding.port}"),
-                search=ClientSettings(target=f"127.0.0.1:{searching.port}"),
-                **PASSING,
-            ),
-        )
-        await wait_until_serving(gateway_channel, RECOMMENDER_SERVICE, 10)
-        searcher = SearchServiceStub(search_channel)
-        yield Suite(RecommenderServiceStub(gateway_channel), searcher, index, movies)
 
 
 def ids(response: pb.RecommendResponse) -> list[int]:

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+import base64
+from urllib.parse import quote
+
 import grpc
 import pytest
 from google.rpc import error_details_pb2
 
 from rpckit.errors import (
+    MAX_MESSAGE_BYTES,
+    MAX_VIOLATIONS,
     FieldViolation,
     InvalidRequestError,
     OverloadedError,
@@ -74,3 +79,37 @@ def test_reasons_are_unique() -> None:
         if isinstance(error.__dict__.get("reason"), str)
     ]
     assert len(reasons) == len(set(reasons)) > 8
+
+
+LONG = "\u1234" * 20_000
+"""Three bytes of UTF-8 each, which grpc-message percent-encodes as nine."""
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OverloadedError(LONG, metadata={f"key{n}": LONG for n in range(50)}, retry_after=1.0),
+        InvalidRequestError([FieldViolation(LONG, LONG)] * 1000),
+        InvalidRequestError([FieldViolation("f", "\ud800 half of a pair")]),
+    ],
+    ids=["metadata", "violations", "surrogate"],
+)
+def test_no_error_comes_near_the_limit_of_8_kib_for_trailers(error: ServiceError) -> None:
+    status = error.status()
+    message = quote(status.message.encode(), safe="")
+    details = base64.b64encode(status.SerializeToString())
+    assert len(message) + len(details) < 7_900
+
+
+def test_a_refusal_says_how_many_violations_it_leaves_out() -> None:
+    error = InvalidRequestError([FieldViolation(f"ids[{n}]", "is 0") for n in range(80)])
+    assert [violation.field for violation in error.violations] == [
+        f"ids[{n}]" for n in range(MAX_VIOLATIONS)
+    ]
+    assert error.message.endswith(f"; and at least {80 - MAX_VIOLATIONS} more")
+
+
+def test_a_long_text_is_cut_between_characters() -> None:
+    message = OverloadedError(LONG).message
+    assert len(message.encode()) <= MAX_MESSAGE_BYTES
+    assert message == LONG[: len(message) - 1] + "…"

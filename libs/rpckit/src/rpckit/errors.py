@@ -16,6 +16,22 @@ from google.rpc import code_pb2, error_details_pb2, status_pb2
 
 DOMAIN = "marquee"
 
+# gRPC drops a call whose trailers exceed the receiver's limit, by default 8 KiB, and reports
+# RESOURCE_EXHAUSTED in place of the error. These bounds keep every error below it: a status travels
+# twice, percent-encoded as grpc-message and in base64 as grpc-status-details-bin.
+MAX_MESSAGE_BYTES = 400
+"""Longest message, in UTF-8."""
+MAX_VIOLATIONS = 10
+"""Most violations in one BadRequest; the message says how many more there are."""
+MAX_FIELD_BYTES = 120
+"""Longest path of a field in a violation, in UTF-8."""
+MAX_DESCRIPTION_BYTES = 200
+"""Longest description of a violation, in UTF-8; it may echo what the caller sent."""
+MAX_METADATA_ENTRIES = 8
+"""Most entries of ErrorInfo.metadata."""
+MAX_METADATA_VALUE_BYTES = 100
+"""Longest value in ErrorInfo.metadata, in UTF-8."""
+
 
 class StartupError(Exception):
     """The process cannot start; the message is one line for the person who started it."""
@@ -65,13 +81,15 @@ class ServiceError(Exception):
         """Create the error.
 
         Args:
-            message: Message for the caller; no secrets, nothing about other callers.
-            metadata: Values of ErrorInfo.metadata.
+            message: Message for the caller; no secrets, nothing about other callers. It is cut
+                at MAX_MESSAGE_BYTES.
+            metadata: Values of ErrorInfo.metadata, cut at MAX_METADATA_VALUE_BYTES each.
             retry_after: Seconds after which a retry may succeed; becomes RetryInfo.
         """
-        super().__init__(message)
-        self.message = message
-        self.metadata = dict(metadata or {})
+        self.message = shorten(message, MAX_MESSAGE_BYTES)
+        super().__init__(self.message)
+        entries = list((metadata or {}).items())[:MAX_METADATA_ENTRIES]
+        self.metadata = {key: shorten(value, MAX_METADATA_VALUE_BYTES) for key, value in entries}
         self.retry_after = retry_after
         self._status: status_pb2.Status | None = None
 
@@ -106,9 +124,18 @@ class InvalidRequestError(ServiceError):
     action = "Correct the fields that BadRequest.field_violations names; a retry cannot help."
 
     def __init__(self, violations: Sequence[FieldViolation]) -> None:
-        """Refuse a request because of one or more violations."""
-        super().__init__("; ".join(f"{v.field}: {v.description}" for v in violations))
-        self.violations = tuple(violations)
+        """Refuse a request because of one or more violations.
+
+        The first MAX_VIOLATIONS are kept, their texts cut at their bounds. Code that looks for
+        violations can stop when it has found more than that.
+        """
+        self.violations = tuple(_bounded(violation) for violation in violations[:MAX_VIOLATIONS])
+        text = "; ".join(f"{v.field}: {v.description}" for v in self.violations)
+        left_out = len(violations) - len(self.violations)
+        if left_out > 0:
+            suffix = f"; and at least {left_out} more"
+            text = shorten(text, MAX_MESSAGE_BYTES - len(suffix)) + suffix
+        super().__init__(text)
 
     @classmethod
     def of(cls, field: str, description: str) -> InvalidRequestError:
@@ -184,6 +211,25 @@ class UpstreamError(ServiceError):
     reason = "UPSTREAM_UNAVAILABLE"
     when = "An upstream service or store cannot be reached, or broke the call off."
     action = "Retry with backoff; ErrorInfo.metadata names the service: look at its health."
+
+
+def shorten(text: str, max_bytes: int) -> str:
+    """Return a text of at most `max_bytes` bytes of UTF-8, cut with an ellipsis where it is longer.
+
+    What cannot be encoded, such as half of a surrogate pair, is replaced.
+    """
+    encoded = text.encode(errors="replace")
+    if len(encoded) <= max_bytes:
+        return encoded.decode()
+    ellipsis = "…"
+    return encoded[: max_bytes - len(ellipsis.encode())].decode(errors="ignore") + ellipsis
+
+
+def _bounded(violation: FieldViolation) -> FieldViolation:
+    return FieldViolation(
+        shorten(violation.field, MAX_FIELD_BYTES),
+        shorten(violation.description, MAX_DESCRIPTION_BYTES),
+    )
 
 
 def _pack(

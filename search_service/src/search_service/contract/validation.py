@@ -15,7 +15,7 @@ import numpy as np
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
-from rpckit.errors import FieldViolation, InvalidRequestError
+from rpckit.errors import MAX_VIOLATIONS, FieldViolation, InvalidRequestError
 from rpckit.field_limits import FieldLimits, limits_of
 from search_service.index.vector_index import (
     EVERYTHING,
@@ -56,7 +56,11 @@ def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query
     QUERIES.items.check("queries", rows)
     vectors = _vectors(request.vectors, rows, "queries")
     found: list[FieldViolation] = []
-    queries = [_query(query, row, found) for row, query in enumerate(request.queries)]
+    queries = []
+    for row, query in enumerate(request.queries):
+        queries.append(_query(query, row, found))
+        if len(found) > MAX_VIOLATIONS:  # enough to refuse the request
+            break
     _refuse(found)
     return vectors, queries
 
@@ -106,7 +110,11 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[IndexedMovie], 
     MOVIES.items.check("movies", rows)
     vectors = _vectors(request.vectors, rows, "movies")
     found: list[FieldViolation] = []
-    movies = [_movie(movie, number, found) for number, movie in enumerate(request.movies)]
+    movies = []
+    for number, movie in enumerate(request.movies):
+        movies.append(_movie(movie, number, found))
+        if len(found) > MAX_VIOLATIONS:
+            break
     _find_repeated([movie.movie_id for movie in movies], "movies[{}].movie_id", found)
     _refuse(found)
     return movies, vectors

@@ -27,6 +27,10 @@ _MISCONFIGURED_CLIENT_CODES = frozenset(
 its own caller they are an outage."""
 
 
+MAX_DETAILS_BYTES = 4096
+"""Most bytes of details that are passed on; see the bounds in `rpckit.errors`."""
+
+
 class RemoteError(ServiceError):
     """The status of an upstream service, passed on unchanged with its details.
 
@@ -43,10 +47,12 @@ class RemoteError(ServiceError):
         super().__init__(status.message)
         self.code = code
         self.reason = _reason(status) or code.name
-        self._details = list(status.details)
+        # This project's services bound their own errors; what stands between need not.
+        small = sum(len(detail.value) for detail in status.details) <= MAX_DETAILS_BYTES
+        self._details = list(status.details) if small else []
 
     def details(self) -> list[any_pb2.Any]:
-        """Return the details of the upstream status."""
+        """Return the details of the upstream status; none if they are too large to pass on."""
         return self._details
 
 

@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import time
+
+import numpy as np
+import pytest
+
+from marquee.search.v1 import search_pb2
+from rpckit.errors import MAX_VIOLATIONS, InvalidRequestError
+from search_service.contract import validation
+
+ROWS, IDS = 1024, 1000
+
+
+def test_a_million_bad_ids_are_refused_as_soon_as_there_is_enough_to_say() -> None:
+    query = search_pb2.MovieQuery(top_k=10, exclude_movie_ids=[0] * IDS)
+    request = search_pb2.SearchMoviesRequest(queries=[query] * ROWS)
+    request.vectors.dimension = 2
+    request.vectors.model_version = "model"
+    request.vectors.data = np.zeros((ROWS, 2), "<f4").tobytes()
+    started = time.process_time()
+    with pytest.raises(InvalidRequestError) as refusal:
+        validation.search(request)
+    assert time.process_time() - started < 0.5  # all of them took ten seconds
+    assert len(refusal.value.violations) == MAX_VIOLATIONS
