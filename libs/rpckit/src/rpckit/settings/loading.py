@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import sys
 import types
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,6 +28,9 @@ _MIB = 1 << 20
 
 REQUIRED = PydanticUndefined
 """Marks a setting without a default."""
+
+
+_URI_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+(?=@)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,7 +236,11 @@ def _explain(error: ValidationError, settings: Sequence[Setting]) -> str:
         elif problem["type"] == "missing":
             reasons.append(f"{setting.flag} is required (or {setting.env})")
         else:
-            given = "" if setting.kind == "secret" else f", not {str(problem['input'])!r}"
+            given = (
+                ""
+                if setting.kind == "secret"
+                else f", not {_without_credentials(str(problem['input']))!r}"
+            )
             reason = reason[:1].lower() + reason[1:]
             reasons.append(f"{setting.flag} ({setting.env}): {reason}{given}")
     return "; ".join(reasons)
@@ -253,4 +261,11 @@ def _get(loaded: object, path: Sequence[str]) -> object:
 
 
 def _printable(value: object) -> object:
-    return value if value is None or isinstance(value, bool | int | float) else str(value)
+    if value is None or isinstance(value, bool | int | float):
+        return value
+    return _without_credentials(str(value))
+
+
+def _without_credentials(text: str) -> str:
+    """Return a text with user name and password of any URI in it replaced."""
+    return _URI_CREDENTIALS.sub("***", text)
