@@ -11,7 +11,7 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from tests.fixtures.replica import IDEMPOTENT, NOT_IDEMPOTENT, SERVICE, Replica
-from tests.inprocess.channel.clients import channel_to, eventually, list_indexes
+from tests.inprocess.channel.clients import channel_to, connected, eventually, list_indexes
 
 from marquee.search.v1 import index_pb2
 from rpckit.calling import service_config
@@ -164,3 +164,14 @@ def test_clients_ping_no_more_often_than_servers_allow() -> None:
 def test_every_read_of_the_contract_is_retried_and_only_idempotent_writes_are() -> None:
     retried = {m.name for m in SERVICE.methods if service_config.is_idempotent(m)}
     assert retried == {"UpsertMovies", "DeleteMovies", "ActivateIndex", "ListIndexes"}
+
+
+async def test_a_proxy_in_the_environment_is_not_used(
+    serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for variable in ("http_proxy", "https_proxy", "grpc_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:9")  # where nothing listens
+    replica = Replica()
+    async with channel_to(await serve(replica.mount())) as channel:
+        await list_indexes(await connected(channel, replica))
+    assert replica.calls

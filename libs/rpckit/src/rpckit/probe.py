@@ -40,13 +40,48 @@ def check(channel: grpc.Channel, service: str, timeout: float) -> str:
     return str(health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status))
 
 
+def open_channel(
+    target: str,
+    *,
+    ca: str | Path | None = None,
+    cert: str | Path | None = None,
+    key: str | Path | None = None,
+    server_name: str | None = None,
+) -> grpc.Channel:
+    """Open a channel for `check`; close it after use.
+
+    Args:
+        target: gRPC target of the server.
+        ca: PEM file of the CAs of the server's certificate. None or "": no TLS.
+        cert: PEM file of the client's certificate.
+        key: PEM file of its private key.
+        server_name: Name expected in the server's certificate, if it is not the target's host.
+
+    Raises:
+        OSError: A file cannot be read.
+    """
+    options: list[tuple[str, str | int]] = [("grpc.enable_http_proxy", 0)]
+    if not ca:
+        return grpc.insecure_channel(target, options)
+    if server_name:
+        options.append(("grpc.ssl_target_name_override", server_name))
+    pem = [Path(path).read_bytes() if path else None for path in (ca, key, cert)]
+    return grpc.secure_channel(target, grpc.ssl_channel_credentials(*pem), options)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Print one line and return the exit code: 0 if the server is serving, else 1."""
     arguments = _parser().parse_args(argv)
     subject = " ".join(filter(None, (arguments.target, arguments.service)))
     deadline = time.monotonic() + arguments.wait
     try:
-        channel = _channel(arguments)
+        channel = open_channel(
+            arguments.target,
+            ca=arguments.tls_ca,
+            cert=arguments.tls_cert,
+            key=arguments.tls_key,
+            server_name=arguments.tls_server_name,
+        )
     except OSError as error:
         print(f"{subject}: {error}", file=sys.stderr)
         return 1
@@ -86,20 +121,6 @@ def _parser() -> argparse.ArgumentParser:
         default = os.environ.get(variable)
         parser.add_argument(f"--{name}", default=default, help=f"{text} [{variable}]")
     return parser
-
-
-def _channel(arguments: argparse.Namespace) -> grpc.Channel:
-    if arguments.tls_ca is None:
-        return grpc.insecure_channel(arguments.target)
-    ca, cert, key = (
-        Path(name).read_bytes() if name else None
-        for name in (arguments.tls_ca, arguments.tls_cert, arguments.tls_key)
-    )
-    options = []
-    if arguments.tls_server_name:
-        options.append(("grpc.ssl_target_name_override", arguments.tls_server_name))
-    credentials = grpc.ssl_channel_credentials(ca, key, cert)
-    return grpc.secure_channel(arguments.target, credentials, options)
 
 
 if __name__ == "__main__":

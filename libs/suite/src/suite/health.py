@@ -5,7 +5,7 @@ from __future__ import annotations
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from rpckit.probe import check
+from rpckit.probe import check, open_channel
 from rpckit.settings.client import ClientSettings
 
 _ATTEMPT_SECONDS = 1.0
@@ -18,7 +18,13 @@ def is_serving(endpoint: ClientSettings, service: str) -> bool:
         endpoint: How the server is called.
         service: Full name of a gRPC service; "" asks whether the server is alive.
     """
-    with _channel(endpoint) as channel:
+    with open_channel(
+        endpoint.target,
+        ca=endpoint.tls_ca,
+        cert=endpoint.tls_cert,
+        key=endpoint.tls_key,
+        server_name=endpoint.tls_server_name,
+    ) as channel:
         return check(channel, service, timeout=_ATTEMPT_SECONDS) == "SERVING"
 
 
@@ -39,18 +45,3 @@ async def wait_until_serving(channel: grpc.aio.Channel, service: str, seconds: f
         if response.status == health_pb2.HealthCheckResponse.SERVING:
             watch.cancel()
             return
-
-
-def _channel(endpoint: ClientSettings) -> grpc.Channel:
-    if endpoint.tls_ca is None:
-        return grpc.insecure_channel(endpoint.target)
-    ca, key, cert = (
-        path.read_bytes() if path else None
-        for path in (endpoint.tls_ca, endpoint.tls_key, endpoint.tls_cert)
-    )
-    options = []
-    if endpoint.tls_server_name:
-        options.append(("grpc.ssl_target_name_override", endpoint.tls_server_name))
-    return grpc.secure_channel(
-        endpoint.target, grpc.ssl_channel_credentials(ca, key, cert), options
-    )

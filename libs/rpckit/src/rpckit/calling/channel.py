@@ -179,6 +179,7 @@ def channel_options(settings: ClientSettings, config: str) -> list[tuple[str, st
     """Return the channel arguments of a client; `grpcio_host` has those of a server."""
     options: list[tuple[str, str | int]] = [
         ("grpc.service_config", config),
+        ("grpc.enable_http_proxy", 0),  # hops are direct, whatever http_proxy says
         ("grpc.service_config_disable_resolution", 1),  # a config from DNS would override this one
         ("grpc.max_receive_message_length", settings.max_message_bytes),
         ("grpc.max_send_message_length", settings.max_message_bytes),
