@@ -1,4 +1,4 @@
-"""grpc.health.v1 and reflection inside Envoy, by grpcio's own servicers."""
+"""grpc.health.v1 and reflection inside Envoy, by the servicers that grpc.aio uses as well."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ from collections.abc import Awaitable, Callable, Sequence
 
 from google.rpc import code_pb2, status_pb2
 from grpc_health.v1 import health
-from grpc_health.v1._async import HealthServicer
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha import reflection
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from rpckit.serving.dispatch import Authorizer
+from rpckit.serving.health import HealthServicer
 from rpckit_envoy.exchange import Exchange
 
 

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 IDLE_POLL_SECONDS = 0.02
 """Pause between checks whether Envoy is idle."""
+FLUSH_SECONDS = 1.0
+"""Longest that the last answers may take to be read once the server stops."""
 
 
 class EnvoyHost:
@@ -128,10 +130,14 @@ class EnvoyHost:
 
     async def _wait_until_idle(self, seconds: float) -> bool:
         loop = asyncio.get_running_loop()
-        end = loop.time() + seconds
+        end, flushed = loop.time() + seconds, loop.time() + FLUSH_SECONDS
         while not await self._admin.is_idle():
-            if loop.time() >= end:
-                return False
+            now = loop.time()
+            if self._active_calls:
+                flushed = now + FLUSH_SECONDS
+            if now >= min(end, flushed):
+                # Answered, but not read: a client that does not read must not delay the stop.
+                return not self._active_calls
             await asyncio.sleep(IDLE_POLL_SECONDS)
         return True
 

@@ -124,6 +124,11 @@ class Dispatcher:
         telemetry.admission(lambda: self._in_flight, max_concurrent)
         self.methods = {m.path: m for mount in mounts for m in self._resolve(mount)}
 
+    @property
+    def in_flight(self) -> int:
+        """Number of calls that are being answered."""
+        return self._in_flight
+
     async def dispatch(
         self,
         method: Method,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,11 @@ from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
 from rpckit.serving.health import Health
 from rpckit.settings.server import ServerSettings
 
+IDLE_POLL_SECONDS = 0.02
+"""Pause between checks whether calls are in flight, while the server stops."""
+FLUSH_SECONDS = 1.0
+"""Longest that the last answers may take to be read once the server stops."""
+
 Unary = Callable[[bytes, "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
 
 
@@ -34,6 +40,7 @@ class GrpcioHost:
     ) -> None:
         """Create the server; it does not listen yet."""
         self._settings = settings
+        self._dispatcher = dispatcher
         self._health = health_checks
         self._server = aio.server(options=server_options(settings))
         services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
@@ -67,7 +74,12 @@ class GrpcioHost:
     async def stop(self, grace: float) -> None:
         """Refuse new calls; see `Host.stop`."""
         self._health.end_watches()  # a Watch never ends and would use up the grace
-        await self._server.stop(grace)
+        stopping = asyncio.create_task(self._server.stop(grace))
+        while self._dispatcher.in_flight and not stopping.done():  # noqa: ASYNC110 - an event would cost every call
+            await asyncio.sleep(IDLE_POLL_SECONDS)
+        # What is left are answers on their way, or to clients that do not read.
+        await self._server.stop(min(grace, FLUSH_SECONDS))
+        await stopping
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
