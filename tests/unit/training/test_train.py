@@ -118,6 +118,18 @@ def test_a_damaged_checkpoint_is_refused(
         fit(tiny, tiny_dataset, tmp_path, resume=True, progress=False)
 
 
+def test_a_damaged_checkpoint_is_replaced_by_the_one_before_it(
+    tiny: Config, tiny_dataset: Dataset, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = fit(tiny, tiny_dataset, tmp_path, progress=False)
+    (tmp_path / CHECKPOINT).write_bytes(b"PK\x03\x04 cut")
+    resumed = fit(tiny, tiny_dataset, tmp_path, resume=True, progress=False)
+    assert "The one before it takes its place." in caplog.text
+    assert [epoch.validation_rmse for epoch in resumed.history] == [
+        epoch.validation_rmse for epoch in whole.history
+    ]
+
+
 def test_without_a_checkpoint_to_resume_from_training_starts_anew(
     tiny: Config, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
+from fusion.durable_files import replace_file
 from fusion.records import Movie, RecordError, check_movie
 from training.errors import DataError
 
@@ -20,7 +21,7 @@ def write_catalogue(path: Path, movies: Iterable[Movie]) -> None:
     with draft.open("w", encoding="utf-8") as lines:
         for movie in movies:
             lines.write(json.dumps(movie._asdict(), ensure_ascii=False) + "\n")
-    draft.replace(path)
+    replace_file(draft, path)
 
 
 def read_catalogue(path: Path) -> list[Movie]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -13,7 +15,10 @@ import numpy as np
 import paddle
 from numpy.typing import NDArray
 
+from fusion.durable_files import replace_file
 from training.errors import TrainingError
+
+log = logging.getLogger(__name__)
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -72,7 +77,7 @@ def save(
     optimizer: paddle.optimizer.Optimizer,
     best: Arrays,
 ) -> None:
-    """Write a checkpoint; if the process is killed meanwhile, the previous one remains."""
+    """Write a checkpoint and keep the one before it, whenever the process or the machine stops."""
     groups = {"model": arrays(model), "optimizer": _moments(model, optimizer), "best": best}
     content = {
         f"{group}/{name}": array for group, named in groups.items() for name, array in named.items()
@@ -80,7 +85,14 @@ def save(
     draft = path.with_name(f"{path.name}.part")
     with draft.open("wb") as file:
         np.savez(file, progress=np.array(json.dumps(asdict(progress))), **content)  # type: ignore[arg-type]
-    draft.replace(path)
+    if path.exists():
+        _keep_as(path, previous(path))
+    replace_file(draft, path)
+
+
+def previous(path: Path) -> Path:
+    """Return where the checkpoint before the one at `path` is."""
+    return path.with_name(f"{path.stem}.previous{path.suffix}")
 
 
 def restore(
@@ -89,7 +101,7 @@ def restore(
     model: paddle.nn.Layer,
     optimizer: paddle.optimizer.Optimizer,
 ) -> tuple[Progress, Arrays]:
-    """Load a checkpoint into a model and its optimizer.
+    """Load a checkpoint, or the one before it if it is damaged, into a model and its optimizer.
 
     Returns:
         How far the run had come, and the parameters of its best epoch.
@@ -99,11 +111,12 @@ def restore(
             data.
     """
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            content = {name: archive[name] for name in archive.files}
-        progress = Progress.from_dict(json.loads(str(content.pop("progress"))))
-    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
-        raise TrainingError(f"{path} cannot be read as a checkpoint: {error}.") from error
+        progress, content = _read(path)
+    except TrainingError as error:
+        if not previous(path).exists():
+            raise
+        progress, content = _read(previous(path))
+        log.warning("%s The one before it takes its place.", error)
     names = progress.identity.keys() | identity.keys()
     changed = [n for n in sorted(names) if progress.identity.get(n) != identity.get(n)]
     if changed:
@@ -114,6 +127,27 @@ def restore(
     load_arrays(model, _group(content, "model"))
     _load_moments(model, optimizer, _group(content, "optimizer"))
     return progress, _group(content, "best")
+
+
+def _read(path: Path) -> tuple[Progress, Arrays]:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            content = {name: archive[name] for name in archive.files}
+        progress = Progress.from_dict(json.loads(str(content.pop("progress"))))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise TrainingError(f"{path} cannot be read as a checkpoint: {error}.") from error
+    return progress, content
+
+
+def _keep_as(path: Path, other: Path) -> None:
+    """Give a file a second name, which then stays when the first one gets another file."""
+    link = other.with_name(f"{other.name}.part")
+    link.unlink(missing_ok=True)
+    try:
+        link.hardlink_to(path)
+    except OSError:  # a file system without hard links
+        shutil.copyfile(path, link)
+    replace_file(link, other)
 
 
 def arrays(model: paddle.nn.Layer) -> Arrays:

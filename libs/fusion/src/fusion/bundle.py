@@ -25,6 +25,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.durable_files import replace_folder
 from fusion.features import FeatureEncoder
 from fusion.manifest import Description, Manifest
 from fusion.records import Movie, User
@@ -125,7 +126,7 @@ def write_bundle(
     models: Path,
     golden: Golden,
 ) -> Manifest:
-    """Write a bundle in a temporary folder and move it into place once it is complete.
+    """Write a bundle in a temporary folder and move it into place once it is complete and on disk.
 
     Args:
         path: Folder to write. An existing bundle is replaced.
@@ -165,9 +166,7 @@ def write_bundle(
         lines = [f"{digest}  {name}\n" for name, digest in sorted(sums.items())]
         (draft / _SUMS).write_text("".join(lines))
         Bundle.load(draft)  # a bundle that cannot be read must not replace one that can
-        if path.exists():
-            path.rename(Path(scratch) / "old")
-        draft.rename(path)
+        replace_folder(draft, path)
     return manifest
 
 
