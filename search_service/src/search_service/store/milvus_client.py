@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from operator import itemgetter
-from typing import Any, Literal, Self, cast
+from typing import Any, Literal, Self
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType, MilvusException
 
-from rpckit.errors import ServiceError
 from search_service.index.errors import IndexNotFoundError, StoreUnavailableError
 from search_service.index.vector_index import METRIC, IndexedMovie, IndexSpec
 from search_service.store import collection_schema as schema
 from search_service.store import milvus_messages
 from search_service.store.filter_expressions import ids_above, ids_in, revised_since
+from search_service.store.milvus_errors import is_alias_not_found, translating_errors
 
 IndexType = Literal["FLAT", "HNSW"]
 """How a collection is searched: by brute force, or by a graph."""
@@ -30,11 +29,6 @@ HNSW_BUILD = {"M": 32, "efConstruction": 256}
 """Neighbours of a node, and candidates looked at to choose them."""
 HNSW_LEAST_EF = 128
 """Candidates that a search keeps at least."""
-
-# Milvus's codes (internal/util/merr): not found, and those that pass by themselves.
-_COLLECTION_NOT_FOUND = 100
-_ALIAS_NOT_FOUND = (100, 1600)
-_TRANSIENT = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
 
 _NO_RETRIES: dict[str, Any] = {"retry_times": 0}
 """pymilvus would retry 75 times; here the caller's budget and a fast refusal come first."""
@@ -81,7 +75,7 @@ class Milvus:
             try:
                 await self._client.alter_alias(index, alias, **_NO_RETRIES)
             except MilvusException as error:
-                if error.code not in _ALIAS_NOT_FOUND:
+                if not is_alias_not_found(error):
                     raise
                 await self._client.create_alias(index, alias, **_NO_RETRIES)
 
@@ -237,11 +231,12 @@ class Milvus:
         self, index: IndexSpec, movie_ids: Collection[int]
     ) -> list[schema.StoredMovie]:
         """Return those of the movies that a loaded index has with all that it has of them."""
-        fields, arrays = (
+        rows = await self._query(
+            index.name,
+            ids_in(movie_ids),
             schema.STORED_FIELDS,
-            {"strict_float32": True},
-        )  # cheaper than lists
-        rows = await self._query(index.name, ids_in(movie_ids), fields, **arrays)
+            strict_float32=True,  # arrays are cheaper than lists
+        )
         return [schema.stored_movie(index, row) for row in rows]
 
     async def revisions(self, index: str, since: int, after: int, limit: int) -> dict[int, int]:
@@ -295,37 +290,7 @@ class Milvus:
             )
             return list(await answer)
 
-    @asynccontextmanager
-    async def _translating_errors(
+    def _translating_errors(
         self, index: str = "", *, patient: bool = False
-    ) -> AsyncIterator[None]:
-        """Turn what pymilvus raises into what it means."""
-        try:
-            async with asyncio.timeout(None if patient else self._timeout):
-                yield
-        except TimeoutError:
-            raise _unavailable(f"did not answer in {self._timeout:g} s") from None
-        except grpc.RpcError as error:
-            raise _unavailable(f"broke the call off ({error.code().name})") from error
-        except MilvusException as error:
-            raise _translate(error, index) from error
-        except asyncio.CancelledError:
-            # pymilvus closes a broken channel under those who wait on it: nobody cancelled.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise _unavailable("lost the connection") from None
-
-
-def _translate(error: MilvusException, index: str) -> BaseException:
-    if isinstance(error.code, grpc.StatusCode):  # a failed call that pymilvus gave up to retry
-        return _unavailable(f"broke the call off ({error.code.name})")
-    if error.code == _COLLECTION_NOT_FOUND and index:
-        return IndexNotFoundError.of(index)
-    if error.code in _TRANSIENT or error.retriable:
-        return _unavailable(f"says: {error.message}")
-    return cast(BaseException, error)  # pymilvus ships no types
-
-
-def _unavailable(what: str) -> ServiceError:
-    return StoreUnavailableError(f"Milvus {what}", retry_after=1.0)
+    ) -> AbstractAsyncContextManager[None]:
+        return translating_errors(index, timeout=None if patient else self._timeout)
