@@ -120,7 +120,7 @@ async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(
             return await _real(self, *arguments)  # type: ignore[operator]
 
         monkeypatch.setattr(Milvus, name, spy)
-    monkeypatch.setattr("search_service.store.active_index_watcher.PAUSE_SECONDS", 3600)
+    monkeypatch.setattr("search_service.store.active_index_watcher.POLL_INTERVAL_SECONDS", 3600)
     uri = str(tmp_path / "milvus.db")
     async with open_store(
         SearchSettings(milvus_uri=uri, engine="milvus"), Telemetry("test")
