@@ -1,4 +1,4 @@
-"""Runs the search service: `python -m search_service`."""
+"""Entry point of the search service: `python -m search_service`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from search_service.settings import SearchSettings
 
 @asynccontextmanager
 async def wire(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
-    """Open the store and put the two services over it."""
+    """Open the vector index and mount the two services on it."""
     async with (
         open_store(settings, telemetry) as index,
         BatchedSearch.over(index, settings, telemetry) as batched,

@@ -1,4 +1,4 @@
-"""Opens the store that the settings name."""
+"""Composition of the vector index from the settings."""
 
 from __future__ import annotations
 
@@ -21,10 +21,12 @@ from search_service.store.movie_cache import MovieCache
 
 @asynccontextmanager
 async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[VectorIndex]:
-    """Yield the indexes of a Milvus server, whether it is there or not, or of a Milvus Lite.
+    """Yield the vector index over the Milvus server or Milvus Lite folder that the settings name.
+
+    A Milvus server need not be reachable.
 
     Raises:
-        StartupError: The folder of the Milvus Lite cannot be opened.
+        StartupError: The Milvus Lite folder cannot be opened.
     """
     with ExitStack() as stack:
         uri, max_age = settings.milvus_uri, settings.movie_cache_max_age_s
@@ -32,7 +34,7 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
         shared = "://" in uri
         if not shared:
             uri = stack.enter_context(milvus_lite(Path(uri)))
-            max_age = math.inf  # no other process can write to it
+            max_age = math.inf  # no other process can write to the folder
             answer_timeout = math.inf  # nor can it go away, though a busy machine may slow it down
         token = settings.milvus_token.get_secret_value()
         async with Milvus.connect(uri, token, settings.milvus_timeout_s) as milvus:

@@ -17,7 +17,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Self
 
 from rpckit.errors import NotReadyError, ServiceError
 from rpckit.observing.telemetry import Telemetry
@@ -35,9 +35,6 @@ from search_service.resident.replica import Replica
 from search_service.store.active_index_watcher import ActiveIndexObserver, ActiveIndexWatcher
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
-
-Engine = Literal["auto", "milvus", "resident"]
-"""What answers searches of the active index."""
 
 log = logging.getLogger(__name__)
 

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import Literal
 
-from search_service.store.milvus_client import IndexType, Milvus
-
-IndexTypeChoice = Literal["auto", "flat", "hnsw"]
-"""Index type of collections: one for all, or `auto`, which depends on the number of movies."""
+from search_service.store.index_types import IndexType, IndexTypeChoice
+from search_service.store.milvus_client import Milvus
 
 
 class CollectionLoader:

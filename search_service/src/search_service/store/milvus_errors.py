@@ -21,7 +21,7 @@ _TRANSIENT = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
 
 @asynccontextmanager
 async def translating_errors(index: str, timeout: float | None) -> AsyncIterator[None]:
-    """Bound calls of pymilvus in time and translate the errors that they raise.
+    """Bound the time of calls to pymilvus, and translate the errors that they raise.
 
     Args:
         index: Name of the index that the calls are about. Empty: none.

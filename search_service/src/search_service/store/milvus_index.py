@@ -37,7 +37,8 @@ from search_service.index.vector_index import (
 from search_service.store.active_index_watcher import ActiveIndexObserver, ActiveIndexWatcher
 from search_service.store.collection_loader import CollectionLoader
 from search_service.store.filter_expressions import filter_expression
-from search_service.store.milvus_client import IndexType, Milvus
+from search_service.store.index_types import IndexType
+from search_service.store.milvus_client import Milvus
 from search_service.store.movie_cache import MovieCache
 
 
