@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import VectorIndex
 from search_service.resident.resident_index import ResidentIndex
@@ -29,6 +31,9 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
         StartupError: The Milvus Lite folder cannot be opened.
     """
     with ExitStack() as stack:
+        # The product of a batch is too small to share among threads, which would spin while they
+        # wait for each other. Replicas make use of more cores.
+        stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
         uri, max_age = settings.milvus_uri, settings.movie_cache_max_age_s
         answer_timeout = ANSWER_TIMEOUT_SECONDS
         shared = "://" in uri

@@ -21,9 +21,9 @@ class SearchSettings(ServerSettings):
     model_config = SettingsConfigDict(env_prefix="MARQUEE_SEARCH_")
 
     port: Port = 50052
-    """Port of the gRPC server; 0 takes any free port."""
+    """Port of the gRPC server; 0 takes any free one."""
     metrics_port: Port | None = 51052
-    """Port of the metrics' HTTP server; 0 takes any free port, none switches it off."""
+    """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
 
     milvus_uri: str = "build/milvus.db"
     """Milvus server, as in `http://localhost:19530`, or a folder for Milvus Lite, which serves

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 from tests.inprocess.search.conftest import settings
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.server import serving
@@ -104,6 +106,26 @@ async def test_the_first_activation_over_a_milvus_lite_leaves_no_stack_trace(
         await index.upsert(spec(), *catalogue(20))
         await index.activate(spec(), 20)
     assert not [record.getMessage() for record in caplog.records if record.exc_info]
+
+
+def test_a_second_milvus_lite_adds_no_second_log_filter(tmp_path: Path) -> None:
+    logger = logging.getLogger("grpc._server")
+    with milvus_lite(tmp_path / "first.db"):
+        once = list(logger.filters)
+        with milvus_lite(tmp_path / "second.db"):
+            assert logger.filters == once
+
+
+async def test_blas_has_one_thread_while_an_index_is_open(tmp_path: Path) -> None:
+    def threads() -> set[int]:
+        return {blas["num_threads"] for blas in threadpool_info() if blas["user_api"] == "blas"}
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        chosen = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
+        async with open_store(chosen, Telemetry("test")):
+            assert threads() == {1}
+        assert threads() == before
 
 
 async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -21,13 +20,14 @@ from search_service.store import collection_schema as schema
 from search_service.store import milvus_messages
 from search_service.store.filter_expressions import ids_above, ids_in, revised_since
 from search_service.store.index_types import IndexType, build_params, search_params
-from search_service.store.milvus_errors import is_alias_not_found, translating_errors
+from search_service.store.milvus_errors import (
+    disable_pymilvus_logging,
+    is_alias_not_found,
+    translating_errors,
+)
 
 _NO_RETRIES: dict[str, Any] = {"retry_times": 0}
 """pymilvus retries 75 times by default; here failing fast within the timeout matters more."""
-
-# It logs every failure with a stack trace; this module raises each as what it means.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
 class Milvus:
@@ -49,6 +49,7 @@ class Milvus:
             token: `user:password` or an API key. Empty: none.
             timeout: Longest duration of a read, a write or a connection attempt, in seconds.
         """
+        disable_pymilvus_logging()
         client = AsyncMilvusClient(
             uri=uri,
             token=token,

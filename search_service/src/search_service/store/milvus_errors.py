@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import cast
@@ -17,6 +18,11 @@ _COLLECTION_NOT_FOUND = 100
 _ALIAS_NOT_FOUND = 1600
 _TRANSIENT = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
 """Codes of conditions that pass by themselves, such as a node that is starting."""
+
+
+def disable_pymilvus_logging() -> None:
+    """Stop pymilvus from logging a stack trace for every error, which its caller raises anyway."""
+    logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
 
 
 @asynccontextmanager
