@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+from tests.contract.conftest import ready, seconds_until
 from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 
-from rpckit.errors import NotReadyError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import IndexNotFoundError, ModelMismatchError
 from search_service.index.vector_index import IndexSpec, Query, VectorIndex
@@ -47,14 +45,6 @@ async def build(index: VectorIndex, made: IndexSpec, size: int) -> None:
     await index.upsert(made, movies, replace(vectors, model_version=made.model_version))
 
 
-async def seconds_until(holds: Callable[[], Awaitable[bool]]) -> float:
-    started = time.monotonic()
-    while not await holds():
-        assert time.monotonic() - started < 30
-        await asyncio.sleep(0.02)
-    return time.monotonic() - started
-
-
 async def test_the_other_replica_follows_the_active_index(
     replicas: tuple[VectorIndex, VectorIndex],
 ) -> None:
@@ -66,11 +56,7 @@ async def test_the_other_replica_follows_the_active_index(
         await one.activate(index, None)
 
         async def follows(name: str = index.name) -> bool:
-            try:
-                await two.check_active()
-            except NotReadyError:
-                return False
-            return (await two.resolve("")).name == name
+            return await ready(two) and (await two.resolve("")).name == name
 
         assert await seconds_until(follows) < 2
     await one.drop(first)
@@ -108,14 +94,7 @@ async def test_a_new_title_in_the_active_index_is_seen_before_what_is_kept_of_it
     await build(one, spec(), 20)
     await one.activate(spec(), 20)
 
-    async def follows() -> bool:
-        try:
-            await two.check_active()
-        except NotReadyError:
-            return False
-        return True
-
-    await seconds_until(follows)
+    await seconds_until(lambda: ready(two))
     (before,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])
     new = replace(before[0].movie, title="Another title")
     await one.upsert(spec(), [new], unit_vectors(1, 1))

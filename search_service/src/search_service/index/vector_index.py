@@ -2,7 +2,7 @@
 
 `MilvusIndex` (search_service.store) and `ResidentIndex` over it (search_service.resident) implement
 it in production; `ExactIndex` (search_service.resident) is the oracle of the tests.
-tests/contract/test_vector_index.py tests all of them against the promises made here.
+tests/contract/test_vector_index_*.py test all of them against the promises made here.
 """
 
 from __future__ import annotations
