@@ -16,7 +16,7 @@ from tests.fixtures.movies import DIMENSION, MODEL, catalogue, spec, unit_vector
 from rpckit.errors import NotReadyError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import IndexedMovie, IndexSpec, Query, VectorIndex, Vectors
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.resident import replica
 from search_service.resident.exact_index import ExactIndex
 from search_service.resident.resident_index import ResidentIndex
@@ -55,7 +55,7 @@ async def index(store: SearchSettings | None) -> AsyncIterator[VectorIndex]:
             yield ExactIndex()
         else:
             await wipe(store.milvus_uri)
-            yield await stack.enter_async_context(open_store(store, Telemetry("test")))
+            yield await stack.enter_async_context(open_index(store, Telemetry("test")))
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ async def opened(empty_server: str) -> AsyncIterator[Opened]:
 
         async def open_one(**settings: object) -> VectorIndex:
             chosen = SearchSettings(milvus_uri=empty_server, **{"engine": "resident"} | settings)
-            return await stack.enter_async_context(open_store(chosen, Telemetry("test")))
+            return await stack.enter_async_context(open_index(chosen, Telemetry("test")))
 
         yield open_one
 

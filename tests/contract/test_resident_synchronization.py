@@ -24,7 +24,7 @@ from tests.fixtures.movies import DIMENSION, spec, unit_vectors
 
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import Hit, IndexedMovie, Query, VectorIndex, Vectors
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.resident import replica
 from search_service.settings import SearchSettings
 from search_service.store.milvus_client import Milvus
@@ -90,7 +90,7 @@ async def test_the_writers_clock_may_be_behind(
     )
     async with AsyncExitStack() as stack:
         settings = SearchSettings(milvus_uri=empty_server, engine="milvus")
-        behind = await stack.enter_async_context(open_store(settings, Telemetry("test")))
+        behind = await stack.enter_async_context(open_index(settings, Telemetry("test")))
         new = replace(movies[0], title="Written by a clock that is behind")
         await behind.upsert(spec(), [new], unit_vectors(1, 1))
 
@@ -105,7 +105,7 @@ async def test_a_write_whose_end_is_not_known_is_looked_up(
 ) -> None:
     # A Milvus Lite, which nobody else can write to, is not looked at otherwise.
     settings = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
-    async with open_store(settings, Telemetry("test")) as index:
+    async with open_index(settings, Telemetry("test")) as index:
         movies = await activate(index, spec(), 20)
         assert await engine(index) == RESIDENT
         real = Milvus.upsert
@@ -132,7 +132,7 @@ async def test_what_would_hold_up_the_loop_is_found_all_the_same(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bound: str, value: int
 ) -> None:
     settings = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
-    async with open_store(settings, Telemetry("test")) as index:
+    async with open_index(settings, Telemetry("test")) as index:
         movies = await activate(index, spec(), 60)
         queries = [Query(5 + n, excluded=frozenset({movies[n].movie_id})) for n in range(7)]
         expected = await index.search(spec(), unit_vectors(7, 1), queries)

@@ -14,7 +14,7 @@ from tests.fixtures.movies import catalogue, spec, unit_vectors
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import IndexNotFoundError, ModelMismatchError
 from search_service.index.vector_index import IndexSpec, Query, VectorIndex
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.settings import SearchSettings
 from search_service.store.movie_cache import WATCHED_MAX_AGE_SECONDS
 
@@ -33,7 +33,7 @@ async def replicas(
     )
     async with AsyncExitStack() as stack:
         one, two = [
-            await stack.enter_async_context(open_store(settings, Telemetry("test")))
+            await stack.enter_async_context(open_index(settings, Telemetry("test")))
             for _ in range(2)
         ]
         yield one, two

@@ -26,7 +26,7 @@ from search_service.index.vector_index import (
     VectorIndex,
     Vectors,
 )
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.resident.exact_index import ExactIndex
 from search_service.settings import SearchSettings
 
@@ -51,7 +51,7 @@ def searcher(store: SearchSettings | None) -> Iterator[Searcher]:
             index: VectorIndex = ExactIndex()
         else:
             runner.run(wipe(store.milvus_uri))
-            opened = open_store(store, Telemetry("test"))
+            opened = open_index(store, Telemetry("test"))
             index = runner.run(opened.__aenter__())
             stack.callback(lambda: runner.run(opened.__aexit__(None, None, None)))
         made = runner.run(build(index))

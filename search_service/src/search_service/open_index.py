@@ -22,7 +22,7 @@ from search_service.store.movie_cache import MovieCache
 
 
 @asynccontextmanager
-async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[VectorIndex]:
+async def open_index(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[VectorIndex]:
     """Yield the vector index over the Milvus server or Milvus Lite folder that the settings name.
 
     A Milvus server need not be reachable.
@@ -32,7 +32,7 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
     """
     with ExitStack() as stack:
         # The product of a batch is too small to share among threads, which would spin while they
-        # wait for each other. Replicas make use of more cores.
+        # wait for each other. More processes make use of more cores.
         stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
         uri, max_age = settings.milvus_uri, settings.movie_cache_max_age_s
         answer_timeout = ANSWER_TIMEOUT_SECONDS

@@ -24,7 +24,7 @@ YEAR = "year"
 GENRES = "genres"
 REVISION = "revision"
 """Time of the upsert by the writer's clock, in ns, increasing from upsert to upsert of a process;
-replicas find changed movies by it (search_service.resident.replica)."""
+a replica finds changed movies by it (search_service.resident.replica)."""
 MOVIE_FIELDS = [ID, TITLE, YEAR, GENRES]
 """Fields that `movie` needs."""
 STORED_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]
