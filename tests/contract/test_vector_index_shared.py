@@ -24,7 +24,7 @@ VISIBLE_SECONDS = 5.0
 
 
 @pytest.fixture(params=["milvus", "resident"])
-async def replicas(
+async def services(
     request: pytest.FixtureRequest, milvus_uri: str
 ) -> AsyncIterator[tuple[VectorIndex, VectorIndex]]:
     await wipe(milvus_uri)
@@ -45,10 +45,10 @@ async def build(index: VectorIndex, made: IndexSpec, size: int) -> None:
     await index.upsert(made, movies, replace(vectors, model_version=made.model_version))
 
 
-async def test_the_other_replica_follows_the_active_index(
-    replicas: tuple[VectorIndex, VectorIndex],
+async def test_the_other_service_follows_the_active_index(
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     first, second = spec("first"), spec("second")
     await build(one, first, 20)
     await build(one, second, 30)
@@ -64,10 +64,10 @@ async def test_the_other_replica_follows_the_active_index(
     assert len(hits) == 30
 
 
-async def test_the_other_replica_sees_writes_and_new_titles(
-    replicas: tuple[VectorIndex, VectorIndex],
+async def test_the_other_service_sees_writes_and_new_titles(
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     await build(one, spec(), 20)
     (before,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])  # fills its cache
     new = replace(before[0].movie, title="Another title", genres=("Sci-Fi",))
@@ -88,9 +88,9 @@ async def test_the_other_replica_sees_writes_and_new_titles(
 
 
 async def test_a_new_title_in_the_active_index_is_seen_before_what_is_kept_of_it_is_old(
-    replicas: tuple[VectorIndex, VectorIndex],
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     await build(one, spec(), 20)
     await one.activate(spec(), 20)
 
@@ -107,9 +107,9 @@ async def test_a_new_title_in_the_active_index_is_seen_before_what_is_kept_of_it
 
 
 async def test_an_index_that_was_made_anew_elsewhere_is_not_mixed_up(
-    replicas: tuple[VectorIndex, VectorIndex],
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     old, new = spec(), spec(model_version="model-2")
     await build(one, old, 20)
     await two.search(old, unit_vectors(1, 1), [Query(1)])
