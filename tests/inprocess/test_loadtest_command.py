@@ -24,7 +24,7 @@ from loadtest.pacing import Closed
 from loadtest.results import Results
 from loadtest.wire import driver as wire
 from loadtest.workload import METHODS, Workload
-from marquee_cli.bench.sets import kept
+from marquee_cli.commands.bench.sets import kept
 from suite.parent_death import with_parent_death_signal
 from suite.ports import free_ports
 from suite.process import ProcessError

@@ -1,6 +1,6 @@
 """Options that several commands have, and the choices that their help explains.
 
-Nothing heavy is imported here or in `__main__`: `marquee -h` answers at once.
+Nothing heavy is imported here, in `commands` or in `__main__`: `marquee -h` answers at once.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -16,6 +16,11 @@ from fusion.records import AGE_BUCKETS, MAX_AGE, MIN_AGE, OCCUPATIONS
 from suite import services
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+PASS_THROUGH = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "help_option_names": [],  # -h is passed on too, to the parser that knows the options
+}
 
 DATA = Path("build/data")
 BUNDLE = Path("build/bundle")
@@ -50,8 +55,22 @@ class Connection:
     token_file: Path | None
 
 
+def connection_of(context: typer.Context) -> Connection:
+    """Return how a command reaches the services, as given before the command's name."""
+    return cast("Connection", context.obj)
+
+
 DataFolder = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="Folder that `marquee data` filled.")
+]
+MovieLensPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="PATH",
+        help="MovieLens-1M: a folder or the zip. Default: the folder that MOVIELENS_DIR names, "
+        "else download it from GroupLens.",
+    ),
 ]
 BundleFolder = Annotated[
     Path, typer.Option("--bundle", metavar="DIR", help="Folder of the model bundle.")

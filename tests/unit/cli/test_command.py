@@ -10,12 +10,15 @@ COMMANDS = [
     (),
     ("data",),
     ("train",),
+    ("evaluate",),
     ("index",),
     ("recommend",),
     ("verify",),
     ("demo",),
     ("serve",),
     ("serve", "all"),
+    ("bench",),
+    ("bench", "run"),
 ]
 
 

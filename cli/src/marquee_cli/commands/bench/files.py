@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from marquee_cli.bench.kit import RESULTS, console, kit, show_results
+from marquee_cli.commands.bench.kit import RESULTS, console, kit, show_results
 from marquee_cli.errors import CommandError
 
 PUBLISHED = Path("docs/results/published.json")

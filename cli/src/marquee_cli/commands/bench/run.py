@@ -5,19 +5,19 @@ from __future__ import annotations
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marquee_cli.bench.kit import kit, numbers, show_results, write
+from marquee_cli.commands.bench.kit import kit, numbers, show_results, write
 from marquee_cli.options import (
     EMBEDDER,
     GATEWAY,
     SEARCH,
-    Connection,
     EmbedderTarget,
     GatewayTarget,
     SearchTarget,
+    connection_of,
 )
 
 if TYPE_CHECKING:
@@ -124,7 +124,7 @@ def run(
         from loadtest.workload import METHODS, Workload, parse_mix
         from rpckit.settings.client import ClientSettings
 
-        connection = asdict(cast("Connection", context.obj))
+        connection = asdict(connection_of(context))
         targets = {"Recommend": target, "SearchMovies": search_target}
         shares = parse_mix(mix)
         endpoints = {

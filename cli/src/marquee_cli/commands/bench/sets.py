@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marquee_cli.bench.kit import RESULTS, kit, numbers, show_results, write
+from marquee_cli.commands.bench.kit import RESULTS, kit, numbers, show_results, write
 from marquee_cli.errors import CommandError
 from marquee_cli.options import BUNDLE, BundleFolder
 
