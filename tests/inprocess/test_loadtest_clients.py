@@ -17,9 +17,9 @@ from tests.fixtures.load import (
 
 from loadtest import h2load
 from loadtest.bench.echo import Echo
-from loadtest.bench.replies import made_replies
+from loadtest.bench.replies import synthetic_replies
 from loadtest.clients import LoadError, measure
-from loadtest.pacing import Closed, Open
+from loadtest.load import ClosedLoop, OpenLoop
 from loadtest.sampling import sample
 from loadtest.scenario import Scenario, local_servers
 from loadtest.workload import METHODS, Workload
@@ -30,7 +30,7 @@ from rpckit.settings.client import ClientSettings
 def test_processes_start_together_and_their_histograms_are_merged() -> None:
     with serving({RECOMMEND: replying}) as target:
         measured = measure(
-            job(target, Open(100.0, "even"), duration=2.0),
+            job(target, OpenLoop(100.0, "even"), duration=2.0),
             name="two",
             processes=2,
             servers={"server": os.getpid()},
@@ -47,12 +47,12 @@ def test_a_server_that_is_not_there_is_one_line() -> None:
         unused.bind(("127.0.0.1", 0))
         target = f"127.0.0.1:{unused.getsockname()[1]}"
         with pytest.raises(LoadError, match=r"refused") as failure:
-            measure(job(target, Closed(1)), name="none", processes=2)
+            measure(job(target, ClosedLoop(1)), name="none", processes=2)
     assert "\n" not in str(failure.value)
 
 
 def test_the_echo_answers_as_the_services_do() -> None:
-    replies = made_replies()
+    replies = synthetic_replies()
     assert replies.keys() == set(METHODS.values())
     recommended = recommender_pb2.RecommendResponse.FromString(replies[RECOMMEND])
     assert [each.rank for each in recommended.recommendations] == list(range(1, 11))
@@ -113,7 +113,7 @@ def test_a_scenario_drives_its_loads_in_order_and_finds_the_local_server() -> No
         assert local_servers(endpoints) == {"RecommenderService": os.getpid()}
         done: list[str] = []
         scenario = Scenario(
-            "s", endpoints, Workload(), [Closed(2), Open(50.0)], duration=0.5, warm_up=0.1
+            "s", endpoints, Workload(), [ClosedLoop(2), OpenLoop(50.0)], duration=0.5, warm_up=0.1
         )
         measured = scenario.run(lambda each: done.append(each.load))
     assert done == ["2 callers", "50/s"]

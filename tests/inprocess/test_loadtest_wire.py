@@ -21,7 +21,7 @@ from tests.fixtures.load import (
     serving,
 )
 
-from loadtest.pacing import Closed, Open
+from loadtest.load import ClosedLoop, OpenLoop
 from loadtest.workload import METHODS, Workload
 from marquee.recommender.v1 import recommender_pb2
 from rpckit.settings.client import ClientSettings
@@ -29,7 +29,7 @@ from rpckit.settings.client import ClientSettings
 
 def test_a_closed_loop_gets_every_answer() -> None:
     with serving({RECOMMEND: replying}) as target:
-        outcome = run(job(target, Closed(8)))
+        outcome = run(job(target, ClosedLoop(8)))
     assert latencies(outcome).count > 50
     assert not outcome.methods["Recommend"].failures
     assert outcome.cpu_seconds > 0
@@ -37,14 +37,14 @@ def test_a_closed_loop_gets_every_answer() -> None:
 
 def test_an_open_loop_sends_at_its_rate_whatever_the_answers() -> None:
     with serving({RECOMMEND: replying}) as target:
-        outcome = run(job(target, Open(100.0, "even"), duration=2.0))
+        outcome = run(job(target, OpenLoop(100.0, "even"), duration=2.0))
     assert latencies(outcome).count == pytest.approx(200, abs=2)
 
 
 def test_an_open_loop_counts_the_waiting_that_a_closed_one_hides() -> None:
     """Coordinated omission: one stall of half a second among answers of a millisecond."""
     shares = {}
-    for pacing in (Closed(1), Open(200.0, "even")):
+    for load in (ClosedLoop(1), OpenLoop(200.0, "even")):
         lock, stalled = threading.Lock(), threading.Event()
         begin = time.monotonic() + 0.8
 
@@ -62,20 +62,20 @@ def test_an_open_loop_counts_the_waiting_that_a_closed_one_hides() -> None:
             return b"reply"
 
         with serving({RECOMMEND: stalling}) as target:
-            outcome = run(job(target, pacing, duration=2.0))
+            outcome = run(job(target, load, duration=2.0))
         assert stalled.is_set()
         seen = latencies(outcome)
         assert seen.longest > 0.4
         slow = sum(seen.percentile(percent) > 0.2 for percent in range(100)) / 100
-        shares[type(pacing)] = slow
+        shares[type(load)] = slow
     # 200 calls a second are due in the 0.3 s that have 0.2 s and more of the stall before them
-    assert shares[Open] > 0.1
-    assert shares[Closed] < 0.05
+    assert shares[OpenLoop] > 0.1
+    assert shares[ClosedLoop] < 0.05
 
 
 def test_failures_are_counted_by_their_status_and_not_as_latency() -> None:
     with serving({RECOMMEND: refusing}) as target:
-        outcome = run(job(target, Closed(4)))
+        outcome = run(job(target, ClosedLoop(4)))
     failures = outcome.methods["Recommend"].failures
     assert failures.keys() == {"RESOURCE_EXHAUSTED"}
     assert latencies(outcome).count == 0
@@ -83,7 +83,7 @@ def test_failures_are_counted_by_their_status_and_not_as_latency() -> None:
 
 def test_a_missing_method_is_unimplemented() -> None:
     with serving({}) as target:
-        outcome = run(job(target, Open(50.0)))
+        outcome = run(job(target, OpenLoop(50.0)))
     assert outcome.methods["Recommend"].failures.keys() == {"UNIMPLEMENTED"}
 
 
@@ -95,7 +95,7 @@ def test_calls_that_outlive_their_budget_are_failures() -> None:
         return b"late"
 
     with serving({RECOMMEND: hanging}) as target:
-        plan = job(target, Open(20.0), duration=0.5, warm_up=0.0)
+        plan = job(target, OpenLoop(20.0), duration=0.5, warm_up=0.0)
         endpoint = ClientSettings(target=target, timeout_s=0.3)
         outcome = run(replace(plan, endpoints={"Recommend": endpoint}))
         release.set()
@@ -110,7 +110,7 @@ def test_a_mix_reaches_each_method_in_its_share() -> None:
         endpoint = ClientSettings(target=target)
         plan = job(
             target,
-            Open(300.0, "even"),
+            OpenLoop(300.0, "even"),
             endpoints={"Recommend": endpoint, "EmbedUsers": endpoint},
             workload=Workload({"Recommend": 0.75, "EmbedUsers": 0.25}),
         )
@@ -129,7 +129,7 @@ def test_requests_arrive_as_they_were_made() -> None:
         return b"reply"
 
     with serving({RECOMMEND: reading}) as target:
-        outcome = run(job(target, Closed(4), workload=Workload(users=20)))
+        outcome = run(job(target, ClosedLoop(4), workload=Workload(users=20)))
     assert seen == set(range(1, 21))
     assert not outcome.methods["Recommend"].failures
 
@@ -144,7 +144,7 @@ def test_large_requests_wait_for_the_servers_window() -> None:
     with serving({METHODS["EmbedUsers"]: measuring}) as target:
         plan = job(
             target,
-            Closed(8),
+            ClosedLoop(8),
             endpoints={"EmbedUsers": ClientSettings(target=target)},
             workload=Workload({"EmbedUsers": 1.0}, users=30_000, batch=15_000),
         )
@@ -167,14 +167,14 @@ def test_calls_go_round_several_addresses() -> None:
         return handle
 
     with serving({RECOMMEND: counting(0)}) as one, serving({RECOMMEND: counting(1)}) as two:
-        run(job(f"ipv4:{one},{two}", Open(100.0)))
+        run(job(f"ipv4:{one},{two}", OpenLoop(100.0)))
     assert min(counts) > 0.3 * sum(counts)
 
 
 def test_connections_that_the_server_retires_are_replaced_without_loss() -> None:
     age = ("grpc.max_connection_age_ms", 300), ("grpc.max_connection_age_grace_ms", 2000)
     with serving({RECOMMEND: replying}, *age) as target:
-        outcome = run(job(target, Open(200.0), duration=1.5))
+        outcome = run(job(target, OpenLoop(200.0), duration=1.5))
     assert not outcome.methods["Recommend"].failures
     assert latencies(outcome).count == pytest.approx(300, abs=60)
 
@@ -186,7 +186,7 @@ def test_a_server_that_goes_away_is_unavailable_and_not_asked_without_end() -> N
     server.start()
     timer = threading.Timer(0.5, lambda: server.stop(None))
     timer.start()
-    outcome = run(job(target, Closed(4), duration=1.5))
+    outcome = run(job(target, ClosedLoop(4), duration=1.5))
     timer.join()
     failures = outcome.methods["Recommend"].failures
     assert {"UNAVAILABLE"} <= failures.keys() <= {"UNAVAILABLE", "CANCELLED"}

@@ -18,9 +18,9 @@ from marquee_cli.environment import movielens_dir
 from marquee_cli.errors import CommandError
 from marquee_cli.indexing import movie_messages
 from marquee_cli.options import HOST, Connection
-from marquee_cli.recommendation import fetch, notes, request_for, table
+from marquee_cli.recommendation import build_request, fetch, footer, table
 from marquee_cli.serving import ANY_PORTS, suite_of_one_each
-from marquee_cli.terminal import bar
+from marquee_cli.terminal import progress_bar
 from marquee_cli.train import preset_for, train
 from suite.index_builder import build_index, find_current_index
 from suite.interruption import Interrupted, interruptible
@@ -59,10 +59,10 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
     try:
         with interruptible():
             _step(1, "data")
-            found = _data(data, source, synthetic)
+            found = _ensure_data(data, source, synthetic)
             print(f"      {found}")
             _step(2, "model")
-            print(f"      {_model(data, build / 'training', bundle, found)}")
+            print(f"      {_ensure_model(data, build / 'training', bundle, found)}")
             _step(3, "the three services")
             suite = suite_of_one_each(
                 host=HOST,
@@ -77,10 +77,10 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
                     print(f"      {server.name:9} {server.target}")
                 _step(4, "index")
                 movies = movie_messages(read_catalogue(data))
-                print(f"      {asyncio.run(_index(embedder, search, movies))}")
+                print(f"      {asyncio.run(_ensure_index(embedder, search, movies))}")
                 suite.wait_until_ready()
                 _step(5, "five films for a male student of 25 to 34: -a 25 -g M -j 4")
-                request = request_for(age=25, gender="M", occupation="4", page_size=5)
+                request = build_request(age=25, gender="M", occupation="4", page_size=5)
                 response = asyncio.run(fetch(NO_TLS, gateway.target, request))
     except Interrupted:
         sys.stderr.write("marquee: interrupted; what is done is kept for the next time\n")
@@ -90,7 +90,7 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
     print()
     print("\n".join(table(response)))
     print()
-    print(notes(response)[-1])
+    print(footer(response)[-1])
     print(f"Done in {time.monotonic() - started:.0f} s; the services are stopped.\n")
     options = "" if build == Path("build") else f" --bundle {bundle} --milvus-uri {build}/milvus.db"
     print(NEXT.format(options=options, data=options and f" --bundle {bundle} --data {data}"))
@@ -100,7 +100,7 @@ def _step(number: int, what: str) -> None:
     print(f"[{number}/{STEPS}] {what}", flush=True)
 
 
-def _data(data: Path, source: Path | None, synthetic: bool) -> Source:
+def _ensure_data(data: Path, source: Path | None, synthetic: bool) -> Source:
     """Return the data that are there if they are what is asked for, else get them."""
     try:
         found = read_source(data)
@@ -117,7 +117,7 @@ def _data(data: Path, source: Path | None, synthetic: bool) -> Source:
     return found if fits else obtain(data, source=source, synthetic=synthetic)
 
 
-def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
+def _ensure_model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
     """Train where no bundle of these data is there; say what there is."""
     try:
         manifest = Bundle.load(bundle).manifest
@@ -137,7 +137,7 @@ def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
     )
 
 
-async def _index(
+async def _ensure_index(
     embedder: ServerProcess, search: ServerProcess, movies: Sequence[types_pb2.Movie]
 ) -> str:
     """Build the index unless it is there; say what there is."""
@@ -148,6 +148,6 @@ async def _index(
         model, indexes = EmbedderServiceStub(to_embedder), IndexServiceStub(to_search)
         if await find_current_index(model, indexes, len(movies)):
             return f"{len(movies):,} movies (there already)"
-        with bar("indexing", len(movies)) as progress:
+        with progress_bar("indexing", len(movies)) as progress:
             built = await build_index(model, indexes, movies, progress)
     return f"{built.index.name}: {built.index.movie_count:,} movies (new)"

@@ -17,7 +17,7 @@ from marquee_cli.calls import connected
 from marquee_cli.dataset import read_catalogue
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
-from marquee_cli.terminal import bar
+from marquee_cli.terminal import progress_bar
 from suite.health import wait_until_serving
 from suite.index_builder import CALL_SECONDS, BuiltIndex, build_index
 from suite.services import SEARCH_SERVICE
@@ -60,7 +60,7 @@ def rebuild(
             await wait_until_serving(search, SEARCH_SERVICE, CALL_SECONDS)
             return built
 
-    with bar("indexing", len(movies)) as progress:
+    with progress_bar("indexing", len(movies)) as progress:
         built = asyncio.run(build())
     if as_json:
         report = MessageToDict(built.index, preserving_proto_field_name=True)

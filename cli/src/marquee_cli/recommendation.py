@@ -28,7 +28,7 @@ TITLE_WIDTH = 60
 """Longer titles are cut in the table, never in JSON."""
 
 
-def request_for(
+def build_request(
     *,
     user_id: int | None = None,
     gender: Gender | None = None,
@@ -106,7 +106,7 @@ def recommend(
         return
     print("\n".join(table(response)))
     print()
-    print("\n".join(notes(response)))
+    print("\n".join(footer(response)))
 
 
 async def fetch(
@@ -134,7 +134,7 @@ def table(response: pb.RecommendResponse) -> list[str]:
     return [f"{r:>{top}}  {i:>{ids}}  {t:<{titles}}  {s:>{scores}}" for r, i, t, s in rows]
 
 
-def notes(response: pb.RecommendResponse) -> list[str]:
+def footer(response: pb.RecommendResponse) -> list[str]:
     """Return what a person should know beside the table, a line each."""
     lines = []
     if not response.recommendations:

@@ -19,9 +19,9 @@ from marquee_cli.calls import connected
 from marquee_cli.dataset import read_catalogue
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
-from marquee_cli.parity import compare, random_users, scores_by_paddle
+from marquee_cli.parity import compare, random_users, reference_scores
 from marquee_cli.recommendation import CALL_SECONDS, user_message
-from marquee_cli.terminal import bar
+from marquee_cli.terminal import progress_bar
 
 if TYPE_CHECKING:  # it exists for type checkers only
     from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceAsyncStub
@@ -69,12 +69,12 @@ def verify(
     except BundleError as error:
         raise CommandError(str(error)) from None
     people = random_users(model.encoder.vocabularies.user_id.values, users, seed)
-    with bar("asking the gateway", users) as progress:
+    with progress_bar("asking the gateway", users) as progress:
         served = asyncio.run(
             _served_lists(connection, target, people, depth, model.manifest.version, progress)
         )
-    truth = scores_by_paddle(model, read_catalogue(data), people)
-    found = [compare(mine, scores, depth) for mine, scores in zip(served, truth, strict=True)]
+    reference = reference_scores(model, read_catalogue(data), people)
+    found = [compare(mine, scores, depth) for mine, scores in zip(served, reference, strict=True)]
     largest = max(each.largest_difference for each in found)
     wrong = [
         (user, each.mismatch) for user, each in zip(people, found, strict=True) if each.mismatch

@@ -15,8 +15,8 @@ from typing import Self
 from loadtest import resources
 from loadtest.histogram import Latencies
 from loadtest.job import Job, Outcome, Requests
+from loadtest.load import ClosedLoop, OpenLoop
 from loadtest.measurement import Measurement, MethodResult
-from loadtest.pacing import Closed, Open
 from loadtest.tally import MethodTally
 from loadtest.wire import driver as wire
 
@@ -74,7 +74,7 @@ def measure(
     pipes, children = [], []
     for part in range(processes):
         ours, theirs = context.Pipe(duplex=False)
-        share = replace(job, pacing=job.pacing.share(part, processes), seed=job.seed + part)
+        share = replace(job, load=job.load.share(part, processes), seed=job.seed + part)
         child = context.Process(target=_client, args=(share, barrier, theirs), daemon=True)
         child.start()
         theirs.close()
@@ -150,11 +150,11 @@ def _merge(
             tallies[method].merge(tally)
     return Measurement(
         name=name,
-        load=str(job.pacing),
+        load=str(job.load),
         client=LoadClient.WIRE,
         duration_s=job.duration,
-        offered_per_s=job.pacing.rate if isinstance(job.pacing, Open) else None,
-        concurrency=job.pacing.concurrency if isinstance(job.pacing, Closed) else None,
+        offered_per_s=job.load.rate if isinstance(job.load, OpenLoop) else None,
+        concurrency=job.load.concurrency if isinstance(job.load, ClosedLoop) else None,
         methods={method: MethodResult.of(tally) for method, tally in tallies.items()},
         lag_p99_ms=round(lag.percentile(99) * 1000, 4),
         client_cpu_s=sum(outcome.cpu_seconds for outcome in outcomes),

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from loadtest.histogram import Latencies
-from loadtest.pacing import Pacing
+from loadtest.load import Load
 from loadtest.tally import EncodedTally, MethodTally
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
@@ -19,7 +19,7 @@ class Job:
     endpoints: Mapping[str, ClientSettings]
     """Where each method of the workload is."""
     workload: Workload
-    pacing: Pacing
+    load: Load
     duration: float
     """Measured seconds."""
     warm_up: float
@@ -58,7 +58,7 @@ class Recorder:
         self._timeout = job.timeout
         self._tallies = {name: MethodTally() for name in job.workload.mix}
 
-    def closed(self, method: str, status: int, sent: float, now: float) -> None:
+    def record_closed(self, method: str, status: int, sent: float, now: float) -> None:
         """Record an answer to a caller who waits for it.
 
         It counts when it comes in the window, or after the window and too late for the caller.
@@ -66,12 +66,12 @@ class Recorder:
         if self.first <= now < self.last or now - sent > self._timeout:
             self._tallies[method].record(status, now - sent)
 
-    def opened(self, method: str, status: int, due: float, now: float) -> None:
+    def record_open(self, method: str, status: int, due: float, now: float) -> None:
         """Record an answer to a call of a fixed rate: it counts when the call was due in time."""
         if self.first <= due < self.last:
             self._tallies[method].record(status, now - due)
 
-    def late(self, due: float, now: float) -> None:
+    def record_lag(self, due: float, now: float) -> None:
         """Record when a call was sent that was due earlier."""
         if due >= self.first:
             self.lag.record(now - due)

@@ -11,8 +11,8 @@ import grpc
 from loadtest import h2load, resources
 from loadtest.clients import LoadClient, LoadError, measure
 from loadtest.job import Job
+from loadtest.load import ClosedLoop, Load
 from loadtest.measurement import Measurement
-from loadtest.pacing import Closed, Pacing
 from loadtest.sampling import sample
 from loadtest.workload import METHODS, VectorSpace, Workload
 from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
@@ -29,7 +29,7 @@ class Scenario:
     endpoints: Mapping[str, ClientSettings]
     """Where each method of the workload is."""
     workload: Workload
-    loads: Sequence[Pacing]
+    loads: Sequence[Load]
     duration: float = 10.0
     """Measured seconds of each load."""
     warm_up: float = 2.0
@@ -58,7 +58,7 @@ class Scenario:
             done(measured[-1])
         return measured
 
-    def _measure(self, load: Pacing, servers: Mapping[str, int]) -> Measurement:
+    def _measure(self, load: Load, servers: Mapping[str, int]) -> Measurement:
         if self.client is LoadClient.H2LOAD:
             return self._h2load(load, servers)
         job = Job(
@@ -71,8 +71,8 @@ class Scenario:
         )
         return measure(job, name=self.name, processes=self.processes, servers=servers)
 
-    def _h2load(self, load: Pacing, servers: Mapping[str, int]) -> Measurement:
-        if not isinstance(load, Closed) or len(self.endpoints) > 1:
+    def _h2load(self, load: Load, servers: Mapping[str, int]) -> Measurement:
+        if not isinstance(load, ClosedLoop) or len(self.endpoints) > 1:
             raise LoadError("h2load drives a closed loop of one method; use the wire client")
         ((method, endpoint),) = self.endpoints.items()
         connections = min(self.connections if self.connections > 1 else 8, load.concurrency)

@@ -79,9 +79,9 @@ def recommend(
     --data, --embedder-target and --search-target matter with -i only.
     """
     from marquee_cli.indexing import rebuild
-    from marquee_cli.recommendation import recommend, request_for
+    from marquee_cli.recommendation import build_request, recommend
 
-    request = request_for(
+    request = build_request(
         user_id=user_id,
         gender=gender,
         age=age,

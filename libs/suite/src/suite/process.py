@@ -171,9 +171,9 @@ class ChildProcess:
     def raise_if_ended(self) -> None:
         """Raise ProcessError if it has been started and has ended."""
         if self.status is not None:
-            raise ProcessError(self.how_it_ended())
+            raise ProcessError(self.describe_exit())
 
-    def how_it_ended(self) -> str:
+    def describe_exit(self) -> str:
         """Return one line that says how it ended, with the last line of its log."""
         status = self.status
         how = f"with status {status}" if status is None or status >= 0 else f"by signal {-status}"

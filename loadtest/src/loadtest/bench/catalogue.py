@@ -36,7 +36,7 @@ _WRITE_SECONDS = 3600.0
 """Longest that one write into a large index may take."""
 
 
-def index_made_movies(
+def index_synthetic_movies(
     embedder: ClientSettings, search: ClientSettings, movies: int = MOVIES
 ) -> str:
     """Embed made movies, index them, activate the index and return its name.
@@ -62,7 +62,7 @@ def index_made_movies(
         return asyncio.run(build())
 
 
-def index_made_vectors(
+def index_synthetic_vectors(
     search: ClientSettings,
     name: str,
     *,
@@ -93,7 +93,7 @@ def index_made_vectors(
             return await fill_index(
                 IndexServiceStub(channel.grpc),
                 description,
-                _made_batches(movies, dimension),
+                _synthetic_batches(movies, dimension),
                 progress,
                 call_seconds=_WRITE_SECONDS,
             )
@@ -102,7 +102,7 @@ def index_made_vectors(
         return asyncio.run(fill())
 
 
-def made_vectors(movies: int, dimension: int) -> Iterator[bytes]:
+def synthetic_vectors(movies: int, dimension: int) -> Iterator[bytes]:
     """Yield float32 rows of unit length, 1000 at a time."""
     for first in range(0, movies, _MOVIES_PER_REQUEST):
         rows = min(_MOVIES_PER_REQUEST, movies - first)
@@ -118,9 +118,9 @@ def clustered(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
     return vectors
 
 
-async def _made_batches(movies: int, dimension: int) -> AsyncIterator[Batch]:
+async def _synthetic_batches(movies: int, dimension: int) -> AsyncIterator[Batch]:
     first = 1
-    for data in made_vectors(movies, dimension):
+    for data in synthetic_vectors(movies, dimension):
         rows = len(data) // (4 * dimension)
         vectors = types_pb2.Vectors(dimension=dimension, data=data, model_version="made")
         yield Batch([movie(each, GENRES) for each in range(first, first + rows)], vectors)

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loadtest.bench.secured import Secured
+from loadtest.bench.credentials import Credentials
 from rpckit.settings.client import ClientSettings
 from suite.parent_death import with_parent_death_signal
 from suite.ports import LOOPBACK, free_ports
@@ -35,7 +35,7 @@ class Configuration:
     search: Sequence[str] = ()
     embedders: int = 1
     searches: int = 1
-    secured: Secured | None = None
+    credentials: Credentials | None = None
     """TLS and tokens on every hop; None is neither."""
 
     def unsupported(self) -> str | None:
@@ -85,24 +85,24 @@ def suite_of(configuration: Configuration, *, bundle: Path, milvus_uri: str, log
         milvus_uri: A Milvus server, or a folder for Milvus Lite.
         logs: Folder for what the services print.
     """
-    secured = configuration.secured
+    credentials = configuration.credentials
     embedders = _replicas(
         EMBEDDER,
         configuration.embedders,
         [f"--bundle={bundle}", *configuration.embedder],
-        secured,
+        credentials,
     )
     searches = _replicas(
         SEARCH,
         configuration.searches,
         [f"--milvus-uri={milvus_uri}", *configuration.search],
-        secured,
+        credentials,
     )
     behind = [f"--embedder-target={target_of(embedders)}", f"--search-target={target_of(searches)}"]
-    if secured:
-        behind += [*secured.client_flags("embedder"), *secured.client_flags("search")]
-    gateways = _replicas(GATEWAY, 1, [*behind, *configuration.gateway], secured)
-    return Suite(embedders, searches, gateways, environment=as_shipped(), logs=logs)
+    if credentials:
+        behind += [*credentials.client_flags("embedder"), *credentials.client_flags("search")]
+    gateways = _replicas(GATEWAY, 1, [*behind, *configuration.gateway], credentials)
+    return Suite(embedders, searches, gateways, environment=default_environment(), logs=logs)
 
 
 def endpoint_of(suite: Suite, method: str) -> ClientSettings:
@@ -123,29 +123,32 @@ def accepts(module: str, arguments: Sequence[str]) -> bool:
     """Tell whether a service has these settings."""
     command = [sys.executable, "-m", module, *arguments, "--print-config"]
     done = subprocess.run(
-        with_parent_death_signal(command), env=as_shipped(), capture_output=True, check=False
+        with_parent_death_signal(command),
+        env=default_environment(),
+        capture_output=True,
+        check=False,
     )
     return done.returncode == 0
 
 
-def as_shipped() -> dict[str, str]:
+def default_environment() -> dict[str, str]:
     """Return this process's environment without settings, so that services are as shipped."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
 
 
 def _replicas(
-    service: Service, number: int, arguments: Sequence[str], secured: Secured | None
+    service: Service, number: int, arguments: Sequence[str], credentials: Credentials | None
 ) -> list[ServerProcess]:
     flags = ["--metrics-port=0", "--shutdown-delay-s=0", *arguments]
-    if secured:
-        flags += secured.server_flags
+    if credentials:
+        flags += credentials.server_flags
     return [
         server_of(
             service,
             flags,
             port=port,
             name=f"{service.name} {replica}" if number > 1 else service.name,
-            endpoint=secured.endpoint(f"{LOOPBACK}:{port}") if secured else None,
+            endpoint=credentials.endpoint(f"{LOOPBACK}:{port}") if credentials else None,
         )
         for replica, port in enumerate(free_ports(number), start=1)
     ]

@@ -17,7 +17,7 @@ import grpc
 import uvloop
 from grpc_health.v1 import health_pb2
 
-from loadtest.bench.replies import made_replies
+from loadtest.bench.replies import synthetic_replies
 
 _HEALTH = "grpc.health.v1.Health/Check"
 
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="answer package.Service/Rpc with the bytes of a file; others have made answers",
     )
     arguments = parser.parse_args(argv)
-    replies = made_replies()
+    replies = synthetic_replies()
     for each in arguments.reply:
         path, _, filename = each.partition("=")
         replies[path] = Path(filename).read_bytes()

@@ -20,7 +20,7 @@ BATCH = 256
 _ECHO = "echo: recommend"
 
 
-def beside(results: Results, each: Measurement, others: Sequence[Measurement]) -> Measurement:
+def closest(results: Results, each: Measurement, others: Sequence[Measurement]) -> Measurement:
     """Return the one of `others` that was measured next to a measurement."""
     place = results.measurements.index
     return min(others, key=lambda other: abs(place(other) - place(each)))
@@ -35,7 +35,7 @@ def rate(results: Results, name: str) -> float:
 def rate_vs_echo(results: Results, name: str, echo: str = _ECHO) -> float:
     """Return the calls a second at full load, by those of the echo that was measured next."""
     loads, echoes = _full(results, name), _full(results, echo)
-    ratios = [each.per_second / beside(results, each, echoes).per_second for each in loads]
+    ratios = [each.per_second / closest(results, each, echoes).per_second for each in loads]
     return sum(ratios) / len(ratios)
 
 
@@ -59,7 +59,7 @@ def cpu_vs_echo(results: Results, name: str, server: str) -> float:
     """Return a server's CPU of one call at full load, by the echo's of one."""
     loads, echoes = _full(results, name), _full(results, _ECHO)
     ratios = [
-        each.cpu_us_per_call(server) / beside(results, each, echoes).cpu_us_per_call("echo")
+        each.cpu_us_per_call(server) / closest(results, each, echoes).cpu_us_per_call("echo")
         for each in loads
     ]
     return sum(ratios) / len(ratios)
@@ -149,4 +149,4 @@ def _idle(results: Results, name: str) -> float:
 
 def _idle_echo(results: Results, name: str) -> float:
     """Return the median of the echo alone that was measured next to a load of one caller alone."""
-    return beside(results, _alone(results, name)[0], _alone(results, _ECHO)).percentile_ms(50)
+    return closest(results, _alone(results, name)[0], _alone(results, _ECHO)).percentile_ms(50)

@@ -8,7 +8,7 @@ import numpy as np
 
 from loadtest import clients, resources
 from loadtest.job import Job
-from loadtest.pacing import Closed
+from loadtest.load import ClosedLoop
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
 
@@ -42,7 +42,7 @@ def slopes(
         job = Job(
             {"Recommend": endpoint},
             workload,
-            Closed(_CALLERS),
+            ClosedLoop(_CALLERS),
             _SLICE_SECONDS,
             warm_up=0.0,
             seed=done,

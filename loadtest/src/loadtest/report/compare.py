@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from loadtest.bench.ratios import RATIOS
-from loadtest.report.numbers import figure
+from loadtest.report.numbers import format_number
 from loadtest.results import Results
 
 
@@ -63,8 +63,8 @@ def table(changes: list[Change], threshold: float) -> Table:
         shown.add_row(
             each.what,
             each.figure,
-            figure(each.before),
-            figure(each.after),
+            format_number(each.before),
+            format_number(each.after),
             f"{each.change:+.1%}",
             style=style,
         )

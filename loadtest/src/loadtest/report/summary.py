@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.bench.formulas import beside
+from loadtest.bench.formulas import closest
 from loadtest.measurement import Measurement
 from loadtest.results import Results
 from loadtest.workload import METHODS
 
 REFUSED_SHARE = 0.01
-"""More failed calls than this, and a load is more than can be borne."""
+"""More failed calls than this, and a load is more than can be sustained."""
 _NEAR = 0.95
 """Share of the most calls a second from which on more callers gain next to nothing."""
 _ECHO = "echo"
@@ -40,23 +40,23 @@ class Capacity:
     """How much of a load one name bears."""
 
     name: str
-    most: Measurement
+    peak: Measurement
     """The load with the most answered calls a second of those that it bears."""
     echo: Measurement | None
     """The echo under the same load, measured beside it."""
-    alone: Measurement | None
+    single_caller: Measurement | None
     """One caller, who waits for each answer."""
-    callers: int | None
+    saturating_callers: int | None
     """From how many on more callers gain next to nothing; None where that was not reached."""
-    holds: Measurement | None
+    sustained: Measurement | None
     """The highest rate that it bears."""
-    refuses: Measurement | None
+    overloaded: Measurement | None
     """The next higher rate, at which it does not."""
 
     @property
     def share_of_echo(self) -> float | None:
         """Its calls a second by those of the echo beside it."""
-        return self.most.per_second / self.echo.per_second if self.echo else None
+        return self.peak.per_second / self.echo.per_second if self.echo else None
 
 
 def curves(measured: Sequence[Measurement]) -> list[Curve]:
@@ -81,37 +81,37 @@ def capacities(results: Results) -> list[Capacity]:
     names = dict.fromkeys(each.name for each in results.measurements if each.calls)
     found = [_capacity(results, name) for name in names if not name.startswith(_ECHO)]
     place = list(METHODS).index
-    return sorted(found, key=lambda each: place(next(iter(each.most.methods))))
+    return sorted(found, key=lambda each: place(next(iter(each.peak.methods))))
 
 
 def _capacity(results: Results, name: str) -> Capacity:
     loads = [each for each in results.measurements if each.name == name and each.calls]
-    borne = [each for each in loads if each.failed_share <= REFUSED_SHARE]
-    most = max(borne or loads, key=lambda each: each.per_second)
+    sustained = [each for each in loads if each.failed_share <= REFUSED_SHARE]
+    peak = max(sustained or loads, key=lambda each: each.per_second)
     echoes = [
         each
         for each in results.measurements
         if each.name.startswith(_ECHO)
         and each.calls
-        and each.load == most.load
-        and each.methods.keys() == most.methods.keys()
+        and each.load == peak.load
+        and each.methods.keys() == peak.methods.keys()
     ]
     rates = sorted((each for each in loads if each.offered_per_s is not None), key=_offered)
-    refusing = [each for each in rates if each not in borne]
+    refusing = [each for each in rates if each not in sustained]
     held = [each for each in rates if not refusing or _offered(each) < _offered(refusing[0])]
     closed = next((c for c in curves(loads) if not c.is_open), None)
     return Capacity(
         name,
-        most,
-        beside(results, most, echoes) if echoes else None,
+        peak,
+        closest(results, peak, echoes) if echoes else None,
         next((each for each in loads if each.concurrency == 1), None),
-        _enough_callers(closed) if closed else None,
+        _saturating_callers(closed) if closed else None,
         held[-1] if held else None,
         refusing[0] if refusing else None,
     )
 
 
-def _enough_callers(closed: Curve) -> int | None:
+def _saturating_callers(closed: Curve) -> int | None:
     most = max(each.per_second for each in closed.loads)
     loads = closed.loads[:-1]
     return next((each.concurrency for each in loads if each.per_second >= _NEAR * most), None)

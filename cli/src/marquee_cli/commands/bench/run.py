@@ -21,7 +21,7 @@ from marquee_cli.options import (
 )
 
 if TYPE_CHECKING:
-    from loadtest.pacing import Pacing
+    from loadtest.load import Load
 
 
 class Arrivals(StrEnum):
@@ -156,11 +156,11 @@ def run(
             write(results, out)
 
 
-def _loads(concurrency: str | None, rate: str | None, arrivals: Arrivals) -> list[Pacing]:
-    from loadtest.pacing import Closed, Open
+def _loads(concurrency: str | None, rate: str | None, arrivals: Arrivals) -> list[Load]:
+    from loadtest.load import ClosedLoop, OpenLoop
 
     if rate is None and concurrency is None:
         concurrency = "64"
-    closed = [Closed(int(each)) for each in numbers(concurrency or "", "--concurrency")]
-    opened = [Open(each, arrivals.value) for each in numbers(rate or "", "--rate")]
+    closed = [ClosedLoop(int(each)) for each in numbers(concurrency or "", "--concurrency")]
+    opened = [OpenLoop(each, arrivals.value) for each in numbers(rate or "", "--rate")]
     return [*closed, *opened]

@@ -51,7 +51,7 @@ def published(
             work=work,
             milvus_server=milvus_server,
             effort=QUICK if quick else FULL,
-            say=lambda line: typer.echo(line, err=True),
+            log=lambda line: typer.echo(line, err=True),
         )
         with kept(run.results, out):
             run.run()
@@ -83,7 +83,7 @@ def growth(
             work=work,
             milvus_server=milvus_server,
             seconds=duration,
-            say=lambda line: typer.echo(line, err=True),
+            log=lambda line: typer.echo(line, err=True),
         )
         with kept(run.results, out):
             run.run()

@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from loadtest import clients, h2load
 from loadtest.clients import LoadError
 from loadtest.job import Job
+from loadtest.load import Load
 from loadtest.measurement import Measurement
-from loadtest.pacing import Pacing
 from loadtest.results import Results
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
@@ -20,7 +20,7 @@ from suite.parent_death import with_parent_death_signal
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
+class BenchmarkCase:
     """What is measured under one name."""
 
     name: str
@@ -31,22 +31,22 @@ class Subject:
     """Processes whose CPU is measured, by name."""
 
 
-class Recording:
+class Benchmark:
     """A run that is under way."""
 
-    def __init__(self, results: Results, seconds: float, say: Callable[[str], None]) -> None:
+    def __init__(self, results: Results, seconds: float, log: Callable[[str], None]) -> None:
         """Record into `results`.
 
         Args:
             results: Takes what is measured.
             seconds: Of each load.
-            say: Told each figure, a line at a time.
+            log: Told each figure, a line at a time.
         """
         self._results = results
         self._seconds = seconds
-        self.say = say
+        self.log = log
 
-    def saturate(self, subject: Subject, *, streams: int = 8) -> Measurement:
+    def saturate(self, case: BenchmarkCase, *, streams: int = 8) -> Measurement:
         """Measure eight connections of `streams` callers each, by h2load.
 
         Raises:
@@ -54,39 +54,39 @@ class Recording:
         """
         return self._keep(
             h2load.measure(
-                subject.endpoint,
-                subject.method,
-                subject.workload,
-                name=subject.name,
+                case.endpoint,
+                case.method,
+                case.workload,
+                name=case.name,
                 streams=streams,
                 duration=self._seconds,
-                servers=subject.pids,
+                servers=case.pids,
             )
         )
 
-    def drive(self, subject: Subject, pacing: Pacing) -> Measurement:
+    def drive(self, case: BenchmarkCase, load: Load) -> Measurement:
         """Measure a load of the kit's own client.
 
         Raises:
             LoadError: See `loadtest.clients.measure`.
         """
         job = Job(
-            {subject.method: subject.endpoint},
-            replace(subject.workload, mix={subject.method: 1.0}),
-            pacing,
+            {case.method: case.endpoint},
+            replace(case.workload, mix={case.method: 1.0}),
+            load,
             duration=self._seconds,
             warm_up=1.0,
         )
-        return self._keep(clients.measure(job, name=subject.name, servers=subject.pids))
+        return self._keep(clients.measure(job, name=case.name, servers=case.pids))
 
-    def bare(self, *arguments: str) -> None:
-        """Measure a floor in a process of its own; see `loadtest.bench.bare`.
+    def measure_floor(self, *arguments: str) -> None:
+        """Measure a floor in a process of its own; see `loadtest.bench.floors`.
 
         Raises:
             LoadError: It could not be measured.
         """
-        self.say(f"bare {arguments[0]}")
-        command = [sys.executable, "-m", "loadtest.bench.bare", *arguments]
+        self.log(f"bare {arguments[0]}")
+        command = [sys.executable, "-m", "loadtest.bench.floors", *arguments]
         done = subprocess.run(
             with_parent_death_signal(command), capture_output=True, text=True, check=False
         )
@@ -99,11 +99,11 @@ class Recording:
     def note(self, text: str) -> None:
         """Keep a remark for the reader."""
         self._results.notes.append(text)
-        self.say(f"note: {text}")
+        self.log(f"note: {text}")
 
     def _keep(self, measurement: Measurement) -> Measurement:
         self._results.measurements.append(measurement)
-        self.say(
+        self.log(
             f"{measurement.name:<36} {measurement.load:>15} {measurement.client:<7}"
             f"{measurement.per_second:>9,.0f}/s  p50 {measurement.percentile_ms(50):7.2f} ms  "
             f"p99 {measurement.percentile_ms(99):7.2f} ms"
@@ -114,5 +114,5 @@ class Recording:
                 for each in measurement.methods.values()
                 for code, number in each.failures.items()
             )
-            self.say(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
+            self.log(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
         return measurement

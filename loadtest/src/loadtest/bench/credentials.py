@@ -14,7 +14,7 @@ from suite.ports import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
-class Secured:
+class Credentials:
     """Files that servers and clients share."""
 
     ca: Path
@@ -42,10 +42,10 @@ class Secured:
         return ClientSettings(target=target, tls_ca=self.ca, token_file=self.token)
 
 
-def make(folder: Path) -> Secured:
+def create(folder: Path) -> Credentials:
     """Make the files in a folder, which may exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Secured(
+    made = Credentials(
         *(folder / name for name in ("ca.pem", "cert.pem", "key.pem", "token", "grants"))
     )
     authority = trustme.CA()

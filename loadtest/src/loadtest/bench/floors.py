@@ -1,6 +1,6 @@
 """The floors: the same work in one process, without gRPC, one call after the other.
 
-`python -m loadtest.bench.bare predictor BUNDLE`, `… search ROWS DIMENSION`, `… milvus URI INDEX`;
+`python -m loadtest.bench.floors predictor BUNDLE`, `… search ROWS DIMENSION`, `… milvus URI INDEX`;
 each prints one line of JSON. Programs of their own, so that nothing else runs beside them and the
 bench itself needs neither Paddle nor pymilvus.
 """
@@ -102,7 +102,7 @@ def median(call: Callable[[], Any]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure one floor; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.bare", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.floors", allow_abbrev=False)
     kinds = parser.add_subparsers(dest="kind", required=True)
     of_predictor = kinds.add_parser("predictor")
     of_predictor.add_argument("bundle", type=Path)

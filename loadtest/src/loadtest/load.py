@@ -11,7 +11,7 @@ Arrivals = Literal["even", "poisson"]
 
 
 @dataclass(frozen=True, slots=True)
-class Closed:
+class ClosedLoop:
     """So many callers, each of which calls again as soon as it has its answer.
 
     It finds the most that a server can do. Its latencies are kind to a server that stalls: while it
@@ -20,16 +20,16 @@ class Closed:
 
     concurrency: int
 
-    def share(self, part: int, parts: int) -> Closed:
+    def share(self, part: int, parts: int) -> ClosedLoop:
         """Return what one of several processes does of it."""
-        return Closed(len(range(part, self.concurrency, parts)))
+        return ClosedLoop(len(range(part, self.concurrency, parts)))
 
     def __str__(self) -> str:
         return f"{self.concurrency} caller{'s' if self.concurrency != 1 else ''}"
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class OpenLoop:
     """Calls at a fixed rate, whether or not the server keeps up, as independent people make them.
 
     Latency counts from the time at which a call was due, not from when it could be sent, so that
@@ -41,9 +41,9 @@ class Open:
     arrivals: Arrivals = "poisson"
     """Whether they come evenly or at random."""
 
-    def share(self, part: int, parts: int) -> Open:  # noqa: ARG002 - as Closed.share
+    def share(self, part: int, parts: int) -> OpenLoop:  # noqa: ARG002 - as ClosedLoop.share
         """Return what one of several processes does of it."""
-        return Open(self.rate / parts, self.arrivals)
+        return OpenLoop(self.rate / parts, self.arrivals)
 
     def times(self, seed: int) -> Iterator[float]:
         """Yield the seconds after the start at which calls are due, without end.
@@ -61,4 +61,4 @@ class Open:
         return f"{self.rate:,.0f}/s"
 
 
-Pacing = Closed | Open
+Load = ClosedLoop | OpenLoop
