@@ -1,4 +1,4 @@
-"""Calls to the services, and what is said when one fails."""
+"""Channels to the services, and error messages for failed calls."""
 
 from __future__ import annotations
 
@@ -16,19 +16,23 @@ from marquee_cli.options import Connection
 from rpckit.calling.channel import connect
 from rpckit.errors import StartupError
 from rpckit.settings.client import ClientSettings
+from suite.services import Service
 
 
 @asynccontextmanager
-async def connected(connection: Connection, target: str) -> AsyncIterator[grpc.aio.Channel]:
-    """Yield a channel to a service, to make stubs of.
+async def connected(
+    connection: Connection, service: Service, target: str
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Yield a channel to a service.
 
     Args:
         connection: TLS and token.
-        target: Where the service is.
+        service: Which service it is; error messages name it.
+        target: Address of the service.
 
     Raises:
-        CommandError: The connection's options contradict each other, or a call that was made
-            inside failed.
+        CommandError: The connection's options contradict each other, or a call inside the block
+            failed.
     """
     try:
         settings = ClientSettings(target=target, **asdict(connection))
@@ -40,15 +44,16 @@ async def connected(connection: Connection, target: str) -> AsyncIterator[grpc.a
     except StartupError as error:
         raise CommandError(str(error)) from None
     except grpc.aio.AioRpcError as error:
-        raise CommandError(explain(error, target)) from error
+        raise CommandError(explain(error, service, target)) from error
 
 
-def explain(error: grpc.aio.AioRpcError, target: str) -> str:
+def explain(error: grpc.aio.AioRpcError, service: Service, target: str) -> str:
     """Return one line that says why a call failed.
 
     Args:
-        error: What the call raised.
-        target: Where it went.
+        error: The error of the call.
+        service: Service that was called.
+        target: Address of the service.
     """
     violations, reason = [], ""
     status = rpc_status.from_call(error)
@@ -59,8 +64,9 @@ def explain(error: grpc.aio.AioRpcError, target: str) -> str:
         elif detail.Unpack(info):
             reason = info.reason
     if violations:
-        return "refused: " + "; ".join(violations)
+        return f"the {service.name} service refused: " + "; ".join(violations)
+    where = f"the {service.name} service at {target}"
     text = " ".join((error.details() or "").split()).rpartition("last error: ")[2]
     if error.code() is grpc.StatusCode.UNAVAILABLE and not reason:
-        return f"nothing answers at {target}; is it running? `marquee serve all` starts it ({text})"
-    return f"{target} answered {error.code().name}{f' ({reason})' if reason else ''}: {text}"
+        return f"{where} does not answer; `marquee serve all` starts it ({text})"
+    return f"{where} answered {error.code().name}{f' ({reason})' if reason else ''}: {text}"

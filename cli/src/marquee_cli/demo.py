@@ -26,6 +26,7 @@ from suite.index_builder import build_index, find_current_index
 from suite.interruption import Interrupted, interruptible
 from suite.process import ProcessError
 from suite.server_process import ServerProcess
+from suite.services import EMBEDDER, SEARCH
 from training.config import PRESETS
 
 STEPS = 5
@@ -142,8 +143,8 @@ async def _ensure_index(
 ) -> str:
     """Build the index unless it is there; say what there is."""
     async with (
-        connected(NO_TLS, embedder.target) as to_embedder,
-        connected(NO_TLS, search.target) as to_search,
+        connected(NO_TLS, EMBEDDER, embedder.target) as to_embedder,
+        connected(NO_TLS, SEARCH, search.target) as to_search,
     ):
         model, indexes = EmbedderServiceStub(to_embedder), IndexServiceStub(to_search)
         if await find_current_index(model, indexes, len(movies)):

@@ -20,7 +20,7 @@ from marquee_cli.options import Connection
 from marquee_cli.terminal import progress_bar
 from suite.health import wait_until_serving
 from suite.index_builder import CALL_SECONDS, BuiltIndex, build_index
-from suite.services import SEARCH_SERVICE
+from suite.services import EMBEDDER, SEARCH, SEARCH_SERVICE
 
 
 def rebuild(
@@ -50,8 +50,8 @@ def rebuild(
 
     async def build() -> BuiltIndex:
         async with (
-            connected(connection, embedder_target) as embedder,
-            connected(connection, search_target) as search,
+            connected(connection, EMBEDDER, embedder_target) as embedder,
+            connected(connection, SEARCH, search_target) as search,
         ):
             built = await build_index(
                 EmbedderServiceStub(embedder), IndexServiceStub(search), movies, progress

@@ -16,6 +16,7 @@ from marquee.type.v1 import types_pb2
 from marquee_cli.calls import connected
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
+from suite.services import GATEWAY
 
 GENDERS = {
     None: types_pb2.GENDER_UNSPECIFIED,
@@ -117,7 +118,7 @@ async def fetch(
     Raises:
         CommandError: It cannot be reached or refuses.
     """
-    async with connected(connection, target) as channel:
+    async with connected(connection, GATEWAY, target) as channel:
         return await RecommenderServiceStub(channel).Recommend(request, timeout=CALL_SECONDS)
 
 

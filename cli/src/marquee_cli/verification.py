@@ -22,6 +22,7 @@ from marquee_cli.options import Connection
 from marquee_cli.parity import compare, random_users, reference_scores
 from marquee_cli.recommendation import CALL_SECONDS, user_message
 from marquee_cli.terminal import progress_bar
+from suite.services import GATEWAY
 
 if TYPE_CHECKING:  # it exists for type checkers only
     from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceAsyncStub
@@ -116,7 +117,7 @@ async def _served_lists(
         progress(1)
         return served
 
-    async with connected(connection, target) as channel:
+    async with connected(connection, GATEWAY, target) as channel:
         stub = RecommenderServiceStub(channel)
         return await asyncio.gather(*map(one, people))
 
