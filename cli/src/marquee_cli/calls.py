@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from typing import Any, cast
 
 import grpc
 from google.rpc import error_details_pb2
@@ -19,11 +20,21 @@ from rpckit.settings.client import ClientSettings
 from suite.services import Service
 
 
+class CallError(CommandError):
+    """A call failed; the message names the service and says why."""
+
+    def __init__(self, error: grpc.aio.AioRpcError, service: Service, target: str) -> None:
+        """Explain the error of a call to a service."""
+        super().__init__(explain(error, service, target))
+        self.code = error.code()
+        """Status code of the call."""
+
+
 @asynccontextmanager
 async def connected(
     connection: Connection, service: Service, target: str
 ) -> AsyncIterator[grpc.aio.Channel]:
-    """Yield a channel to a service.
+    """Yield a channel to a service, whose unary calls raise CallError.
 
     Args:
         connection: TLS and token.
@@ -31,20 +42,43 @@ async def connected(
         target: Address of the service.
 
     Raises:
-        CommandError: The connection's options contradict each other, or a call inside the block
-            failed.
+        CommandError: The connection's options contradict each other, or a stream that was opened
+            inside the block failed.
     """
     try:
         settings = ClientSettings(target=target, **asdict(connection))
         async with connect(settings) as channel:
-            yield channel.grpc
+            yield cast("grpc.aio.Channel", _ServiceChannel(channel.grpc, service, target))
     except ValidationError as error:
         reasons = (each["msg"].removeprefix("Value error, ") for each in error.errors())
         raise CommandError("; ".join(reasons)) from None
     except StartupError as error:
         raise CommandError(str(error)) from None
     except grpc.aio.AioRpcError as error:
-        raise CommandError(explain(error, service, target)) from error
+        raise CallError(error, service, target) from error
+
+
+class _ServiceChannel:
+    """A channel for stubs that knows its service, for where a command uses several at once."""
+
+    def __init__(self, channel: grpc.aio.Channel, service: Service, target: str) -> None:
+        self._service = service
+        self._target = target
+        self._call = channel.unary_unary
+        self.unary_stream = channel.unary_stream
+        self.stream_unary = channel.stream_unary
+        self.stream_stream = channel.stream_stream
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Awaitable[Any]]:
+        call = self._call(*arguments, **options)
+
+        async def checked(request: Any, **call_options: Any) -> Any:
+            try:
+                return await call(request, **call_options)
+            except grpc.aio.AioRpcError as error:
+                raise CallError(error, self._service, self._target) from error
+
+        return checked
 
 
 def explain(error: grpc.aio.AioRpcError, service: Service, target: str) -> str:

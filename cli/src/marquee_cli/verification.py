@@ -15,7 +15,7 @@ from fusion.bundle import Bundle, BundleError
 from fusion.records import User
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
-from marquee_cli.calls import connected
+from marquee_cli.calls import CallError, connected
 from marquee_cli.dataset import read_catalogue
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
@@ -151,7 +151,7 @@ async def _recommend_when_ready(
     while True:
         try:
             return await stub.Recommend(request, timeout=CALL_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+        except CallError as error:
+            if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(PAUSE_SECONDS)
