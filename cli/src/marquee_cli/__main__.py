@@ -1,4 +1,4 @@
-"""The `marquee` command: its subcommands put together, and how it ends."""
+"""The `marquee` command: its subcommands, and its exit code."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from marquee_cli.options import CONTEXT_SETTINGS, PASS_THROUGH, Connection
 
 app = typer.Typer(
     name="marquee",
-    help="Movie recommendations from three gRPC services. `marquee demo` shows everything.",
+    help="Movie recommendations from three gRPC services. `marquee demo` runs every step.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -73,7 +73,7 @@ def main() -> int:
     except KeyboardInterrupt:
         return 130
     except BrokenPipeError:  # `marquee recommend | head`
-        sys.stdout = None  # nothing is left to flush to
+        sys.stdout = None  # a flush at exit would fail again
         return 0
 
 

@@ -1,4 +1,4 @@
-"""`marquee demo`: everything once, from data to a list of films; what is there is used again."""
+"""`marquee demo`: run every step once, from data to recommendations, and reuse earlier results."""
 
 from __future__ import annotations
 
@@ -44,16 +44,16 @@ What to try next:
 
 
 def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
-    """Get data, train, serve, index, recommend, stop.
+    """Get data, train, serve, index, recommend and stop.
 
     Args:
-        build: Folder for everything that is made.
+        build: Folder for all output.
         source: Folder or zip of MovieLens-1M. None: see `dataset.obtain`.
-        synthetic: Use a synthetic set, whatever there is.
+        synthetic: Use a synthetic data set.
 
     Raises:
         CommandError: A step failed.
-        KeyboardInterrupt: It was interrupted; everything has been stopped.
+        KeyboardInterrupt: The user interrupted it; all services have been stopped.
     """
     started = time.monotonic()
     data, bundle, logs = build / "data", build / "bundle", build / "logs"
@@ -84,7 +84,7 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
                 request = build_request(age=25, gender="M", occupation="4", page_size=5)
                 response = asyncio.run(fetch(NO_TLS, gateway.target, request))
     except Interrupted:
-        sys.stderr.write("marquee: interrupted; what is done is kept for the next time\n")
+        sys.stderr.write("marquee: interrupted; completed steps are kept for the next run\n")
         raise KeyboardInterrupt from None
     except ProcessError as error:
         raise CommandError(str(error)) from None
@@ -102,7 +102,7 @@ def _step(number: int, what: str) -> None:
 
 
 def _ensure_data(data: Path, source: Path | None, synthetic: bool) -> Source:
-    """Return the data that are there if they are what is asked for, else get them."""
+    """Return the existing data set if it is the requested one, else get it."""
     try:
         found = read_source(data)
         read_catalogue(data)
@@ -119,7 +119,7 @@ def _ensure_data(data: Path, source: Path | None, synthetic: bool) -> Source:
 
 
 def _ensure_model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
-    """Train where no bundle of these data is there; say what there is."""
+    """Train unless there is a bundle of this data set; return a line that describes the model."""
     try:
         manifest = Bundle.load(bundle).manifest
         there = manifest.data_fingerprint == found.fingerprint
@@ -130,7 +130,7 @@ def _ensure_model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
         run = runs / f"{preset}-{found.fingerprint}"
         train(PRESETS[preset], data, run, bundle, resume=True)
         manifest = Bundle.load(bundle).manifest
-    how = "there already" if there else "new"
+    how = "reused" if there else "new"
     figures, item_mean = manifest.evaluation, manifest.evaluation["baseline_item_mean"]
     return (
         f"{manifest.name} {manifest.version} ({how}): RMSE {figures['rmse']:.3f} stars; each "
@@ -141,14 +141,14 @@ def _ensure_model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
 async def _ensure_index(
     embedder: ServerProcess, search: ServerProcess, movies: Sequence[types_pb2.Movie]
 ) -> str:
-    """Build the index unless it is there; say what there is."""
+    """Build the index unless there is one; return a line that describes it."""
     async with (
         connected(NO_TLS, EMBEDDER, embedder.target) as to_embedder,
         connected(NO_TLS, SEARCH, search.target) as to_search,
     ):
         model, indexes = EmbedderServiceStub(to_embedder), IndexServiceStub(to_search)
         if await find_current_index(model, indexes, len(movies)):
-            return f"{len(movies):,} movies (there already)"
+            return f"{len(movies):,} movies (reused)"
         with progress_bar("indexing", len(movies)) as progress:
             built = await build_index(model, indexes, movies, progress)
     return f"{built.index.name}: {built.index.movie_count:,} movies (new)"

@@ -1,4 +1,4 @@
-"""`marquee index`: the index of the catalogue, and what is said of it."""
+"""`marquee index`: build the index of the catalogue."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def rebuild(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Build the index of a catalogue and print what was done.
+    """Build the index of a catalogue and print a summary.
 
     Args:
         connection: TLS and token.
@@ -56,7 +56,7 @@ def rebuild(
             built = await build_index(
                 EmbedderServiceStub(embedder), IndexServiceStub(search), movies, progress
             )
-            # Gateways hear of it the same way, at the same time.
+            # Gateways watch the same health service, so they are ready now too.
             await wait_until_serving(search, SEARCH_SERVICE, CALL_SECONDS)
             return built
 
@@ -72,7 +72,7 @@ def rebuild(
 
 
 def movie_messages(catalogue: Sequence[Movie]) -> list[types_pb2.Movie]:
-    """Return the movies of a catalogue as the contract has them.
+    """Return the movies of a catalogue as messages of the contract.
 
     Raises:
         CommandError: It is empty.

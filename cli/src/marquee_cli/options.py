@@ -1,4 +1,4 @@
-"""Options that several commands have, and the choices that their help explains.
+"""Options that several commands share, and their help texts.
 
 Nothing heavy is imported here, in `commands` or in `__main__`: `marquee -h` answers at once.
 """
@@ -36,8 +36,8 @@ _AGES = ", ".join(
     for first, after in itertools.pairwise(AGE_BUCKETS)
 )
 AGE_HELP = (
-    f"Age in years, {MIN_AGE} to {MAX_AGE}. The model knows buckets, and the code of one is an age "
-    f"too: {_AGES}, {AGE_BUCKETS[-1]} ({AGE_BUCKETS[-1]} and more)."
+    f"Age in years, {MIN_AGE} to {MAX_AGE}. The model uses age groups; the first age "
+    f"of a group stands for it: {_AGES}, {AGE_BUCKETS[-1]} ({AGE_BUCKETS[-1]} and more)."
 )
 OCCUPATION_HELP = "Occupation, by its name or its number: " + ", ".join(
     f"{code} {name}" for code, name in enumerate(OCCUPATIONS)
@@ -46,7 +46,7 @@ OCCUPATION_HELP = "Occupation, by its name or its number: " + ", ".join(
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How services are reached; the same for every service that a command calls."""
+    """TLS and token options, the same for every service that a command calls."""
 
     tls_ca: Path | None
     tls_cert: Path | None
@@ -56,7 +56,7 @@ class Connection:
 
 
 def connection_of(context: typer.Context) -> Connection:
-    """Return how a command reaches the services, as given before the command's name."""
+    """Return the connection options, which come before the name of the command."""
     return cast("Connection", context.obj)
 
 

@@ -1,4 +1,4 @@
-"""Is the list from three services the list that the model means?"""
+"""Compare recommendations of the services with reference scores that Paddle computes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ TIE = 1e-5
 def reference_scores(
     bundle: Bundle, catalogue: Sequence[Movie], users: Sequence[User]
 ) -> list[dict[int, float]]:
-    """Return the score of every movie for each user, by movie id: two models, one matrix product.
+    """Return the score of every movie for each user, by movie id.
 
     Args:
         bundle: The model.
         catalogue: All movies.
-        users: Whom to score them for.
+        users: Users to score the movies for.
     """
     machine.prepare()
     from training.towers import Towers  # imports Paddle, see `machine`
@@ -39,14 +39,14 @@ def reference_scores(
 
 
 def random_users(user_ids: Sequence[int], count: int, seed: int) -> list[User]:
-    """Return users of every kind, in turn: id only, demographics only, both, some, nothing.
+    """Return random users, in turn with id only, demographics only, both, some attributes, none.
 
     Args:
         user_ids: Ids that the model knows.
-        count: How many users.
-        seed: Decides which.
+        count: Number of users.
+        seed: Seed of the random choice.
     """
-    rng = random.Random(seed)  # noqa: S311 - which users are drawn is no secret
+    rng = random.Random(seed)  # noqa: S311 - not for security
 
     def user(kind: int) -> User:
         user_id, gender = rng.choice(user_ids), rng.choice(GENDERS)
@@ -73,23 +73,23 @@ def random_users(user_ids: Sequence[int], count: int, seed: int) -> list[User]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How one list compares with the reference."""
+    """Result of comparing one list with the reference."""
 
     mismatch: str | None
-    """The first thing that is wrong with it, or None."""
+    """The first difference, or None."""
     largest_difference: float
-    """Of a score from Paddle's."""
+    """Largest difference between a score and Paddle's."""
 
 
 def compare(
     served: Sequence[tuple[int, float]], reference: dict[int, float], depth: int
 ) -> Comparison:
-    """Compare a list that was served with the scores of the whole catalogue.
+    """Compare a served list with the reference scores of the whole catalogue.
 
     Args:
         served: Movie ids and scores, best first.
         reference: Score of every movie of the catalogue.
-        depth: Movies that were asked for.
+        depth: Number of movies requested.
     """
     if len(served) != min(depth, len(reference)):
         return Comparison(f"{len(served)} movies, not {min(depth, len(reference))}", 0.0)

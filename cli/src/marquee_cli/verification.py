@@ -1,4 +1,4 @@
-"""`marquee verify`: the lists that the services give against those of Paddle alone."""
+"""`marquee verify`: compare recommendations of the services with those of Paddle alone."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ if TYPE_CHECKING:  # it exists for type checkers only
 
 PAGE = 100
 IN_FLIGHT = 4
-"""Users asked for at the same time."""
+"""Number of concurrent requests."""
 UNREADY_SECONDS = 20.0
-"""Longest that a page is asked for again while a service is not ready."""
+"""Longest time to retry a page while a service is not ready."""
 PAUSE_SECONDS = 0.5
 """Between two attempts."""
 
@@ -50,27 +50,27 @@ def verify(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare the lists of random users and print what was found.
+    """Compare the lists of random users and print the result.
 
     Args:
         connection: TLS and token.
         target: Where the gateway is.
         bundle: The bundle that the embedder serves.
         data: Folder of the catalogue that was indexed.
-        users: How many users.
-        depth: How many movies of each list.
-        seed: Decides which users are drawn.
+        users: Number of users.
+        depth: Number of movies of each list to compare.
+        seed: Seed of the random users.
         as_json: Print JSON.
 
     Raises:
-        CommandError: A list differs, the services serve another model, or one cannot be asked.
+        CommandError: A list differs, the services serve another model, or a call failed.
     """
     try:
         model = Bundle.load(bundle)
     except BundleError as error:
         raise CommandError(str(error)) from None
     people = random_users(model.encoder.vocabularies.user_id.values, users, seed)
-    with progress_bar("asking the gateway", users) as progress:
+    with progress_bar("calling the gateway", users) as progress:
         served = asyncio.run(
             _served_lists(connection, target, people, depth, model.manifest.version, progress)
         )
@@ -143,9 +143,9 @@ async def _served_list(
 async def _recommend_when_ready(
     stub: RecommenderServiceAsyncStub, request: pb.RecommendRequest
 ) -> pb.RecommendResponse:
-    """Return a page, again where a service is not ready.
+    """Return a page; retry while a service is not ready.
 
-    Hundreds of pages are much for a Milvus Lite on a busy machine.
+    Milvus Lite on a busy machine cannot always keep up with hundreds of pages.
     """
     deadline = time.monotonic() + UNREADY_SECONDS
     while True:

@@ -94,7 +94,7 @@ def test_misuse_is_one_line_and_status_2(arguments: tuple[str, ...], words: str)
     ("arguments", "words"),
     [
         (("recommend", "-j", "astronaut"), "'astronaut' is neither a name nor a code"),
-        (("recommend", "-a", "-3"), "--age: -3 is out of any range"),
+        (("recommend", "-a", "-3"), "--age: -3 is out of range"),
         (("recommend", "--exclude", "1,two"), "movie ids, not 'two'"),
         (
             ("recommend", "--target", "127.0.0.1:1"),

@@ -1,1 +1,1 @@
-"""The arguments of each command; a command imports what it needs when it runs."""
+"""Declarations of the commands; each imports its implementation only when it runs."""

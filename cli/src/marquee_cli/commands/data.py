@@ -1,4 +1,4 @@
-"""`marquee data`: the arguments."""
+"""Declaration of `marquee data`."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ def data(
         ),
     ] = None,
     synthetic: Annotated[
-        bool, typer.Option("--synthetic", help="Make a synthetic data set instead.")
+        bool, typer.Option("--synthetic", help="Generate a synthetic data set instead.")
     ] = False,
     skip_bad_lines: SkipBadLines = False,
-    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Folder to fill.")] = DATA,
+    out: Annotated[Path, typer.Option("--out", metavar="DIR", help="Output folder.")] = DATA,
 ) -> None:
     """Get the data set and write the catalogue of its movies, movies.jsonl."""
     from marquee_cli.dataset import obtain, write_catalogue

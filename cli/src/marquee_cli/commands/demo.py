@@ -1,4 +1,4 @@
-"""`marquee demo`: the arguments."""
+"""Declaration of `marquee demo`."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ def demo(
         bool, typer.Option("--synthetic", help="Use a synthetic data set instead.")
     ] = False,
     build: Annotated[
-        Path, typer.Option("--build", metavar="DIR", help="Folder for everything that is made.")
+        Path, typer.Option("--build", metavar="DIR", help="Folder for all output.")
     ] = Path("build"),
 ) -> None:
-    """Do everything once: data, model, services, index, and a list for a student of 25."""
+    """Run every step once: data, model, services, index, and a list for a student of 25."""
     from marquee_cli.demo import demo
 
     demo(build, source=source, synthetic=synthetic)

@@ -1,4 +1,4 @@
-"""`marquee index`: the arguments."""
+"""Declaration of `marquee index`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`marquee recommend`: the arguments."""
+"""Declaration of `marquee recommend`."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def recommend(
         typer.Option(metavar="IDS", help="Movies not to recommend, as in 1,260; may be repeated."),
     ] = None,
     page_token: Annotated[
-        str, typer.Option(metavar="TOKEN", help="Go on after the page that gave this token.")
+        str, typer.Option(metavar="TOKEN", help="Continue after the page that returned this token.")
     ] = "",
     index_first: Annotated[
         bool, typer.Option("-i", "--index", help="Rebuild the index first.")
@@ -74,9 +74,9 @@ def recommend(
     search_target: SearchTarget = SEARCH,
     as_json: Json = False,
 ) -> None:
-    """Recommend movies to a person. What is not said of the person is unknown, not zero.
+    """Recommend movies to a person. Attributes that are not given are unknown, not zero.
 
-    --data, --embedder-target and --search-target matter with -i only.
+    --data, --embedder-target and --search-target are used only with -i.
     """
     from marquee_cli.indexing import rebuild
     from marquee_cli.recommendation import build_request, recommend

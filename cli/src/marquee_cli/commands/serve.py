@@ -1,4 +1,4 @@
-"""`marquee serve`: the arguments."""
+"""Declaration of `marquee serve`."""
 
 from __future__ import annotations
 
@@ -57,13 +57,13 @@ def serve_all(
         int, typer.Option(min=0, max=65535, help="Port of the embedder; 0 takes a free one.")
     ] = services.EMBEDDER.port,
     search_port: Annotated[
-        int, typer.Option(min=0, max=65535, help="Port of the search service; 0: a free one.")
+        int, typer.Option(min=0, max=65535, help="Port of the search service; 0 takes a free one.")
     ] = services.SEARCH.port,
     as_json: Json = False,
 ) -> None:
     """Run all three services until SIGTERM or SIGINT (Ctrl-C), then stop them.
 
-    Their other settings are taken from the environment; docs/configuration.md lists them.
+    Other settings come from the environment; docs/configuration.md lists them.
     """
     from marquee_cli.serving import Ports, serve_all
 
@@ -77,6 +77,6 @@ def serve_all(
 
 
 def _become(service: services.Service, context: typer.Context) -> None:
-    """Become a service; signals, output and exit code are then its own."""
+    """Replace this process by a service, which gets its signals, output and exit code."""
     sys.stdout.flush()
     os.execv(sys.executable, [sys.executable, "-m", service.module, *context.args])  # noqa: S606

@@ -1,4 +1,4 @@
-"""`marquee train` and `marquee evaluate`: the arguments."""
+"""Declaration of `marquee train` and `marquee evaluate`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from marquee_cli.options import BUNDLE, DATA, RUN, BundleFolder, DataFolder, Jso
 
 
 def train(context: typer.Context) -> None:
-    """Train the model and write its bundle; `marquee train -h` explains every choice."""
+    """Train the model and write its bundle; `marquee train -h` explains every option."""
     from marquee_cli.train import run
 
     raise typer.Exit(run(context.args))

@@ -1,4 +1,4 @@
-"""`marquee verify`: the arguments."""
+"""Declaration of `marquee verify`."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def verify(
     depth: Annotated[
         int, typer.Option(min=1, max=1000, help="Movies of each user's list to compare.")
     ] = 100,
-    seed: Annotated[int, typer.Option(help="Decides which users are drawn.")] = 0,
+    seed: Annotated[int, typer.Option(help="Seed of the random users.")] = 0,
     as_json: Json = False,
 ) -> None:
-    """Compare the services' lists with those of Paddle alone over the whole catalogue."""
+    """Compare recommendations of the services with those of Paddle over the whole catalogue."""
     from marquee_cli.verification import verify
 
     verify(

@@ -1,4 +1,4 @@
-"""`marquee bench run`: any load at any address."""
+"""`marquee bench run`: measure any load at any address."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class Arrivals(StrEnum):
-    """How the calls of a fixed rate come."""
+    """Distribution of the calls of a fixed rate over time."""
 
     POISSON = "poisson"
     EVEN = "even"
@@ -50,7 +50,7 @@ def run(
             "-c",
             "--concurrency",
             metavar="N[,N…]",
-            help="Closed loop: callers, each of which calls again once it is answered. "
+            help="Closed loop: callers, each of which calls again after its answer. "
             "Several numbers give a curve. Default: 64, unless there is a rate.",
         ),
     ] = None,
@@ -61,17 +61,21 @@ def run(
             "--rate",
             metavar="N[,N…]",
             help="Open loop: calls a second, whether or not they are answered; latency counts "
-            "from when a call was due.",
+            "from the time a call was due.",
         ),
     ] = None,
     arrivals: Annotated[
-        Arrivals, typer.Option(help="Whether the calls of a rate come at random or evenly.")
+        Arrivals, typer.Option(help="Distribution of the calls of a rate: random or even.")
     ] = Arrivals.POISSON,
     duration: Annotated[
-        float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Measured time of a load.")
+        float,
+        typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Measured time of each load."),
     ] = 10.0,
     warm_up: Annotated[
-        float, typer.Option(min=0, max=600, metavar="SECONDS", help="The same load before it.")
+        float,
+        typer.Option(
+            min=0, max=600, metavar="SECONDS", help="Unmeasured time of the same load before it."
+        ),
     ] = 2.0,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Client processes.")] = 1,
     connections: Annotated[
@@ -88,7 +92,9 @@ def run(
     zipf: Annotated[
         float,
         typer.Option(
-            min=0, max=5, help="0: every user as likely; above: the k-th by 1 / k to this power."
+            min=0,
+            max=5,
+            help="0: all users equally likely; above 0: user k by 1 / k to this power.",
         ),
     ] = 0.0,
     batch: Annotated[
@@ -104,17 +110,15 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Budget of a call.")
     ] = 5.0,
-    name: Annotated[
-        str | None, typer.Option(help="What it is called in the results. Default: the mix.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name in the results. Default: the mix.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSON to write, and a page of the same name beside it."),
+        typer.Option(metavar="FILE", help="JSON file to write; the page gets the same name."),
     ] = None,
 ) -> None:
-    """Drive services with a load and say how they bear it.
+    """Measure services under a load.
 
-    CPU is shown of servers that run on this machine. Tokens and TLS are options of `marquee`
+    CPU is shown for servers that run on this machine. Tokens and TLS are options of `marquee`
     itself, as in `marquee --token-file token bench run`.
     """
     with kit():
