@@ -1,4 +1,4 @@
-"""When calls are sent: as fast as they are answered, or at times fixed beforehand."""
+"""Loads: closed-loop, with a fixed number of callers, or open-loop, with a fixed rate."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ Arrivals = Literal["even", "poisson"]
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """So many callers, each of which calls again as soon as it has its answer.
+    """A number of callers, each of which calls again as soon as it has its answer.
 
-    It finds the most that a server can do. Its latencies are kind to a server that stalls: while it
-    stalls nobody calls.
+    It finds the highest throughput of a server. Its latencies hide stalls: during a stall nobody
+    calls.
     """
 
     concurrency: int
 
     def share(self, part: int, parts: int) -> ClosedLoop:
-        """Return what one of several processes does of it."""
+        """Return the share of one of several processes."""
         return ClosedLoop(len(range(part, self.concurrency, parts)))
 
     def __str__(self) -> str:
@@ -30,26 +30,26 @@ class ClosedLoop:
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """Calls at a fixed rate, whether or not the server keeps up, as independent people make them.
+    """Calls at a fixed rate, whether or not the server keeps up, as from independent users.
 
-    Latency counts from the time at which a call was due, not from when it could be sent, so that
-    waiting is not hidden (Gil Tene's "coordinated omission").
+    Latency counts from the time a call was due, not from when it was sent, which avoids
+    coordinated omission.
     """
 
     rate: float
     """Calls per second."""
     arrivals: Arrivals = "poisson"
-    """Whether they come evenly or at random."""
+    """Distribution over time: even or random."""
 
     def share(self, part: int, parts: int) -> OpenLoop:  # noqa: ARG002 - as ClosedLoop.share
-        """Return what one of several processes does of it."""
+        """Return the share of one of several processes."""
         return OpenLoop(self.rate / parts, self.arrivals)
 
     def times(self, seed: int) -> Iterator[float]:
         """Yield the seconds after the start at which calls are due, without end.
 
         Args:
-            seed: Decides the random times; also where between two of its calls a process begins.
+            seed: Seed of the random times and of the offset of the first call.
         """
         generator = random.Random(seed)
         due = generator.random() / self.rate

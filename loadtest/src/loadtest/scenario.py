@@ -1,4 +1,4 @@
-"""What `marquee bench run` does: some loads of one workload, one after the other."""
+"""Scenario of `marquee bench run`: several loads of one workload, one after another."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from rpckit.settings.client import ClientSettings
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Loads of one workload."""
+    """Several loads of one workload."""
 
     name: str
     endpoints: Mapping[str, ClientSettings]
-    """Where each method of the workload is."""
+    """Client settings for each method of the workload."""
     workload: Workload
     loads: Sequence[Load]
     duration: float = 10.0
@@ -37,17 +37,17 @@ class Scenario:
     connections: int = 1
     client: LoadClient = LoadClient.WIRE
     servers: Mapping[str, int] | None = None
-    """Processes whose CPU is measured; None looks for those that listen on this machine."""
+    """Processes whose CPU is measured. None: those that listen at the endpoints, if local."""
 
     def run(self, done: Callable[[Measurement], None]) -> list[Measurement]:
-        """Drive the loads in order.
+        """Run the loads in order.
 
         Args:
-            done: Told each measurement when it is made.
+            done: Called with each measurement.
 
         Raises:
-            LoadError: A server cannot be reached, its replies are no good, or the client cannot
-                drive this.
+            LoadError: A server cannot be reached, a call failed, or the client does not
+                support the load.
         """
         servers = local_servers(self.endpoints) if self.servers is None else self.servers
         for method, endpoint in self.endpoints.items():
@@ -73,7 +73,7 @@ class Scenario:
 
     def _h2load(self, load: Load, servers: Mapping[str, int]) -> Measurement:
         if not isinstance(load, ClosedLoop) or len(self.endpoints) > 1:
-            raise LoadError("h2load drives a closed loop of one method; use the wire client")
+            raise LoadError("h2load runs only a closed loop of one method; use the wire client")
         ((method, endpoint),) = self.endpoints.items()
         connections = min(self.connections if self.connections > 1 else 8, load.concurrency)
         return h2load.measure(
@@ -92,12 +92,12 @@ class Scenario:
 def complete(
     workload: Workload, endpoints: Mapping[str, ClientSettings], embedder: ClientSettings | None
 ) -> Workload:
-    """Ask the services for what the requests of a workload depend on.
+    """Complete a workload with facts from the services: genres, vector space and vectors.
 
     Args:
-        workload: What is known.
-        endpoints: Where its methods are.
-        embedder: Where SearchMovies gets real users' vectors from. None: random ones.
+        workload: Workload without them.
+        endpoints: Client settings for each of its methods.
+        embedder: Embedder for the vectors of SearchMovies. None: random vectors.
 
     Raises:
         LoadError: A service does not answer.
@@ -112,7 +112,7 @@ def complete(
 
 
 def search_space(search: ClientSettings) -> VectorSpace:
-    """Return which vectors the active index takes.
+    """Return the vector space of the active index.
 
     Raises:
         LoadError: The search service does not answer, or no index is active.

@@ -1,4 +1,4 @@
-"""Measures for a run: says each figure when it is made, and keeps it."""
+"""Measure benchmark cases, log each figure and add it to the results."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from suite.parent_death import with_parent_death_signal
 
 @dataclass(frozen=True, slots=True)
 class BenchmarkCase:
-    """What is measured under one name."""
+    """A method of a running server, and the requests to measure it with."""
 
     name: str
     endpoint: ClientSettings
@@ -32,22 +32,22 @@ class BenchmarkCase:
 
 
 class Benchmark:
-    """A run that is under way."""
+    """Measures cases for one results file."""
 
     def __init__(self, results: Results, seconds: float, log: Callable[[str], None]) -> None:
-        """Record into `results`.
+        """Add measurements to `results`.
 
         Args:
-            results: Takes what is measured.
-            seconds: Of each load.
-            log: Told each figure, a line at a time.
+            results: Results to add to.
+            seconds: Measured seconds of each load.
+            log: Called with each line of progress.
         """
         self._results = results
         self._seconds = seconds
         self.log = log
 
     def saturate(self, case: BenchmarkCase, *, streams: int = 8) -> Measurement:
-        """Measure eight connections of `streams` callers each, by h2load.
+        """Measure a closed loop of 8 connections × `streams` callers by h2load.
 
         Raises:
             LoadError: See `loadtest.h2load.measure`.
@@ -65,7 +65,7 @@ class Benchmark:
         )
 
     def drive(self, case: BenchmarkCase, load: Load) -> Measurement:
-        """Measure a load of the kit's own client.
+        """Measure a load by the wire client.
 
         Raises:
             LoadError: See `loadtest.clients.measure`.
@@ -80,24 +80,24 @@ class Benchmark:
         return self._keep(clients.measure(job, name=case.name, servers=case.pids))
 
     def measure_floor(self, *arguments: str) -> None:
-        """Measure a floor in a process of its own; see `loadtest.bench.floors`.
+        """Measure a floor in its own process; see `loadtest.bench.floors`.
 
         Raises:
             LoadError: It could not be measured.
         """
-        self.log(f"bare {arguments[0]}")
+        self.log(f"floor: {arguments[0]}")
         command = [sys.executable, "-m", "loadtest.bench.floors", *arguments]
         done = subprocess.run(
             with_parent_death_signal(command), capture_output=True, text=True, check=False
         )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise LoadError(f"the bare {arguments[0]} could not be measured: {last}")
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise LoadError(f"the floor {arguments[0]} could not be measured: {last}")
         measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         self._results.figures.update(measured)
 
     def note(self, text: str) -> None:
-        """Keep a remark for the reader."""
+        """Add a note to the results."""
         self._results.notes.append(text)
         self.log(f"note: {text}")
 

@@ -1,4 +1,4 @@
-"""How the search service grows with the catalogue: made vectors, built through the index RPCs."""
+"""Measure the search service as the catalogue grows, with synthetic vectors."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from suite.services import SEARCH, SEARCH_SERVICE
 from suite.three_services import server_of
 
 DIMENSION = 128
-"""As the published model has."""
+"""Dimension of the published model."""
 TOP_K = 10
 _QUERIES = 200
 _ROWS_PER_CALL = 20
@@ -35,7 +35,7 @@ _MIB = 2**20
 
 
 class Growth:
-    """One run over several sizes of the catalogue."""
+    """A run over several sizes of the catalogue."""
 
     def __init__(
         self,
@@ -51,11 +51,11 @@ class Growth:
 
         Args:
             sizes: Movies of each index on the Milvus server, ascending.
-            lite_sizes: Likewise in Milvus Lite.
-            work: Folder for stores and logs; made anew.
+            lite_sizes: Movies of each index in Milvus Lite.
+            work: Folder for stores and logs; emptied first.
             milvus_server: The `milvus-server` program.
-            seconds: Of each load.
-            log: Told what goes on, a line at a time.
+            seconds: Measured seconds of each load.
+            log: Called with each line of progress.
         """
         self.results = Results("Marquee: growth of the catalogue")
         self._sizes = sizes
@@ -69,7 +69,7 @@ class Growth:
 
         Raises:
             ProcessError: A process did not start.
-            LoadError: An index was not built, or a load could not be driven.
+            LoadError: An index was not built, or a load could not be run.
         """
         h2load.find()
         shutil.rmtree(self._work, ignore_errors=True)
@@ -129,12 +129,12 @@ class Growth:
 
 
 def queries() -> NDArray[np.float32]:
-    """Return users' vectors, which lie about the same centres as the movies'."""
+    """Return user vectors, around the same centres as the movies'."""
     return clustered(_QUERIES, DIMENSION, seed=0)
 
 
 def recall(search: ServerProcess, movies: int) -> float:
-    """Return the share of the exact nearest movies that the service finds.
+    """Return the share of the exact nearest movies that the service returns.
 
     Raises:
         LoadError: A search failed.
@@ -158,7 +158,7 @@ def recall(search: ServerProcess, movies: int) -> float:
 
 
 def nearest(vectors: NDArray[np.float32], movies: int) -> NDArray[np.int64]:
-    """Return the ids of the made movies with the largest inner products, by exact search."""
+    """Return the ids of the synthetic movies with the largest inner products, by exact search."""
     best_ids = np.zeros((len(vectors), 0), dtype=np.int64)
     best = np.zeros((len(vectors), 0), dtype=np.float32)
     first = 1

@@ -1,4 +1,4 @@
-"""The published set: what `make bench` measures, in order, on one machine, in one run."""
+"""The published set: all measurements of `make bench`, in one run on one machine."""
 
 from __future__ import annotations
 
@@ -42,22 +42,22 @@ from suite.server_process import ServerProcess
 from suite.three_services import Suite
 
 _CURVE = (0.2, 0.4, 0.6, SATURATION, 0.8, 0.9)
-"""Shares of the most calls a second at which latency is measured."""
+"""Shares of the peak throughput at which latency is measured."""
 _ECHOED = {"Recommend": "recommend", "EmbedUsers": "embed user", "SearchMovies": "search"}
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long and how much is measured."""
+    """Duration and extent of the measurements."""
 
     seconds: float
-    """Of each load."""
+    """Measured seconds of each load."""
     curve: bool
-    """Latency at several loads, not at one."""
+    """Measure latency at several loads, not at one."""
     everything: bool
-    """All configurations, not only what the checked ratios need."""
+    """Measure all configurations, not only those of the checked ratios."""
     memory_calls: int
-    """Calls over which memory is watched; 0 leaves it out."""
+    """Calls over which memory growth is measured; 0 omits it."""
 
 
 FULL = Effort(seconds=5.0, curve=True, everything=True, memory_calls=200_000)
@@ -65,7 +65,7 @@ QUICK = Effort(seconds=2.0, curve=False, everything=False, memory_calls=0)
 
 
 class Published:
-    """One run of the published set."""
+    """A run of the published set."""
 
     def __init__(
         self,
@@ -79,12 +79,12 @@ class Published:
         """Prepare a run.
 
         Args:
-            bundle: The model to serve.
-            work: Folder for stores and logs; the stores in it are made anew.
-            milvus_server: The `milvus-server` program; where it is missing, the measurements that
-                need it are left out.
-            effort: How long and how much.
-            log: Told what goes on, a line at a time.
+            bundle: Folder of the model bundle.
+            work: Folder for stores and logs; old stores in it are deleted.
+            milvus_server: The `milvus-server` program; without it, the measurements that need it
+                are omitted.
+            effort: Duration and extent.
+            log: Called with each line of progress.
         """
         self.results = Results("Marquee: published measurements")
         self._bundle = bundle
@@ -101,7 +101,7 @@ class Published:
 
         Raises:
             ProcessError: A process did not start.
-            LoadError: A load could not be driven, or replies are no good.
+            LoadError: A load could not be run, or a call failed.
         """
         begun = time.monotonic()
         h2load.find()
@@ -111,7 +111,7 @@ class Published:
             self._benchmark.note(f"the machine was not idle at the start: load average {load:.1f}")
         try:
             self._measure()
-        finally:  # what was measured before a failure is worth keeping
+        finally:  # keep the measurements before a failure
             self.results.ratios = ratios.compute(self.results)
             self.results.figures["bench_seconds"] = round(time.monotonic() - begun, 1)
         return self.results
@@ -121,7 +121,9 @@ class Published:
         if self._server.exists():
             self._on_milvus()
         else:
-            self._benchmark.note(f"no Milvus server at {self._server}: what needs one was left out")
+            self._benchmark.note(
+                f"no Milvus server at {self._server}: measurements that need one were omitted"
+            )
         for configuration in (LITE, LITE_ONE_BY_ONE) if self._effort.everything else ():
             with self._suite(configuration, str(self._work / "lite")) as suite:
                 self._recommend(configuration, suite)
@@ -145,7 +147,7 @@ class Published:
                 self._fast(configuration, store.uri)
 
     def _variants(self) -> list[Configuration]:
-        """Return what is compared with the suite as shipped, at full load only."""
+        """Return the configurations that are measured at full load only."""
         if not self._effort.everything:
             return []
         files = credentials.create(self._work / "secured")
@@ -153,7 +155,7 @@ class Published:
 
     def _fast(self, configuration: Configuration, uri: str) -> None:
         if missing := configuration.unsupported():
-            self._benchmark.note(f"{configuration.name} was left out: {missing}")
+            self._benchmark.note(f"{configuration.name} was omitted: {missing}")
             return
         with self._suite(configuration, uri) as suite:
             if configuration is ENVOY:
@@ -162,7 +164,7 @@ class Published:
 
     @contextmanager
     def _suite(self, configuration: Configuration, uri: str) -> Iterator[Suite]:
-        """Run a configuration over a store; build the index where there is none."""
+        """Run a configuration on a store; build the index if necessary."""
         self._benchmark.log(f"starting: {configuration.name}")
         logs = self._work / "logs" / configuration.name.replace(", ", "-").replace(" ", "-")
         with suite_of(configuration, bundle=self._bundle, milvus_uri=uri, logs=logs) as suite:
@@ -175,7 +177,7 @@ class Published:
             yield suite
 
     def _alone(self, suite: Suite, host: str) -> None:
-        """Measure the embedder without the others."""
+        """Measure the embedder alone."""
         case = self._case(f"embed user: {host}", suite, "EmbedUsers", "embedder")
         self._beside_echo(case)
         self._benchmark.drive(case, ClosedLoop(1))
@@ -189,7 +191,7 @@ class Published:
         self._benchmark.drive(case, ClosedLoop(1))
 
     def _echoes(self, suite: Suite) -> None:
-        """Measure the echo with the suite's own bytes, while the suite does nothing."""
+        """Measure the echo with replies of the suite, while the suite is idle."""
         folder = self._work / "replies"
         folder.mkdir(parents=True, exist_ok=True)
         for method in _ECHOED:
@@ -211,10 +213,10 @@ class Published:
                 self._benchmark.saturate(case)
 
     def _beside_echo(self, case: BenchmarkCase) -> Measurement:
-        """Measure the most calls a second, and the echo's at once after it.
+        """Measure the peak throughput, and right afterwards that of the echo.
 
-        A machine that others share is a third faster in one minute than in the next, so that only
-        what was measured side by side can be compared.
+        The speed of a shared machine varies by a third between minutes, so only measurements that
+        are close in time can be compared.
         """
         most = self._benchmark.saturate(case)
         if case.method in self._replies:
@@ -230,7 +232,7 @@ class Published:
         idle: bool = False,
         curve: bool = False,
     ) -> None:
-        """Measure the whole suite: at full load, before it with one caller, after it in between."""
+        """Measure the whole suite: single caller, full load, then loads in between."""
         case = self._case(f"recommend: {configuration.name}", suite, "Recommend", "")
         if idle:
             self._echo("Recommend", idle=True, full=False)
@@ -257,6 +259,3 @@ class Published:
             )
             for name, slope in slopes.items():
                 self.results.figures[f"{name}_mib_per_100k_calls"] = slope
-
-
-__all__ = ["FULL", "QUICK", "Effort", "Published"]

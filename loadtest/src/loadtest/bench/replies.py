@@ -1,4 +1,4 @@
-"""Answers as the services give them, made here: what the echo returns unless it is told."""
+"""Synthetic replies like those of the services: the default replies of the echo."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _LOADS = ("what", "load", "client", "calls/s", "p50 ms", "p99 ms", "failed", "CP
 
 
 def sections(results: Results) -> str:
-    """Return what a run says, from what is asked first to its notes."""
+    """Return the sections of a run, from overview to notes."""
     machine = ", ".join(f"{name} {fact}" for name, fact in results.machine.items())
     parts = [f"Measured at {results.measured_at}: {machine}."]
     if results.measurements:

@@ -1,4 +1,4 @@
-"""Results as one HTML page that needs nothing but itself: first what a run says, last its notes."""
+"""Results as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def _head(results: Results) -> str:
 
 
 def _cards(found: Sequence[Capacity], drawn: Sequence[Curve]) -> str:
-    """Return what each name bears: of those with a curve, or of all where none has one."""
+    """Return a card for each name with a curve, or for all names if none has one."""
     with_curve = {curve.name for curve in drawn}
     shown = [each for each in found if each.name in with_curve] or found
     return f'<div class="cards">{"".join(map(_card, shown))}</div>' if shown else ""
@@ -95,7 +95,7 @@ def _beside_echo(capacity: Capacity) -> str:
 
 
 def _overview(found: Sequence[Capacity]) -> str:
-    """Return all names side by side, where there are several."""
+    """Return a table of all names, if there are several."""
     if len(found) < 2:
         return ""
     rows = []
@@ -135,7 +135,7 @@ def _ratios(values: Mapping[str, float]) -> str:
 
 
 def _charts(measured: Sequence[Measurement], drawn: Sequence[Curve]) -> str:
-    """Return each curve by load and by percentile; where there is none, each name by percentile."""
+    """Return each curve by load and by percentile; without curves, each name by percentile."""
     parts = [
         _figures_of(
             f"{curve.name}, {'open' if curve.is_open else 'closed'} loop",
@@ -244,5 +244,5 @@ def _prose(text: str) -> str:
 
 
 def _identifier(name: str) -> str:
-    """Return a name that may be broken between its words."""
+    """Return a name that may wrap between its words."""
     return f'<code class="name">{escape(name).replace("_", "_<wbr>")}</code>'

@@ -1,4 +1,4 @@
-"""What a run says at a glance: the curves in it, and what each name bears."""
+"""Summary of a run: its curves, and the capacity of each name."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from loadtest.results import Results
 from loadtest.workload import METHODS
 
 REFUSED_SHARE = 0.01
-"""More failed calls than this, and a load is more than can be sustained."""
+"""Largest share of failed calls of a load that is sustained."""
 _NEAR = 0.95
-"""Share of the most calls a second from which on more callers gain next to nothing."""
+"""Share of the peak throughput from which more callers add next to nothing."""
 _ECHO = "echo"
 
 
@@ -26,7 +26,7 @@ class Curve:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls come at a rate; else by callers who wait for their answers."""
+        """Whether the loop is open."""
         return self.loads[0].offered_per_s is not None
 
     @property
@@ -37,32 +37,32 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much of a load one name bears."""
+    """Load that one name sustains."""
 
     name: str
     peak: Measurement
-    """The load with the most answered calls a second of those that it bears."""
+    """The sustained load with the highest throughput."""
     echo: Measurement | None
-    """The echo under the same load, measured beside it."""
+    """The echo under the same load, measured closest in time."""
     single_caller: Measurement | None
-    """One caller, who waits for each answer."""
+    """The load of a single caller."""
     saturating_callers: int | None
-    """From how many on more callers gain next to nothing; None where that was not reached."""
+    """Number of callers that saturate it; None: not reached."""
     sustained: Measurement | None
-    """The highest rate that it bears."""
+    """The highest rate that it sustains."""
     overloaded: Measurement | None
-    """The next higher rate, at which it does not."""
+    """The next higher rate, which it does not sustain."""
 
     @property
     def share_of_echo(self) -> float | None:
-        """Its calls a second by those of the echo beside it."""
+        """Its peak throughput divided by that of the echo."""
         return self.peak.per_second / self.echo.per_second if self.echo else None
 
 
 def curves(measured: Sequence[Measurement]) -> list[Curve]:
-    """Return every name that one client drove with several loads of one kind.
+    """Return a curve for every name with several loads of one kind by one client.
 
-    A load that was repeated counts once, as it was the last time.
+    Of a repeated load, only the last measurement counts.
     """
     groups: dict[tuple[str, bool, str], dict[float, Measurement]] = {}
     for each in measured:
@@ -77,7 +77,7 @@ def curves(measured: Sequence[Measurement]) -> list[Curve]:
 
 
 def capacities(results: Results) -> list[Capacity]:
-    """Return what each name bears, without the echo: method by method, in order as measured."""
+    """Return the capacity of each name but the echo, by method, then in order of measurement."""
     names = dict.fromkeys(each.name for each in results.measurements if each.calls)
     found = [_capacity(results, name) for name in names if not name.startswith(_ECHO)]
     place = list(METHODS).index

@@ -13,11 +13,11 @@ from loadtest.report.numbers import format_number
 from loadtest.results import Results
 
 _LATE_MS = 1.0
-"""A client that sends later than this did not keep up with its own plan."""
+"""Lag from which the client did not keep up with its own rate."""
 
 
 def show(results: Results, console: Console) -> None:
-    """Print everything of a run."""
+    """Print all results of a run."""
     if results.measurements:
         console.print(measurements(results.measurements))
     if results.figures:

@@ -1,4 +1,4 @@
-"""Drives a job over raw connections: one thread, one select loop, timers exact to 0.1 ms."""
+"""Run a job over raw connections: one thread, one select loop, timers exact to 0.1 ms."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from rpckit.settings.client import ClientSettings
 _DEADLINE_EXCEEDED = 4
 _RECONNECT_SECONDS = 0.05
 _DRAIN_SECONDS = 1.0
-"""How much longer than their timeout the last calls are waited for."""
+"""Extra time to wait for the last calls, beyond their timeout."""
 
 
 def drive(job: Job, requests: Requests, start: Callable[[], float]) -> Outcome:
     """Run a job.
 
     Args:
-        job: What to do.
-        requests: What to send.
-        start: Called when all is connected; returns when to begin.
+        job: The job.
+        requests: Its requests.
+        start: Called once connected; returns the start time.
 
     Raises:
-        OSError: A server cannot be reached at the start.
+        OSError: A server cannot be reached.
     """
     pools = {settings: _Pool(settings, job) for settings in set(job.endpoints.values())}
     by_method = {name: pools[settings] for name, settings in job.endpoints.items()}
@@ -88,7 +88,7 @@ class _Loop:
         self._outstanding = 0
 
     def closed(self, load: ClosedLoop) -> None:
-        """Keep so many callers busy until the time is over."""
+        """Run a closed loop until the time is over."""
         end = self._recorder.last
         self._idle.extend([time.perf_counter()] * load.concurrency)
         while (now := time.perf_counter()) < end:
@@ -104,7 +104,7 @@ class _Loop:
         self._fail(_DEADLINE_EXCEEDED)
 
     def open(self, load: OpenLoop, job: Job) -> None:
-        """Send calls when they are due until the time is over, then wait for their answers."""
+        """Run an open loop until the time is over, then wait for the last answers."""
         recorder, end = self._recorder, self._recorder.last
         begin = recorder.first - job.warm_up
         times = load.times(job.seed)
@@ -132,7 +132,7 @@ class _Loop:
         now = time.perf_counter()
         self._outstanding -= 1
         self._recorder.record_closed(method, status, sent, now)
-        # A server that is away must not be asked thousands of times a second
+        # Do not call an unavailable server thousands of times a second
         self._idle.append(now if status != UNAVAILABLE else now + _RECONNECT_SECONDS)
 
     def _open_done(self, method: str, due: float, status: int) -> None:
@@ -140,7 +140,7 @@ class _Loop:
         self._recorder.record_open(method, status, due, time.perf_counter())
 
     def _exchange(self, seconds: float) -> None:
-        """Send what is to be sent, and take what arrives within some seconds."""
+        """Send pending bytes, and receive for at most some seconds."""
         links = [link for pool in self._pools for link in pool.links()]
         for link in links:
             if link.connection.out:
@@ -155,7 +155,7 @@ class _Loop:
 
 
 class _Pool:
-    """The connections to one target; calls go round them."""
+    """The connections to one target, used in turn."""
 
     def __init__(self, settings: ClientSettings, job: Job) -> None:
         self._settings = settings
