@@ -32,6 +32,14 @@ def figures(out: Path) -> list[tuple[float, float]]:
     return [(epoch["train_rmse"], epoch["validation_rmse"]) for epoch in report(out)["history"]]
 
 
+def wait_for_checkpoint(process: subprocess.Popen[Any], out: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not (out / "checkpoint.npz").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
@@ -63,11 +71,7 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as victim:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "checkpoint.npz").exists():
-            assert victim.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for_checkpoint(victim, tmp_path)
         victim.send_signal(signal.SIGKILL)
     assert not (tmp_path / "b").exists()
 
@@ -88,11 +92,7 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(data: Path, tmp_path: Path)
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "checkpoint.npz").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for_checkpoint(process, tmp_path)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
