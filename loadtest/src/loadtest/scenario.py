@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import grpc
 
@@ -15,10 +16,14 @@ from loadtest.load import ClosedLoop, Load
 from loadtest.measurement import Measurement
 from loadtest.sampling import sample
 from loadtest.workload import METHODS, VectorSpace, Workload
-from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from marquee.search.v1 import search_pb2, search_pb2_grpc
+from marquee.embedder.v1 import embedder_pb2
+from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.search.v1 import search_pb2
+from marquee.search.v1.search_pb2_grpc import SearchServiceStub
 from rpckit.calling.channel import connect
 from rpckit.settings.client import ClientSettings
+
+_Response = TypeVar("_Response")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,17 +122,11 @@ def search_space(search: ClientSettings) -> VectorSpace:
     Raises:
         LoadError: The search service does not answer, or no index is active.
     """
-
-    async def ask() -> VectorSpace:
-        async with connect(search) as channel:
-            stub = search_pb2_grpc.SearchServiceStub(channel.grpc)
-            try:
-                index = (await stub.GetIndex(search_pb2.GetIndexRequest())).index
-            except grpc.aio.AioRpcError as error:
-                raise LoadError(f"the index of {search.target}: {error.details()}") from error
-            return VectorSpace(index.dimension, index.model_version)
-
-    return asyncio.run(ask())
+    request = search_pb2.GetIndexRequest()
+    index = _call(
+        search, "index", lambda channel: SearchServiceStub(channel).GetIndex(request)
+    ).index
+    return VectorSpace(index.dimension, index.model_version)
 
 
 def genres(embedder: ClientSettings) -> tuple[str, ...]:
@@ -136,16 +135,9 @@ def genres(embedder: ClientSettings) -> tuple[str, ...]:
     Raises:
         LoadError: The embedder does not answer.
     """
-
-    async def ask() -> tuple[str, ...]:
-        async with connect(embedder) as channel:
-            stub = embedder_pb2_grpc.EmbedderServiceStub(channel.grpc)
-            try:
-                return tuple((await stub.GetModel(embedder_pb2.GetModelRequest())).genres)
-            except grpc.aio.AioRpcError as error:
-                raise LoadError(f"the model of {embedder.target}: {error.details()}") from error
-
-    return asyncio.run(ask())
+    request = embedder_pb2.GetModelRequest()
+    model = _call(embedder, "model", lambda channel: EmbedderServiceStub(channel).GetModel(request))
+    return tuple(model.genres)
 
 
 def user_vectors(embedder: ClientSettings, workload: Workload) -> bytes:
@@ -171,3 +163,18 @@ def local_servers(endpoints: Mapping[str, ClientSettings]) -> dict[str, int]:
             if pid is not None:
                 found[METHODS[method].rpartition(".")[2].partition("/")[0]] = pid
     return found
+
+
+def _call(
+    endpoint: ClientSettings, what: str, call: Callable[[grpc.aio.Channel], Awaitable[_Response]]
+) -> _Response:
+    """Return the response of one call, made on a channel of its own."""
+
+    async def run() -> _Response:
+        async with connect(endpoint) as channel:
+            try:
+                return await call(channel.grpc)
+            except grpc.aio.AioRpcError as error:
+                raise LoadError(f"the {what} of {endpoint.target}: {error.details()}") from error
+
+    return asyncio.run(run())
