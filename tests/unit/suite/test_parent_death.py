@@ -32,10 +32,13 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 
 def not_default(signals: str) -> dict[str, set[int]]:
-    """Return the signals by what they are, ignored or blocked, from lines of /proc/PID/status."""
+    """Return the signals by what they are, ignored or blocked, from lines of /proc/PID/status.
+
+    Without those that glibc keeps for itself, 32 and 33: no program can change their handling.
+    """
     masks = dict(line.split(":\t") for line in signals.splitlines())
     return {
-        name: {number for number in range(1, 65) if int(mask, 16) >> (number - 1) & 1}
+        name: {number for number in signal.valid_signals() if int(mask, 16) >> (number - 1) & 1}
         for name, mask in masks.items()
     }
 

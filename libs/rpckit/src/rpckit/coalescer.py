@@ -130,7 +130,7 @@ class Coalescer(Generic[Item, Result]):
         entry: _Entry[Item, Result] = _Entry(item, max(1, self._weigh(item)), deadline, now)
         self._queue.append(entry)
         self._queued += entry.weight
-        self._use_free_slot()
+        self._start_batch_if_slot_free()
         try:
             return await entry.answer
         except asyncio.CancelledError:
@@ -171,13 +171,13 @@ class Coalescer(Generic[Item, Result]):
             waiting -= entry.weight
         return batches == self._starting and room <= 0 and self._max_queue == 0
 
-    def _use_free_slot(self) -> None:
+    def _start_batch_if_slot_free(self) -> None:
         has_more = self._queued > self._starting * self._max_batch
         if has_more and len(self._tasks) < self._max_in_flight:
             self._starting += 1
-            self._tasks.add(asyncio.create_task(self._fill_slot(), name=self._name))
+            self._tasks.add(asyncio.create_task(self._run_batch(), name=self._name))
 
-    async def _fill_slot(self) -> None:
+    async def _run_batch(self) -> None:
         task = asyncio.current_task()
         assert task is not None  # noqa: S101 - for the type checker: this is a coroutine
         try:
@@ -187,15 +187,15 @@ class Coalescer(Generic[Item, Result]):
             self._tasks.discard(task)
             raise
         started = self._clock()
-        entries = self._take(started)
+        entries = self._take_batch(started)
         self._starting -= 1
-        self._use_free_slot()
+        self._start_batch_if_slot_free()
         try:
             if entries:
                 await self._answer(_Batch(task, len(entries)), entries, started)
         finally:
             self._tasks.discard(task)
-            self._use_free_slot()
+            self._start_batch_if_slot_free()
 
     async def _linger(self) -> None:
         end = self._clock() + MAX_LINGER_SECONDS
@@ -205,7 +205,7 @@ class Coalescer(Generic[Item, Result]):
             await asyncio.sleep(0)
             idle = 0 if self._queued > queued else idle + 1
 
-    def _take(self, now: float) -> list[_Entry[Item, Result]]:
+    def _take_batch(self, now: float) -> list[_Entry[Item, Result]]:
         entries: list[_Entry[Item, Result]] = []
         room = self._max_batch
         while self._queue:

@@ -53,7 +53,7 @@ class BatchedSearch:
         """Search `index`; nothing runs before the first search."""
         self._index = index
         self._coalescer: Coalescer[_PendingSearch, _Result] = Coalescer(
-            self._search_all,
+            self._search_batch,
             name="search",
             max_batch=settings.max_batch_rows,
             max_in_flight=settings.max_batches_in_flight,
@@ -99,7 +99,7 @@ class BatchedSearch:
         )
         return Answer(found.hits, queued, found.seconds)
 
-    async def _search_all(self, batch: Sequence[_PendingSearch]) -> list[_Result | Exception]:
+    async def _search_batch(self, batch: Sequence[_PendingSearch]) -> list[_Result | Exception]:
         by_index: dict[IndexSpec, list[int]] = {}
         for position, pending in enumerate(batch):
             by_index.setdefault(pending.index, []).append(position)
@@ -109,7 +109,7 @@ class BatchedSearch:
             started = time.monotonic()
             try:
                 with use_traces(pending.trace for pending in searches):
-                    hits = await self._search_together(index, searches)
+                    hits = await self._search_group(index, searches)
             except ServiceError as error:
                 answers.update(dict.fromkeys(positions, error))
                 continue
@@ -121,7 +121,7 @@ class BatchedSearch:
                 start = end
         return [answers[position] for position in range(len(batch))]
 
-    async def _search_together(
+    async def _search_group(
         self, index: IndexSpec, searches: Sequence[_PendingSearch]
     ) -> list[Hits]:
         if len(searches) == 1:
