@@ -1,10 +1,10 @@
-"""Measures what the search service's choices rest on: how genres are kept, when a graph pays.
+"""Measurements behind two design choices: how genres are stored, and when a graph pays.
 
     python search_service/benchmarks genres http://localhost:19530
     python search_service/benchmarks graph http://localhost:19530 --sizes 4000,50000
 
-Without a URI it measures Milvus Lite in a temporary folder. It makes and deletes collections whose
-names start with `choices_`, and no others.
+Without a URI it measures Milvus Lite in a temporary folder. It creates and deletes only collections
+whose names start with `choices_`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ import grpc
 import numpy as np
 from pymilvus import AsyncMilvusClient, DataType
 
-from search_service.store.milvus_client import HNSW_BUILD, HNSW_LEAST_EF
+from search_service.store.index_types import IndexType, build_params, search_params
 from search_service.store.milvus_lite import milvus_lite
 
 DIMENSION = 256
@@ -34,7 +34,7 @@ Matrix = np.ndarray[Any, np.dtype[np.float32]]
 
 
 async def main() -> None:
-    """Measure what the command line asks for."""
+    """Run the measurement that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0] if __doc__ else "")
     parser.add_argument("what", choices=["genres", "graph"])
     parser.add_argument("uri", nargs="?", help="a Milvus server; default: Milvus Lite")
@@ -51,7 +51,7 @@ async def main() -> None:
 
 
 async def genres(client: AsyncMilvusClient, size: int) -> None:
-    """Time filters by genre, each way of keeping genres in a collection of its own field."""
+    """Time filters by genre, for each way of storing genres."""
     name = "choices_genres"
     rng = np.random.default_rng(0)
     has = rng.random((size, GENRES)) < 0.1
@@ -87,14 +87,15 @@ async def genres(client: AsyncMilvusClient, size: int) -> None:
 
 
 async def graph(client: AsyncMilvusClient, size: int) -> None:
-    """Time FLAT and HNSW, and count what HNSW misses of the ten nearest."""
+    """Time FLAT and HNSW, and compute the recall@10 of HNSW."""
     name = "choices_graph"
     exact: list[list[int]] = []
-    for kind in ("FLAT", "HNSW"):
+    kinds: tuple[IndexType, ...] = ("FLAT", "HNSW")
+    for kind in kinds:
         started = time.perf_counter()
         vectors = await _fill(client, name, _schema(client), [{} for _ in range(size)], kind)
         built = time.perf_counter() - started
-        params = {"ef": HNSW_LEAST_EF} if kind == "HNSW" else {}
+        params = search_params(kind, limit=20)
         queries = _directions(200, seed=7)
         found = [list(hits.ids) for hits in await _search(client, name, queries, "", params)]
         exact = exact or found
@@ -121,9 +122,9 @@ def _schema(client: AsyncMilvusClient) -> Any:
 
 
 async def _fill(
-    client: AsyncMilvusClient, name: str, schema: Any, rows: list[dict[str, Any]], kind: str
+    client: AsyncMilvusClient, name: str, schema: Any, rows: list[dict[str, Any]], kind: IndexType
 ) -> Matrix:
-    """Make a collection of these rows with vectors, indexed and loaded; return the vectors."""
+    """Create, index and load a collection of these rows; return their vectors."""
     if await client.has_collection(name):
         await client.drop_collection(name)
     vectors = _directions(len(rows), seed=1)
@@ -133,16 +134,15 @@ async def _fill(
         await client.upsert(name, [{"id": i, "vector": vectors[i], **row} for i, row in chunk])
     await client.flush(name)
     params = client.prepare_index_params()
-    build = HNSW_BUILD if kind == "HNSW" else {}
-    params.add_index("vector", index_type=kind, metric_type="IP", params=build)
-    with contextlib.suppress(grpc.RpcError):  # Milvus Lite cannot be waited for
+    params.add_index("vector", index_type=kind, metric_type="IP", params=build_params(kind))
+    with contextlib.suppress(grpc.RpcError):  # Milvus Lite lacks the call that waits
         await client.create_index(name, params)
     await client.load_collection(name)
     return vectors
 
 
 def _directions(rows: int, seed: int) -> Matrix:
-    """Directions that cluster, as those of a model do."""
+    """Return unit vectors that cluster, as those of a model do."""
     centres = np.random.default_rng(0).normal(size=(64, DIMENSION))
     rng = np.random.default_rng(seed)
     values = centres[rng.integers(0, 64, rows)] + rng.normal(size=(rows, DIMENSION))
@@ -164,7 +164,7 @@ async def _search(
 
 
 async def _milliseconds(once: Callable[[], Awaitable[object]]) -> float:
-    """Return the time of the fastest of many calls: what else the machine does only adds to it."""
+    """Return the time of the fastest of many calls: other load on the machine only adds to it."""
     await once()
     times = []
     for _ in range(ROUNDS):

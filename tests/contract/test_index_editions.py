@@ -13,7 +13,7 @@ from tests.fixtures.movies import catalogue, spec, unit_vectors
 from rpckit.errors import InvalidRequestError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import IndexedMovie, VectorIndex
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.settings import SearchSettings
 from search_service.store.milvus_client import Milvus
 
@@ -35,7 +35,7 @@ async def index(
     # Lite, too, by its address: here the store is looked at from outside.
     settings = SearchSettings(milvus_uri=uri, engine=request.param)
     async with AsyncExitStack() as stack:
-        one = await stack.enter_async_context(open_store(settings, Telemetry("test")))
+        one = await stack.enter_async_context(open_index(settings, Telemetry("test")))
         yield one, await stack.enter_async_context(Milvus.connect(uri, "", 5.0))
 
 

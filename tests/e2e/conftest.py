@@ -101,7 +101,8 @@ def serving(
 def wait_until_ready(gateway: str) -> None:
     """Wait until the gateway has heard that an index is active: a second, at most two."""
     command = [sys.executable, "-m", "rpckit.probe", gateway, "--service", RECOMMENDER_SERVICE]
-    subprocess.run([*command, "--wait", "20"], check=True, capture_output=True, timeout=60)
+    waiting = with_parent_death_signal([*command, "--wait", "20"])
+    subprocess.run(waiting, check=True, capture_output=True, timeout=60)
 
 
 @pytest.fixture(scope="session")

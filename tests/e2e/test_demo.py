@@ -17,7 +17,7 @@ def test_the_demo_shows_everything_and_uses_what_is_there_when_run_again(tmp_pat
     assert not noise(again.stderr)
     assert "(new)" in first.stdout
     assert "(new)" not in again.stdout
-    assert again.stdout.count("there already") == 2
+    assert again.stdout.count("reused") == 2
     for step in (first, again):
         assert re.search(r"^Top +Ids +Title +Score$", step.stdout, re.MULTILINE)
         assert len(films(step.stdout)) == 5

@@ -212,6 +212,6 @@ def test_what_a_service_refuses_is_one_line_that_names_the_field(
 ) -> None:
     step = marquee("recommend", *options, "--target", suite.gateway)
     assert step.returncode == 1
-    assert step.stderr.startswith(f"marquee: refused: {field}")
+    assert step.stderr.startswith(f"marquee: the gateway service refused: {field}")
     assert step.stderr.count("\n") == 1
     assert not step.stdout

@@ -16,6 +16,7 @@ import pytest
 from tests.e2e.conftest import ENVIRONMENT, marquee
 
 from fusion.bundle import Bundle
+from suite.parent_death import with_parent_death_signal
 from training.config import PRESETS
 
 MARQUEE = (sys.executable, "-m", "marquee_cli")
@@ -29,6 +30,14 @@ def report(out: Path) -> dict[str, Any]:
 
 def figures(out: Path) -> list[tuple[float, float]]:
     return [(epoch["train_rmse"], epoch["validation_rmse"]) for epoch in report(out)["history"]]
+
+
+def wait_for_checkpoint(process: subprocess.Popen[Any], out: Path) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not (out / "checkpoint.npz").exists():
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
 
 
 @pytest.fixture(scope="module")
@@ -58,15 +67,11 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
 ) -> None:
     arguments = ("train", "--data", data, "--out", tmp_path, "--bundle", tmp_path / "b")
     with subprocess.Popen(
-        [*MARQUEE, *map(str, arguments)],
+        with_parent_death_signal([*MARQUEE, *map(str, arguments)]),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     ) as victim:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "checkpoint.npz").exists():
-            assert victim.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for_checkpoint(victim, tmp_path)
         victim.send_signal(signal.SIGKILL)
     assert not (tmp_path / "b").exists()
 
@@ -81,15 +86,13 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
 def test_a_run_that_is_interrupted_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
     arguments = ("train", "--data", data, "--epochs=1000", "--patience=1000")
     with subprocess.Popen(
-        [*MARQUEE, *map(str, arguments), f"--out={tmp_path}", f"--bundle={tmp_path}/b"],
+        with_parent_death_signal(
+            [*MARQUEE, *map(str, arguments), f"--out={tmp_path}", f"--bundle={tmp_path}/b"]
+        ),
         stderr=subprocess.PIPE,
         text=True,
     ) as process:
-        deadline = time.monotonic() + PATIENCE
-        while not (tmp_path / "checkpoint.npz").exists():
-            assert process.poll() is None
-            assert time.monotonic() < deadline
-            time.sleep(0.005)
+        wait_for_checkpoint(process, tmp_path)
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
@@ -102,7 +105,7 @@ def launched(data: Path, out: Path, logs: Path, *options: str) -> subprocess.Pop
     launcher = ("-m", "paddle.distributed.launch", f"--log_dir={logs}", *options)
     arguments = ("train", "--data", data, "--out", out, "--bundle", out / "bundle")
     return subprocess.Popen(
-        [sys.executable, *launcher, *map(str, (script, *arguments))],
+        with_parent_death_signal([sys.executable, *launcher, *map(str, (script, *arguments))]),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

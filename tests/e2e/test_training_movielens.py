@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 
+from suite.parent_death import with_parent_death_signal
+
 pytestmark = [pytest.mark.slow, pytest.mark.movielens, pytest.mark.timeout(3600)]
 
 MARQUEE = str(Path(sys.executable).with_name("marquee"))
@@ -22,15 +24,15 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not source:
         pytest.skip("MOVIELENS_DIR names no folder with MovieLens-1M")
     folder = tmp_path_factory.mktemp("data")
-    subprocess.run([MARQUEE, "data", f"--from={source}", f"--out={folder}"], check=True)
+    command = [MARQUEE, "data", f"--from={source}", f"--out={folder}"]
+    subprocess.run(with_parent_death_signal(command), check=True)
     return folder
 
 
 def train(data: Path, out: Path, *launcher: str) -> dict[str, Any]:
     options = (f"--data={data}", f"--out={out}", f"--bundle={out}/b")
-    subprocess.run(
-        [sys.executable, *launcher, MARQUEE, "train", *options], check=True, timeout=3000
-    )
+    command = [sys.executable, *launcher, MARQUEE, "train", *options]
+    subprocess.run(with_parent_death_signal(command), check=True, timeout=3000)
     report: dict[str, Any] = json.loads((out / "report.json").read_text())
     return report
 

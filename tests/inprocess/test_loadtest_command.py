@@ -15,16 +15,16 @@ import pytest
 from tests.fixtures.results import measured
 
 from loadtest import resources
-from loadtest.bench import secured
-from loadtest.bench.configurations import accepts, as_shipped
+from loadtest.bench import credentials
+from loadtest.bench.configurations import accepts, default_environment
 from loadtest.bench.memory import slope
 from loadtest.histogram import Latencies
 from loadtest.job import Job, Requests
-from loadtest.pacing import Closed
+from loadtest.load import ClosedLoop
 from loadtest.results import Results
 from loadtest.wire import driver as wire
 from loadtest.workload import METHODS, Workload
-from marquee_cli.bench.sets import kept
+from marquee_cli.commands.bench.sets import kept
 from suite.parent_death import with_parent_death_signal
 from suite.ports import free_ports
 from suite.process import ProcessError
@@ -53,7 +53,7 @@ def echo(tmp_path: Path) -> Iterator[ServerProcess]:
         free_ports(1)[0],
         [f"--reply={METHODS['EmbedUsers']}={reply}"],
     )
-    with server.running(as_shipped(), log=tmp_path / "echo.log") as echo:
+    with server.running(default_environment(), log=tmp_path / "echo.log") as echo:
         yield echo
 
 
@@ -187,7 +187,7 @@ def test_the_echo_returns_the_bytes_that_it_was_given(echo: ServerProcess) -> No
 def test_a_process_is_ready_inside_and_gone_outside(tmp_path: Path) -> None:
     (port,) = free_ports(1)
     server = ServerProcess("echo", "loadtest.bench.echo", port)
-    with server.running(as_shipped(), log=tmp_path / "echo.log") as process:
+    with server.running(default_environment(), log=tmp_path / "echo.log") as process:
         assert resources.listener(port) == process.pid
         assert resources.resident_bytes(process.pid) > 2**20
     assert resources.resident_bytes(process.pid) == 0
@@ -199,7 +199,7 @@ def test_a_process_that_ends_at_once_is_named_with_its_last_words(tmp_path: Path
     begun = time.monotonic()
     with (
         pytest.raises(ProcessError, match=r"the broken ended with status 2: .*--no-such-flag"),
-        server.running(as_shipped(), log=tmp_path / "broken.log"),
+        server.running(default_environment(), log=tmp_path / "broken.log"),
     ):
         pass
     assert time.monotonic() - begun < 60
@@ -211,7 +211,7 @@ def test_settings_that_a_service_does_not_have_are_found_beforehand() -> None:
 
 
 def test_tls_and_tokens_are_as_the_settings_say(tmp_path: Path) -> None:
-    files = secured.make(tmp_path)
+    files = credentials.create(tmp_path)
     seen: set[str] = set()
 
     class Reading(grpc.GenericRpcHandler):
@@ -224,7 +224,7 @@ def test_tls_and_tokens_are_as_the_settings_say(tmp_path: Path) -> None:
     port = server.add_secure_port("127.0.0.1:0", grpc.ssl_server_credentials(pair))
     server.start()
     endpoint = files.endpoint(f"127.0.0.1:{port}")
-    job = Job({"Recommend": endpoint}, Workload(), Closed(4), duration=0.5, warm_up=0.1)
+    job = Job({"Recommend": endpoint}, Workload(), ClosedLoop(4), duration=0.5, warm_up=0.1)
     try:
         outcome = wire.drive(job, Requests.of(job), lambda: time.perf_counter() + 0.01)
     finally:
@@ -236,7 +236,7 @@ def test_tls_and_tokens_are_as_the_settings_say(tmp_path: Path) -> None:
 
 
 def test_secrets_of_a_secured_run_are_readable_by_its_owner_only(tmp_path: Path) -> None:
-    files = secured.make(tmp_path)
+    files = credentials.create(tmp_path)
     for secret in (files.key, files.token, files.grants):
         assert secret.stat().st_mode & 0o077 == 0
 

@@ -11,8 +11,8 @@ from tests.fixtures.milvus import SERVER
 
 from fusion.bundle import Bundle
 from loadtest import h2load
-from loadtest.bench import ratios, secured
-from loadtest.bench.catalogue import GENRES, clustered, index_made_movies, made_vectors
+from loadtest.bench import credentials, ratios
+from loadtest.bench.catalogue import GENRES, clustered, index_synthetic_movies, synthetic_vectors
 from loadtest.bench.configurations import LITE, endpoint_of, pids_of, suite_of
 from loadtest.bench.growth import DIMENSION, TOP_K, Growth, nearest, queries
 from loadtest.bench.published import Effort, Published
@@ -35,14 +35,14 @@ def _h2load() -> None:
 def test_a_suite_is_started_indexed_and_recommends(
     tiny_bundle: Bundle, tmp_path: Path, protected: bool
 ) -> None:
-    files = secured.make(tmp_path / "secured") if protected else None
-    configuration = replace(LITE, secured=files)
+    files = credentials.create(tmp_path / "secured") if protected else None
+    configuration = replace(LITE, credentials=files)
     with suite_of(
         configuration, bundle=tiny_bundle.path, milvus_uri=str(tmp_path / "lite"), logs=tmp_path
     ) as suite:
         embedder, search = endpoint_of(suite, "EmbedUsers"), endpoint_of(suite, "SearchMovies")
-        name = index_made_movies(embedder, search, movies=30)
-        assert index_made_movies(embedder, search, movies=30) == name  # it is there, and stays
+        name = index_synthetic_movies(embedder, search, movies=30)
+        assert index_synthetic_movies(embedder, search, movies=30) == name  # it is there, and stays
         suite.wait_until_ready()
         assert search_space(search).dimension == tiny_bundle.manifest.dimension
         message = Workload(users=5, top_k=7).messages("Recommend")[0]
@@ -70,7 +70,7 @@ def test_the_published_set_gives_every_ratio(tiny_bundle: Bundle, tmp_path: Path
         work=tmp_path,
         milvus_server=SERVER,
         effort=Effort(seconds=0.5, curve=False, everything=True, memory_calls=1000),
-        say=said.append,
+        log=said.append,
     )
     results = run.run()
     busy = {"p99_at_70_vs_idle_p50"}  # a busy machine refuses some calls of an open loop
@@ -90,7 +90,7 @@ def test_growth_is_measured_from_size_to_size(tmp_path: Path) -> None:
         work=tmp_path / "growth",
         milvus_server=SERVER,
         seconds=0.5,
-        say=lambda _: None,
+        log=lambda _: None,
     )
     results = growth.run()
     assert results.figures["lite 1,500: recall@10"] == 1.0  # flat, so exact
@@ -100,10 +100,10 @@ def test_growth_is_measured_from_size_to_size(tmp_path: Path) -> None:
 
 
 def test_made_vectors_are_unit_length_and_the_same_each_time() -> None:
-    rows = np.frombuffer(b"".join(made_vectors(1500, 16)), "<f4").reshape(-1, 16)
+    rows = np.frombuffer(b"".join(synthetic_vectors(1500, 16)), "<f4").reshape(-1, 16)
     assert rows.shape == (1500, 16)
     np.testing.assert_allclose(np.linalg.norm(rows, axis=1), 1, rtol=1e-5)
-    again = np.frombuffer(b"".join(made_vectors(1500, 16)), "<f4").reshape(-1, 16)
+    again = np.frombuffer(b"".join(synthetic_vectors(1500, 16)), "<f4").reshape(-1, 16)
     np.testing.assert_array_equal(rows, again)
     assert len(np.unique(rows, axis=0)) == 1500
     assert GENRES
@@ -115,6 +115,6 @@ def test_made_vectors_lie_about_centres() -> None:
 
 
 def test_the_nearest_by_pieces_are_the_nearest_of_all() -> None:
-    rows = np.frombuffer(b"".join(made_vectors(2500, DIMENSION)), "<f4").reshape(-1, DIMENSION)
+    rows = np.frombuffer(b"".join(synthetic_vectors(2500, DIMENSION)), "<f4").reshape(-1, DIMENSION)
     expected = np.argsort(-(queries() @ rows.T), axis=1)[:, :TOP_K] + 1
     np.testing.assert_array_equal(nearest(queries(), 2500), expected)

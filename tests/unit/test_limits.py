@@ -15,8 +15,9 @@ from gateway.settings import GatewaySettings
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
-from marquee_cli import __main__ as command
-from marquee_cli import bench
+from marquee_cli.commands.bench.run import run
+from marquee_cli.commands.recommend import recommend
+from marquee_cli.commands.verify import verify
 from rpckit.field_limits import limits_of
 from search_service.store import collection_schema
 from suite.index_builder import MOVIES_PER_REQUEST
@@ -81,11 +82,11 @@ def test_an_index_build_sends_what_the_services_take() -> None:
 
 
 def test_the_command_offers_what_the_services_take() -> None:
-    (count,) = get_type_hints(command.recommend, include_extras=True)["count"].__metadata__
+    (count,) = get_type_hints(recommend, include_extras=True)["count"].__metadata__
     page = limits_of(recommender_pb2.RecommendRequest, "page_size")
     assert f"{page.value}. Default: {page.default}." in count.help
     batch, top_k = (
-        get_type_hints(bench.run, include_extras=True)[name].__metadata__[0]
+        get_type_hints(run, include_extras=True)[name].__metadata__[0]
         for name in ("batch", "top_k")
     )
     queries = limits_of(search_pb2.SearchMoviesRequest, "queries").items
@@ -94,7 +95,7 @@ def test_the_command_offers_what_the_services_take() -> None:
 
 
 def test_a_list_is_verified_as_far_as_it_goes() -> None:
-    (depth,) = get_type_hints(command.verify, include_extras=True)["depth"].__metadata__
+    (depth,) = get_type_hints(verify, include_extras=True)["depth"].__metadata__
     top_k = limits_of(search_pb2.MovieQuery, "top_k").value
     assert (top_k.min, top_k.max) == (depth.min, depth.max)
 

@@ -1,10 +1,11 @@
-"""Calls to the services, and what is said when one fails."""
+"""Channels to the services, and error messages for failed calls."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict
+from typing import Any, cast
 
 import grpc
 from google.rpc import error_details_pb2
@@ -16,39 +17,77 @@ from marquee_cli.options import Connection
 from rpckit.calling.channel import connect
 from rpckit.errors import StartupError
 from rpckit.settings.client import ClientSettings
+from suite.services import Service
+
+
+class CallError(CommandError):
+    """A call failed; the message names the service and says why."""
+
+    def __init__(self, error: grpc.aio.AioRpcError, service: Service, target: str) -> None:
+        """Explain the error of a call to a service."""
+        super().__init__(explain(error, service, target))
+        self.code = error.code()
+        """Status code of the call."""
 
 
 @asynccontextmanager
-async def connected(connection: Connection, target: str) -> AsyncIterator[grpc.aio.Channel]:
-    """Yield a channel to a service, to make stubs of.
+async def connected(
+    connection: Connection, service: Service, target: str
+) -> AsyncIterator[grpc.aio.Channel]:
+    """Yield a channel to a service, whose unary calls raise CallError.
 
     Args:
         connection: TLS and token.
-        target: Where the service is.
+        service: Which service it is; error messages name it.
+        target: Address of the service.
 
     Raises:
-        CommandError: The connection's options contradict each other, or a call that was made
-            inside failed.
+        CommandError: The connection's options contradict each other, or a stream that was opened
+            inside the block failed.
     """
     try:
         settings = ClientSettings(target=target, **asdict(connection))
         async with connect(settings) as channel:
-            yield channel.grpc
+            yield cast("grpc.aio.Channel", _ServiceChannel(channel.grpc, service, target))
     except ValidationError as error:
         reasons = (each["msg"].removeprefix("Value error, ") for each in error.errors())
         raise CommandError("; ".join(reasons)) from None
     except StartupError as error:
         raise CommandError(str(error)) from None
     except grpc.aio.AioRpcError as error:
-        raise CommandError(explain(error, target)) from error
+        raise CallError(error, service, target) from error
 
 
-def explain(error: grpc.aio.AioRpcError, target: str) -> str:
+class _ServiceChannel:
+    """A channel for stubs that knows its service, for where a command uses several at once."""
+
+    def __init__(self, channel: grpc.aio.Channel, service: Service, target: str) -> None:
+        self._service = service
+        self._target = target
+        self._call = channel.unary_unary
+        self.unary_stream = channel.unary_stream
+        self.stream_unary = channel.stream_unary
+        self.stream_stream = channel.stream_stream
+
+    def unary_unary(self, *arguments: Any, **options: Any) -> Callable[..., Awaitable[Any]]:
+        call = self._call(*arguments, **options)
+
+        async def checked(request: Any, **call_options: Any) -> Any:
+            try:
+                return await call(request, **call_options)
+            except grpc.aio.AioRpcError as error:
+                raise CallError(error, self._service, self._target) from error
+
+        return checked
+
+
+def explain(error: grpc.aio.AioRpcError, service: Service, target: str) -> str:
     """Return one line that says why a call failed.
 
     Args:
-        error: What the call raised.
-        target: Where it went.
+        error: The error of the call.
+        service: Service that was called.
+        target: Address of the service.
     """
     violations, reason = [], ""
     status = rpc_status.from_call(error)
@@ -59,8 +98,9 @@ def explain(error: grpc.aio.AioRpcError, target: str) -> str:
         elif detail.Unpack(info):
             reason = info.reason
     if violations:
-        return "refused: " + "; ".join(violations)
+        return f"the {service.name} service refused: " + "; ".join(violations)
+    where = f"the {service.name} service at {target}"
     text = " ".join((error.details() or "").split()).rpartition("last error: ")[2]
     if error.code() is grpc.StatusCode.UNAVAILABLE and not reason:
-        return f"nothing answers at {target}; is it running? `marquee serve all` starts it ({text})"
-    return f"{target} answered {error.code().name}{f' ({reason})' if reason else ''}: {text}"
+        return f"{where} does not answer; `marquee serve all` starts it ({text})"
+    return f"{where} answered {error.code().name}{f' ({reason})' if reason else ''}: {text}"

@@ -1,7 +1,7 @@
-"""`marquee data`: finds or makes the data set, and writes the catalogue that is indexed.
+"""`marquee data`: find or generate the data set, and write its catalogue.
 
-The folder that it fills holds `movies.jsonl`, the catalogue, and `source.json`, which says where
-the data set is. The ratings are read from there again, not copied.
+The output folder holds `movies.jsonl`, the catalogue, and `source.json`, the location of the data
+set. Ratings are not copied.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ class Source:
 def obtain(
     out: Path, *, source: Path | None, synthetic: bool, skip_bad_lines: bool = False
 ) -> Source:
-    """Find, download or make a data set, check every line of it, and write its catalogue.
+    """Find, download or generate a data set, check every line, and write the catalogue.
 
     Args:
         out: Folder to fill.
         source: Folder or zip of MovieLens-1M. None: the folder that MOVIELENS_DIR names, else a
-            download, else a synthetic data set and a message that says so.
-        synthetic: Make a synthetic data set in any case.
+            download, else a synthetic data set, with a message that says so.
+        synthetic: Always generate a synthetic data set.
         skip_bad_lines: Skip malformed lines, and list them.
 
     Raises:
@@ -117,12 +117,12 @@ def read_source(data: Path) -> Source:
     """Return the source that `marquee data` wrote to its folder.
 
     Raises:
-        CommandError: It was not run, or the file is damaged.
+        CommandError: The file is missing or damaged.
     """
     try:
         return Source(**json.loads((data / SOURCE).read_text(encoding="utf-8")))
     except FileNotFoundError:
-        raise CommandError(f"{data} holds no data; `marquee data` gets them") from None
+        raise CommandError(f"{data} holds no data; `marquee data` gets it") from None
     except (OSError, ValueError, TypeError) as error:
         raise CommandError(f"{data / SOURCE} cannot be read: {error}") from None
 
@@ -150,7 +150,7 @@ def read_catalogue(data: Path) -> list[Movie]:
 
 
 def make_synthetic(out: Path) -> Path:
-    """Make the synthetic data set and return its folder."""
+    """Generate the synthetic data set and return its folder."""
     folder = out / "synthetic"
     write_synthetic(folder)
     return folder

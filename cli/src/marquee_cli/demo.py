@@ -1,4 +1,4 @@
-"""`marquee demo`: everything once, from data to a list of films; what is there is used again."""
+"""`marquee demo`: run every step once, from data to recommendations, and reuse earlier results."""
 
 from __future__ import annotations
 
@@ -18,14 +18,15 @@ from marquee_cli.environment import movielens_dir
 from marquee_cli.errors import CommandError
 from marquee_cli.indexing import movie_messages
 from marquee_cli.options import HOST, Connection
-from marquee_cli.recommendation import fetch, notes, request_for, table
+from marquee_cli.recommendation import build_request, fetch, footer, table
 from marquee_cli.serving import ANY_PORTS, suite_of_one_each
-from marquee_cli.terminal import bar
+from marquee_cli.terminal import progress_bar
 from marquee_cli.train import preset_for, train
 from suite.index_builder import build_index, find_current_index
 from suite.interruption import Interrupted, interruptible
 from suite.process import ProcessError
 from suite.server_process import ServerProcess
+from suite.services import EMBEDDER, SEARCH
 from training.config import PRESETS
 
 STEPS = 5
@@ -43,26 +44,26 @@ What to try next:
 
 
 def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
-    """Get data, train, serve, index, recommend, stop.
+    """Get data, train, serve, index, recommend and stop.
 
     Args:
-        build: Folder for everything that is made.
+        build: Folder for all output.
         source: Folder or zip of MovieLens-1M. None: see `dataset.obtain`.
-        synthetic: Use a synthetic set, whatever there is.
+        synthetic: Use a synthetic data set.
 
     Raises:
         CommandError: A step failed.
-        KeyboardInterrupt: It was interrupted; everything has been stopped.
+        KeyboardInterrupt: The user interrupted it; all services have been stopped.
     """
     started = time.monotonic()
     data, bundle, logs = build / "data", build / "bundle", build / "logs"
     try:
         with interruptible():
             _step(1, "data")
-            found = _data(data, source, synthetic)
+            found = _ensure_data(data, source, synthetic)
             print(f"      {found}")
             _step(2, "model")
-            print(f"      {_model(data, build / 'training', bundle, found)}")
+            print(f"      {_ensure_model(data, build / 'training', bundle, found)}")
             _step(3, "the three services")
             suite = suite_of_one_each(
                 host=HOST,
@@ -77,20 +78,20 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
                     print(f"      {server.name:9} {server.target}")
                 _step(4, "index")
                 movies = movie_messages(read_catalogue(data))
-                print(f"      {asyncio.run(_index(embedder, search, movies))}")
+                print(f"      {asyncio.run(_ensure_index(embedder, search, movies))}")
                 suite.wait_until_ready()
                 _step(5, "five films for a male student of 25 to 34: -a 25 -g M -j 4")
-                request = request_for(age=25, gender="M", occupation="4", page_size=5)
+                request = build_request(age=25, gender="M", occupation="4", page_size=5)
                 response = asyncio.run(fetch(NO_TLS, gateway.target, request))
     except Interrupted:
-        sys.stderr.write("marquee: interrupted; what is done is kept for the next time\n")
+        sys.stderr.write("marquee: interrupted; completed steps are kept for the next run\n")
         raise KeyboardInterrupt from None
     except ProcessError as error:
         raise CommandError(str(error)) from None
     print()
     print("\n".join(table(response)))
     print()
-    print(notes(response)[-1])
+    print(footer(response)[-1])
     print(f"Done in {time.monotonic() - started:.0f} s; the services are stopped.\n")
     options = "" if build == Path("build") else f" --bundle {bundle} --milvus-uri {build}/milvus.db"
     print(NEXT.format(options=options, data=options and f" --bundle {bundle} --data {data}"))
@@ -100,8 +101,8 @@ def _step(number: int, what: str) -> None:
     print(f"[{number}/{STEPS}] {what}", flush=True)
 
 
-def _data(data: Path, source: Path | None, synthetic: bool) -> Source:
-    """Return the data that are there if they are what is asked for, else get them."""
+def _ensure_data(data: Path, source: Path | None, synthetic: bool) -> Source:
+    """Return the existing data set if it is the requested one, else get it."""
     try:
         found = read_source(data)
         read_catalogue(data)
@@ -117,8 +118,8 @@ def _data(data: Path, source: Path | None, synthetic: bool) -> Source:
     return found if fits else obtain(data, source=source, synthetic=synthetic)
 
 
-def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
-    """Train where no bundle of these data is there; say what there is."""
+def _ensure_model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
+    """Train unless there is a bundle of this data set; return a line that describes the model."""
     try:
         manifest = Bundle.load(bundle).manifest
         there = manifest.data_fingerprint == found.fingerprint
@@ -129,7 +130,7 @@ def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
         run = runs / f"{preset}-{found.fingerprint}"
         train(PRESETS[preset], data, run, bundle, resume=True)
         manifest = Bundle.load(bundle).manifest
-    how = "there already" if there else "new"
+    how = "reused" if there else "new"
     figures, item_mean = manifest.evaluation, manifest.evaluation["baseline_item_mean"]
     return (
         f"{manifest.name} {manifest.version} ({how}): RMSE {figures['rmse']:.3f} stars; each "
@@ -137,17 +138,17 @@ def _model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
     )
 
 
-async def _index(
+async def _ensure_index(
     embedder: ServerProcess, search: ServerProcess, movies: Sequence[types_pb2.Movie]
 ) -> str:
-    """Build the index unless it is there; say what there is."""
+    """Build the index unless there is one; return a line that describes it."""
     async with (
-        connected(NO_TLS, embedder.target) as to_embedder,
-        connected(NO_TLS, search.target) as to_search,
+        connected(NO_TLS, EMBEDDER, embedder.target) as to_embedder,
+        connected(NO_TLS, SEARCH, search.target) as to_search,
     ):
         model, indexes = EmbedderServiceStub(to_embedder), IndexServiceStub(to_search)
         if await find_current_index(model, indexes, len(movies)):
-            return f"{len(movies):,} movies (there already)"
-        with bar("indexing", len(movies)) as progress:
+            return f"{len(movies):,} movies (reused)"
+        with progress_bar("indexing", len(movies)) as progress:
             built = await build_index(model, indexes, movies, progress)
     return f"{built.index.name}: {built.index.movie_count:,} movies (new)"

@@ -1,4 +1,4 @@
-"""What the command reads from the environment; no other module of it does."""
+"""Environment variables of the command; no other module of it reads any."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 def movielens_dir() -> Path | None:
-    """Return the folder of MovieLens-1M that MOVIELENS_DIR names, if it names one."""
+    """Return the folder of MovieLens-1M that MOVIELENS_DIR names, or None."""
     value = os.environ.get("MOVIELENS_DIR")
     return Path(value) if value else None
 
 
 def with_defaults(defaults: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment for a child process, with defaults for what is not set."""
+    """Return this process's environment for a child process, with defaults for unset variables."""
     return {**defaults, **os.environ}

@@ -1,11 +1,10 @@
-"""How a command fails."""
+"""The error of a command that fails."""
 
 from __future__ import annotations
 
 
 class CommandError(Exception):
-    """A command cannot do what it was asked to.
+    """A command failed.
 
-    Its message is one line for the person who gave the command: what is wrong, and what to do
-    about it where that is known.
+    The message is one line for the user: what is wrong and, if known, how to fix it.
     """

@@ -1,4 +1,4 @@
-"""`marquee index`: the index of the catalogue, and what is said of it."""
+"""`marquee index`: build the index of the catalogue."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from marquee_cli.calls import connected
 from marquee_cli.dataset import read_catalogue
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
-from marquee_cli.terminal import bar
+from marquee_cli.terminal import progress_bar
 from suite.health import wait_until_serving
 from suite.index_builder import CALL_SECONDS, BuiltIndex, build_index
-from suite.services import SEARCH_SERVICE
+from suite.services import EMBEDDER, SEARCH, SEARCH_SERVICE
 
 
 def rebuild(
@@ -32,7 +32,7 @@ def rebuild(
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
-    """Build the index of a catalogue and print what was done.
+    """Build the index of a catalogue and print a summary.
 
     Args:
         connection: TLS and token.
@@ -50,17 +50,17 @@ def rebuild(
 
     async def build() -> BuiltIndex:
         async with (
-            connected(connection, embedder_target) as embedder,
-            connected(connection, search_target) as search,
+            connected(connection, EMBEDDER, embedder_target) as embedder,
+            connected(connection, SEARCH, search_target) as search,
         ):
             built = await build_index(
                 EmbedderServiceStub(embedder), IndexServiceStub(search), movies, progress
             )
-            # Gateways hear of it the same way, at the same time.
+            # Gateways watch the same health service, so they are ready now too.
             await wait_until_serving(search, SEARCH_SERVICE, CALL_SECONDS)
             return built
 
-    with bar("indexing", len(movies)) as progress:
+    with progress_bar("indexing", len(movies)) as progress:
         built = asyncio.run(build())
     if as_json:
         report = MessageToDict(built.index, preserving_proto_field_name=True)
@@ -72,7 +72,7 @@ def rebuild(
 
 
 def movie_messages(catalogue: Sequence[Movie]) -> list[types_pb2.Movie]:
-    """Return the movies of a catalogue as the contract has them.
+    """Return the movies of a catalogue as messages of the contract.
 
     Raises:
         CommandError: It is empty.

@@ -1,6 +1,6 @@
-"""Options that several commands have, and the choices that their help explains.
+"""Options that several commands share, and their help texts.
 
-Nothing heavy is imported here or in `__main__`: `marquee -h` answers at once.
+Nothing heavy is imported here, in `commands` or in `__main__`: `marquee -h` answers at once.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
@@ -16,6 +16,11 @@ from fusion.records import AGE_BUCKETS, MAX_AGE, MIN_AGE, OCCUPATIONS
 from suite import services
 
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"]}
+PASS_THROUGH = {
+    "ignore_unknown_options": True,
+    "allow_extra_args": True,
+    "help_option_names": [],  # -h is passed on too, to the parser that knows the options
+}
 
 DATA = Path("build/data")
 BUNDLE = Path("build/bundle")
@@ -31,8 +36,8 @@ _AGES = ", ".join(
     for first, after in itertools.pairwise(AGE_BUCKETS)
 )
 AGE_HELP = (
-    f"Age in years, {MIN_AGE} to {MAX_AGE}. The model knows buckets, and the code of one is an age "
-    f"too: {_AGES}, {AGE_BUCKETS[-1]} ({AGE_BUCKETS[-1]} and more)."
+    f"Age in years, {MIN_AGE} to {MAX_AGE}. The model uses age groups; the first age "
+    f"of a group stands for it: {_AGES}, {AGE_BUCKETS[-1]} ({AGE_BUCKETS[-1]} and more)."
 )
 OCCUPATION_HELP = "Occupation, by its name or its number: " + ", ".join(
     f"{code} {name}" for code, name in enumerate(OCCUPATIONS)
@@ -41,7 +46,7 @@ OCCUPATION_HELP = "Occupation, by its name or its number: " + ", ".join(
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """How services are reached; the same for every service that a command calls."""
+    """TLS and token options, the same for every service that a command calls."""
 
     tls_ca: Path | None
     tls_cert: Path | None
@@ -50,8 +55,22 @@ class Connection:
     token_file: Path | None
 
 
+def connection_of(context: typer.Context) -> Connection:
+    """Return the connection options, which come before the name of the command."""
+    return cast("Connection", context.obj)
+
+
 DataFolder = Annotated[
     Path, typer.Option("--data", metavar="DIR", help="Folder that `marquee data` filled.")
+]
+MovieLensPath = Annotated[
+    Path | None,
+    typer.Option(
+        "--from",
+        metavar="PATH",
+        help="MovieLens-1M: a folder or the zip. Default: the folder that MOVIELENS_DIR names, "
+        "else download it from GroupLens.",
+    ),
 ]
 BundleFolder = Annotated[
     Path, typer.Option("--bundle", metavar="DIR", help="Folder of the model bundle.")

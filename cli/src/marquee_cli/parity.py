@@ -1,4 +1,4 @@
-"""Is the list from three services the list that the model means?"""
+"""Compare recommendations of the services with reference scores that Paddle computes."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ TIE = 1e-5
 """Scores closer than this may swap places: Milvus and numpy add up in different orders."""
 
 
-def scores_by_paddle(
+def reference_scores(
     bundle: Bundle, catalogue: Sequence[Movie], users: Sequence[User]
 ) -> list[dict[int, float]]:
-    """Return the score of every movie for each user, by movie id: two models, one matrix product.
+    """Return the score of every movie for each user, by movie id.
 
     Args:
         bundle: The model.
         catalogue: All movies.
-        users: Whom to score them for.
+        users: Users to score the movies for.
     """
     machine.prepare()
     from training.towers import Towers  # imports Paddle, see `machine`
@@ -39,14 +39,14 @@ def scores_by_paddle(
 
 
 def random_users(user_ids: Sequence[int], count: int, seed: int) -> list[User]:
-    """Return users of every kind, in turn: id only, demographics only, both, some, nothing.
+    """Return random users, in turn with id only, demographics only, both, some attributes, none.
 
     Args:
         user_ids: Ids that the model knows.
-        count: How many users.
-        seed: Decides which.
+        count: Number of users.
+        seed: Seed of the random choice.
     """
-    rng = random.Random(seed)  # noqa: S311 - which users are drawn is no secret
+    rng = random.Random(seed)  # noqa: S311 - not for security
 
     def user(kind: int) -> User:
         user_id, gender = rng.choice(user_ids), rng.choice(GENDERS)
@@ -73,38 +73,40 @@ def random_users(user_ids: Sequence[int], count: int, seed: int) -> list[User]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """How one list compares with the truth."""
+    """Result of comparing one list with the reference."""
 
     mismatch: str | None
-    """The first thing that is wrong with it, or None."""
+    """The first difference, or None."""
     largest_difference: float
-    """Of a score from Paddle's."""
+    """Largest difference between a score and Paddle's."""
 
 
-def compare(served: Sequence[tuple[int, float]], truth: dict[int, float], depth: int) -> Comparison:
-    """Compare a list that was served with the scores of the whole catalogue.
+def compare(
+    served: Sequence[tuple[int, float]], reference: dict[int, float], depth: int
+) -> Comparison:
+    """Compare a served list with the reference scores of the whole catalogue.
 
     Args:
         served: Movie ids and scores, best first.
-        truth: Score of every movie of the catalogue.
-        depth: Movies that were asked for.
+        reference: Score of every movie of the catalogue.
+        depth: Number of movies requested.
     """
-    if len(served) != min(depth, len(truth)):
-        return Comparison(f"{len(served)} movies, not {min(depth, len(truth))}", 0.0)
-    unknown = [movie_id for movie_id, _ in served if movie_id not in truth]
+    if len(served) != min(depth, len(reference)):
+        return Comparison(f"{len(served)} movies, not {min(depth, len(reference))}", 0.0)
+    unknown = [movie_id for movie_id, _ in served if movie_id not in reference]
     if unknown:
         return Comparison(f"movie {unknown[0]} is not in the catalogue", 0.0)
     if len({movie_id for movie_id, _ in served}) < len(served):
         return Comparison("a movie is in the list twice", 0.0)
-    largest = max((abs(score - truth[movie_id]) for movie_id, score in served), default=0.0)
-    best = sorted(truth.items(), key=lambda item: (-item[1], item[0]))
+    largest = max((abs(score - reference[movie_id]) for movie_id, score in served), default=0.0)
+    best = sorted(reference.items(), key=lambda item: (-item[1], item[0]))
     for rank, ((movie_id, score), (wanted, wanted_score)) in enumerate(
         zip(served, best, strict=False), start=1
     ):
-        if movie_id != wanted and abs(truth[movie_id] - wanted_score) > TIE:
+        if movie_id != wanted and abs(reference[movie_id] - wanted_score) > TIE:
             return Comparison(f"rank {rank} is movie {movie_id}, not {wanted}", largest)
-        if abs(score - truth[movie_id]) > SCORE_TOLERANCE:
+        if abs(score - reference[movie_id]) > SCORE_TOLERANCE:
             return Comparison(
-                f"movie {movie_id} has score {score:.6f}, not {truth[movie_id]:.6f}", largest
+                f"movie {movie_id} has score {score:.6f}, not {reference[movie_id]:.6f}", largest
             )
     return Comparison(None, largest)

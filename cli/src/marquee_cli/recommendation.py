@@ -1,4 +1,4 @@
-"""What is asked of the gateway, and how its answer is shown."""
+"""`marquee recommend`: build the request, call the gateway and print the response."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from marquee.type.v1 import types_pb2
 from marquee_cli.calls import connected
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
+from suite.services import GATEWAY
 
 GENDERS = {
     None: types_pb2.GENDER_UNSPECIFIED,
@@ -28,7 +29,7 @@ TITLE_WIDTH = 60
 """Longer titles are cut in the table, never in JSON."""
 
 
-def request_for(
+def build_request(
     *,
     user_id: int | None = None,
     gender: Gender | None = None,
@@ -41,19 +42,19 @@ def request_for(
     max_year: int | None = None,
     exclude: Sequence[str] = (),
 ) -> pb.RecommendRequest:
-    """Return a request; what is None stays absent. Ranges are the services' to judge.
+    """Return a request without the fields that are None; the services check ranges.
 
     Args:
         user_id: Id in the data set.
         gender: "F" or "M".
-        age: In years.
+        age: Age in years.
         occupation: Name or code of an occupation.
-        page_size: Movies on the page.
-        page_token: Of the page before.
-        genres: Names, of which a movie must have one.
+        page_size: Number of movies on a page.
+        page_token: Token from the previous page.
+        genres: Genre names; a movie must have at least one of them.
         min_year: First year of release.
         max_year: Last year of release.
-        exclude: Movie ids, in arguments like `1,2 3`.
+        exclude: Comma-separated movie ids, as in `1,2`.
 
     Raises:
         CommandError: There is no such occupation, or a number does not fit into its field.
@@ -61,7 +62,7 @@ def request_for(
     numbers = {"age": age, "count": page_size, "min-year": min_year, "max-year": max_year}
     for name, number in numbers.items():
         if number is not None and not 0 <= number < 2**32:
-            raise CommandError(f"--{name}: {number} is out of any range")
+            raise CommandError(f"--{name}: {number} is out of range")
     try:
         request = pb.RecommendRequest(
             user=user_message(
@@ -83,7 +84,7 @@ def request_for(
 
 
 def user_message(user: User) -> types_pb2.User:
-    """Return a user as the contract has it."""
+    """Return a user as a message of the contract."""
     return types_pb2.User(
         user_id=user.user_id,
         gender=GENDERS[user.gender],
@@ -95,7 +96,7 @@ def user_message(user: User) -> types_pb2.User:
 def recommend(
     connection: Connection, target: str, request: pb.RecommendRequest, *, as_json: bool
 ) -> None:
-    """Ask the gateway and print its answer.
+    """Call the gateway and print its response.
 
     Raises:
         CommandError: It cannot be reached or refuses.
@@ -106,23 +107,23 @@ def recommend(
         return
     print("\n".join(table(response)))
     print()
-    print("\n".join(notes(response)))
+    print("\n".join(footer(response)))
 
 
 async def fetch(
     connection: Connection, target: str, request: pb.RecommendRequest
 ) -> pb.RecommendResponse:
-    """Return the gateway's answer.
+    """Return the response of the gateway.
 
     Raises:
         CommandError: It cannot be reached or refuses.
     """
-    async with connected(connection, target) as channel:
+    async with connected(connection, GATEWAY, target) as channel:
         return await RecommenderServiceStub(channel).Recommend(request, timeout=CALL_SECONDS)
 
 
 def table(response: pb.RecommendResponse) -> list[str]:
-    """Return the lines of the article's table: Top, Ids, Title, Score."""
+    """Return the lines of a table with the columns Top, Ids, Title and Score."""
     rows = [("Top", "Ids", "Title", "Score")]
     for each in response.recommendations:
         year = f" ({each.movie.year})" if each.movie.year else ""
@@ -134,15 +135,15 @@ def table(response: pb.RecommendResponse) -> list[str]:
     return [f"{r:>{top}}  {i:>{ids}}  {t:<{titles}}  {s:>{scores}}" for r, i, t, s in rows]
 
 
-def notes(response: pb.RecommendResponse) -> list[str]:
-    """Return what a person should know beside the table, a line each."""
+def footer(response: pb.RecommendResponse) -> list[str]:
+    """Return the lines below the table: warnings, next page, model, index and time."""
     lines = []
     if not response.recommendations:
-        lines.append("No movie of the catalogue fits.")
+        lines.append("No movie matches.")
     if response.user_id_status == pb.USER_ID_STATUS_UNKNOWN:
-        lines.append("The model does not know this user id: the list is for an unknown user.")
+        lines.append("The model does not know this user id; the list is for an unknown user.")
     if response.next_page_token:
-        lines.append(f"There is more: --page-token {response.next_page_token}")
+        lines.append(f"Next page: --page-token {response.next_page_token}")
     lines.append(
         f"model {response.model_version}, index {response.index}, "
         f"{response.timings.total_us / 1000:.1f} ms"
@@ -151,7 +152,7 @@ def notes(response: pb.RecommendResponse) -> list[str]:
 
 
 def as_dict(response: pb.RecommendResponse) -> dict[str, object]:
-    """Return the answer with the contract's field names."""
+    """Return the response as a dict with the field names of the contract."""
     answer: dict[str, object] = MessageToDict(response, preserving_proto_field_name=True)
     return answer
 

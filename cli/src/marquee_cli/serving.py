@@ -1,4 +1,4 @@
-"""`marquee serve all`: the three services until somebody stops them."""
+"""`marquee serve all`: run the three services until they are stopped."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ ANY_PORTS = Ports(0, 0, 0)
 
 
 def serve_all(*, host: str, ports: Ports, bundle: Path, milvus_uri: str, as_json: bool) -> None:
-    """Run the services until SIGTERM, SIGINT or SIGHUP; say on stdout where they are.
+    """Run the services until SIGTERM, SIGINT or SIGHUP; print their addresses on stdout.
 
     Args:
         host: Address that all listen on.
         ports: Their ports.
         bundle: Folder of the model bundle.
         milvus_uri: Where the vectors are kept.
-        as_json: Say it as one line of JSON.
+        as_json: Print one line of JSON.
 
     Raises:
         CommandError: A service could not start, or ended by itself.
@@ -75,7 +75,7 @@ def suite_of_one_each(
 ) -> Suite:
     """Return a suite with one process of each service; nothing runs yet.
 
-    The environment has the last word on all settings that are not arguments here.
+    Environment variables override all settings that are not arguments here.
 
     Args:
         host: Address that all listen on.
@@ -89,8 +89,10 @@ def suite_of_one_each(
     defaults = {}
     for service, port in asked.items():
         defaults[f"{service.variables}LOG_FORMAT"] = "text"
-        defaults[f"{service.variables}SHUTDOWN_DELAY_S"] = "0"  # no balancer looks at these
-        if port == 0:  # nor does it matter where the metrics are
+        defaults[f"{service.variables}SHUTDOWN_DELAY_S"] = (
+            "0"  # there is no load balancer to wait for
+        )
+        if port == 0:  # the metrics' port need not be known either
             defaults[f"{service.variables}METRICS_PORT"] = "0"
 
     def server(service: Service, *flags: str) -> ServerProcess:

@@ -19,7 +19,7 @@ console = Console(stderr=True, highlight=False)
 
 
 @contextmanager
-def bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
     """Show a progress bar.
 
     Args:

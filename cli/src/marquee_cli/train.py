@@ -1,4 +1,4 @@
-"""`marquee train` and `marquee evaluate`: a model of the data, and how good it is."""
+"""`marquee train` and `marquee evaluate`: train a model, and measure its accuracy."""
 
 from __future__ import annotations
 
@@ -89,13 +89,13 @@ def preset_for(*, synthetic: bool, quick: bool = False) -> Preset:
 def train(
     config: Config, data: Path, out: Path, bundle: Path, *, resume: bool = False
 ) -> Trained | None:
-    """Train, evaluate and export; a process that the launcher started trains with the others.
+    """Train, evaluate and export; processes of one launcher train together.
 
     Args:
         config: The choices of the run.
         data: Folder that `marquee data` filled.
         out: Folder for checkpoints and report.
-        bundle: Folder to write the bundle to; one that is there is replaced.
+        bundle: Folder to write the bundle to; an existing one is replaced.
         resume: Continue from the checkpoint in `out`, if there is one.
 
     Returns:

@@ -1,4 +1,4 @@
-"""`marquee verify`: the lists that the services give against those of Paddle alone."""
+"""`marquee verify`: compare recommendations of the services with those of Paddle alone."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from fusion.bundle import Bundle, BundleError
 from fusion.records import User
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
-from marquee_cli.calls import connected
+from marquee_cli.calls import CallError, connected
 from marquee_cli.dataset import read_catalogue
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
-from marquee_cli.parity import compare, random_users, scores_by_paddle
+from marquee_cli.parity import compare, random_users, reference_scores
 from marquee_cli.recommendation import CALL_SECONDS, user_message
-from marquee_cli.terminal import bar
+from marquee_cli.terminal import progress_bar
+from suite.services import GATEWAY
 
 if TYPE_CHECKING:  # it exists for type checkers only
     from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceAsyncStub
 
 PAGE = 100
 IN_FLIGHT = 4
-"""Users asked for at the same time."""
+"""Number of concurrent requests."""
 UNREADY_SECONDS = 20.0
-"""Longest that a page is asked for again while a service is not ready."""
+"""Longest time to retry a page while a service is not ready."""
 PAUSE_SECONDS = 0.5
 """Between two attempts."""
 
@@ -49,32 +50,32 @@ def verify(
     seed: int,
     as_json: bool,
 ) -> None:
-    """Compare the lists of random users and print what was found.
+    """Compare the lists of random users and print the result.
 
     Args:
         connection: TLS and token.
         target: Where the gateway is.
         bundle: The bundle that the embedder serves.
         data: Folder of the catalogue that was indexed.
-        users: How many users.
-        depth: How many movies of each list.
-        seed: Decides which users are drawn.
+        users: Number of users.
+        depth: Number of movies of each list to compare.
+        seed: Seed of the random users.
         as_json: Print JSON.
 
     Raises:
-        CommandError: A list differs, the services serve another model, or one cannot be asked.
+        CommandError: A list differs, the services serve another model, or a call failed.
     """
     try:
         model = Bundle.load(bundle)
     except BundleError as error:
         raise CommandError(str(error)) from None
     people = random_users(model.encoder.vocabularies.user_id.values, users, seed)
-    with bar("asking the gateway", users) as progress:
+    with progress_bar("calling the gateway", users) as progress:
         served = asyncio.run(
             _served_lists(connection, target, people, depth, model.manifest.version, progress)
         )
-    truth = scores_by_paddle(model, read_catalogue(data), people)
-    found = [compare(mine, scores, depth) for mine, scores in zip(served, truth, strict=True)]
+    reference = reference_scores(model, read_catalogue(data), people)
+    found = [compare(mine, scores, depth) for mine, scores in zip(served, reference, strict=True)]
     largest = max(each.largest_difference for each in found)
     wrong = [
         (user, each.mismatch) for user, each in zip(people, found, strict=True) if each.mismatch
@@ -116,7 +117,7 @@ async def _served_lists(
         progress(1)
         return served
 
-    async with connected(connection, target) as channel:
+    async with connected(connection, GATEWAY, target) as channel:
         stub = RecommenderServiceStub(channel)
         return await asyncio.gather(*map(one, people))
 
@@ -142,15 +143,15 @@ async def _served_list(
 async def _recommend_when_ready(
     stub: RecommenderServiceAsyncStub, request: pb.RecommendRequest
 ) -> pb.RecommendResponse:
-    """Return a page, again where a service is not ready.
+    """Return a page; retry while a service is not ready.
 
-    Hundreds of pages are much for a Milvus Lite on a busy machine.
+    Milvus Lite on a busy machine cannot always keep up with hundreds of pages.
     """
     deadline = time.monotonic() + UNREADY_SECONDS
     while True:
         try:
             return await stub.Recommend(request, timeout=CALL_SECONDS)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+        except CallError as error:
+            if error.code is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
                 raise
         await asyncio.sleep(PAUSE_SECONDS)

@@ -1,1 +1,1 @@
-"""The load-testing kit behind marquee bench."""
+"""The load-testing package behind `marquee bench`."""

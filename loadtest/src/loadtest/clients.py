@@ -1,4 +1,4 @@
-"""Client processes: spawned, started together, their histograms merged."""
+"""Run client processes together and merge their histograms."""
 
 from __future__ import annotations
 
@@ -15,36 +15,36 @@ from typing import Self
 from loadtest import resources
 from loadtest.histogram import Latencies
 from loadtest.job import Job, Outcome, Requests
+from loadtest.load import ClosedLoop, OpenLoop
 from loadtest.measurement import Measurement, MethodResult
-from loadtest.pacing import Closed, Open
 from loadtest.tally import MethodTally
 from loadtest.wire import driver as wire
 
 _READY_SECONDS = 60.0
-"""Longest that clients may take to connect."""
+"""Longest time for clients to connect."""
 _GRACE_SECONDS = 30.0
 _LEAD_SECONDS = 0.05
-"""Between the moment at which all are ready and the first call."""
+"""Time between the moment when all are ready and the first call."""
 
 
 class LoadError(Exception):
-    """A load could not be driven; the message is one line that says why."""
+    """A load could not be run; the message is one line."""
 
 
 class LoadClient(StrEnum):
-    """What makes the load."""
+    """Client that makes the load."""
 
     WIRE = "wire"
-    """The kit's own: any load of any mix."""
+    """The client of this package: any load of any mix."""
     H2LOAD = "h2load"
-    """nghttp2's: the closed loop of one method."""
+    """h2load of nghttp2: closed loop of one method."""
 
     @classmethod
     def parse(cls, name: str) -> Self:
         """Return the client of a name.
 
         Raises:
-            LoadError: There is none.
+            LoadError: There is no such client.
         """
         try:
             return cls(name)
@@ -55,15 +55,14 @@ class LoadClient(StrEnum):
 def measure(
     job: Job, *, name: str, processes: int = 1, servers: Mapping[str, int] | None = None
 ) -> Measurement:
-    """Drive a load and return what came of it.
+    """Run a load and return its measurement.
 
-    Processes are spawned, not forked, because gRPC does not survive a fork; each makes its own
-    channels.
+    Processes are spawned, not forked, because gRPC does not survive a fork.
 
     Args:
-        job: The whole load; every process gets its share of it.
-        name: What the measurement is called.
-        processes: Client processes.
+        job: The whole load; every process gets its share.
+        name: Name of the measurement.
+        processes: Number of client processes.
         servers: Processes on this machine whose CPU is to be measured, by name.
 
     Raises:
@@ -74,7 +73,7 @@ def measure(
     pipes, children = [], []
     for part in range(processes):
         ours, theirs = context.Pipe(duplex=False)
-        share = replace(job, pacing=job.pacing.share(part, processes), seed=job.seed + part)
+        share = replace(job, load=job.load.share(part, processes), seed=job.seed + part)
         child = context.Process(target=_client, args=(share, barrier, theirs), daemon=True)
         child.start()
         theirs.close()
@@ -97,13 +96,13 @@ def measure(
 def _watch(
     job: Job, barrier: Barrier, pipes: Sequence[Pipe], servers: Mapping[str, int]
 ) -> dict[str, float]:
-    """Wait until the measured time is over; return the CPU that each server used in it."""
+    """Wait until the measured time is over; return the CPU seconds of each server in it."""
     try:
         barrier.wait(_READY_SECONDS)
     except BrokenBarrierError:
         for pipe in pipes:
             if pipe.poll(1.0):
-                _receive(pipe, time.monotonic())  # says why
+                _receive(pipe, time.monotonic())  # raises its error
         raise LoadError("the clients were not ready in time") from None
     time.sleep(_LEAD_SECONDS + job.warm_up)
     before = {name: resources.cpu_seconds([pid]) for name, pid in servers.items()}
@@ -112,7 +111,7 @@ def _watch(
 
 
 def _client(job: Job, barrier: Barrier, pipe: Pipe) -> None:
-    """Be one client process."""
+    """Run in one client process."""
 
     def start() -> float:
         barrier.wait(_READY_SECONDS)
@@ -120,7 +119,7 @@ def _client(job: Job, barrier: Barrier, pipe: Pipe) -> None:
 
     try:
         pipe.send(wire.drive(job, Requests.of(job), start))
-    except BrokenBarrierError:  # another one failed, and says why
+    except BrokenBarrierError:  # another client failed and reports its error
         return
     except Exception as error:
         barrier.abort()
@@ -150,11 +149,11 @@ def _merge(
             tallies[method].merge(tally)
     return Measurement(
         name=name,
-        load=str(job.pacing),
+        load=str(job.load),
         client=LoadClient.WIRE,
         duration_s=job.duration,
-        offered_per_s=job.pacing.rate if isinstance(job.pacing, Open) else None,
-        concurrency=job.pacing.concurrency if isinstance(job.pacing, Closed) else None,
+        offered_per_s=job.load.rate if isinstance(job.load, OpenLoop) else None,
+        concurrency=job.load.concurrency if isinstance(job.load, ClosedLoop) else None,
         methods={method: MethodResult.of(tally) for method, tally in tallies.items()},
         lag_p99_ms=round(lag.percentile(99) * 1000, 4),
         client_cpu_s=sum(outcome.cpu_seconds for outcome in outcomes),

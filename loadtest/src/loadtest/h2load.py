@@ -1,7 +1,7 @@
-"""The closed loop by a client that others know: nghttp2's h2load, with its answers checked.
+"""Closed-loop loads by nghttp2's h2load, with a check of the replies.
 
-h2load counts HTTP 200, which gRPC's errors are too. So replies are looked at before and after by
-an ordinary client, and in between by their size: an error has no message.
+h2load counts HTTP 200 as success, but gRPC errors are HTTP 200 too. So an ordinary client checks
+replies before and after, and their size is checked in between: an error has no message.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from rpckit.settings.client import ClientSettings
 from suite.parent_death import with_parent_death_signal
 
 NOT_OK = "NOT_OK"
-"""Failures that h2load took for answers: HTTP 200 without a message."""
+"""Status of replies that h2load counts as successes: HTTP 200 without a message."""
 _TOLERANCE = 0.005
-"""Share of bytes that may be missing: a few answers are on their way when the time is over."""
+"""Share of bytes that may be missing: a few replies are still in flight at the end."""
 _TIMINGS_BYTES = 12
-"""By how much two replies to one request may differ: the times in them are varints."""
+"""Largest size difference of two replies to one request: their timings are varints."""
 _EXTRA_SECONDS = 30.0
 _REST_SECONDS = 0.3
-"""After a load, for the calls that it left under way: they count against what a server admits."""
+"""Pause after a load, so that its unfinished calls do not count against the server's limit."""
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What h2load prints at its end."""
+    """Summary that h2load prints at its end."""
 
     requests: int
     succeeded: int
@@ -52,7 +52,7 @@ class Summary:
         """Read h2load's output.
 
         Raises:
-            LoadError: It is not what h2load 1.4x to 1.6x print.
+            LoadError: It is not the output of h2load 1.4x to 1.6x.
         """
         requests = re.search(
             r"requests: \d+ total, .*?(\d+) done, (\d+) succeeded, (\d+) failed", text
@@ -61,7 +61,7 @@ class Summary:
         data = re.search(r"traffic: .*\((\d+)\) data", text)
         if not (requests and codes and data):
             last = next((line for line in reversed(text.splitlines()) if line.strip()), "nothing")
-            raise LoadError(f"h2load did not measure; it says: {last}")
+            raise LoadError(f"h2load did not measure; its last line: {last}")
         done, succeeded, failed = (int(each) for each in requests.groups())
         return cls(
             requests=done,
@@ -85,24 +85,24 @@ def measure(
     processes: int = 4,
     servers: Mapping[str, int] | None = None,
 ) -> Measurement:
-    """Keep `connections` × `streams` callers busy.
+    """Measure a closed loop of `connections` × `streams` callers.
 
-    One h2load sends one message over and over, so several run at once, each for other users.
+    One h2load repeats one message, so several run at once, each for another user.
 
     Args:
-        endpoint: Where the method is.
-        method: What to call.
-        workload: Where its requests come from.
-        name: What the measurement is called.
-        connections: Connections in all.
-        streams: Calls under way on each.
+        endpoint: Client settings of the server.
+        method: Method to call.
+        workload: Source of the requests.
+        name: Name of the measurement.
+        connections: Total number of connections.
+        streams: Concurrent calls on each.
         duration: Measured seconds.
-        warm_up: Seconds of the same load before.
-        processes: h2loads, no more than connections.
+        warm_up: Seconds of the same load before, unmeasured.
+        processes: Number of h2load processes, at most `connections`.
         servers: Processes on this machine whose CPU is to be measured, by name.
 
     Raises:
-        LoadError: h2load is not installed, cannot connect, or the replies are no good.
+        LoadError: h2load is not installed, cannot connect, or a reply is an error.
     """
     program = find()
     everything = workload.messages(method)
@@ -154,7 +154,7 @@ def measure(
 
 
 def find() -> str:
-    """Return where h2load is.
+    """Return the path of h2load.
 
     Raises:
         LoadError: It is not installed.
@@ -169,7 +169,7 @@ def find() -> str:
 
 
 def _count(summary: Summary, log: Path, size: int, tally: MethodTally) -> None:
-    """Add the answers of one h2load."""
+    """Add the results of one h2load process."""
     bad = summary.failed + summary.not_2xx
     if bad:
         tally.failures["UNAVAILABLE"] = tally.failures.get("UNAVAILABLE", 0) + bad
@@ -179,7 +179,7 @@ def _count(summary: Summary, log: Path, size: int, tally: MethodTally) -> None:
     if silent:
         tally.failures[NOT_OK] = tally.failures.get(NOT_OK, 0) + silent
     latencies = [int(line.split("\t")[2]) for line in log.read_text().splitlines()]
-    for microseconds in sorted(latencies)[silent:]:  # what is refused is refused soon
+    for microseconds in sorted(latencies)[silent:]:  # refusals are the fastest replies
         tally.latencies.record(microseconds / 1e6)
 
 
@@ -205,7 +205,7 @@ def _run(commands: Sequence[Sequence[str]], seconds: float) -> list[str]:
 
 
 def _duration(seconds: float) -> str:
-    return f"-D{max(1, round(seconds * 1000))}ms"  # it takes no fractions
+    return f"-D{max(1, round(seconds * 1000))}ms"  # h2load takes no fractions
 
 
 def _headers(endpoint: ClientSettings) -> list[str]:

@@ -1,4 +1,4 @@
-"""Latencies of any number of calls in constant space, to three significant digits."""
+"""Histogram of latencies in constant space, with three significant digits."""
 
 from __future__ import annotations
 
@@ -12,30 +12,30 @@ _DIGITS = 3
 
 
 class Latencies:
-    """An HDR histogram (Gil Tene's) of times between 1 µs and 10 minutes."""
+    """HDR histogram (by Gil Tene) of times between 1 µs and 10 minutes."""
 
     def __init__(self) -> None:
-        """Begin with none."""
+        """Start empty."""
         self._histogram = HdrHistogram(1, _LONGEST_US, _DIGITS)
 
     @classmethod
     def decode(cls, encoded: str) -> Self:
-        """Return what `encode` wrote."""
+        """Return the histogram that `encode` encoded."""
         latencies = cls()
         latencies.merge(encoded)
         return latencies
 
     def encode(self) -> str:
-        """Return it in HdrHistogram's own compressed form, which every port of it reads."""
+        """Return it in HdrHistogram's own compressed form, which all its implementations read."""
         encoded: bytes = self._histogram.encode()
         return encoded.decode("ascii")
 
     def merge(self, encoded: str) -> None:
-        """Add what another process recorded."""
+        """Add an encoded histogram."""
         self._histogram.decode_and_add(encoded.encode("ascii"))
 
     def record(self, seconds: float) -> None:
-        """Add one call; what is beyond the range counts as its end."""
+        """Add one call; values out of range count as the nearest limit."""
         microseconds = int(seconds * 1e6 + 0.5)
         self._histogram.record_value(min(max(microseconds, 1), _LONGEST_US))
 
@@ -46,12 +46,12 @@ class Latencies:
 
     @property
     def mean(self) -> float:
-        """Mean in seconds; 0 where there are none."""
+        """Mean in seconds; 0 if empty."""
         return float(self._histogram.get_mean_value()) / 1e6 if self.count else 0.0
 
     @property
     def longest(self) -> float:
-        """Longest in seconds; 0 where there are none."""
+        """Longest in seconds; 0 if empty."""
         return float(self._histogram.get_max_value()) / 1e6 if self.count else 0.0
 
     def percentile(self, percent: float) -> float:

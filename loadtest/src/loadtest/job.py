@@ -1,4 +1,4 @@
-"""What one client process is told to do, and what it tells."""
+"""Input and output of one client process."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from loadtest.histogram import Latencies
-from loadtest.pacing import Pacing
+from loadtest.load import Load
 from loadtest.tally import EncodedTally, MethodTally
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
@@ -17,9 +17,9 @@ class Job:
     """One process's share of a measurement; crosses processes by pickling."""
 
     endpoints: Mapping[str, ClientSettings]
-    """Where each method of the workload is."""
+    """Client settings for each method of the workload."""
     workload: Workload
-    pacing: Pacing
+    load: Load
     duration: float
     """Measured seconds."""
     warm_up: float
@@ -36,7 +36,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What one process saw."""
+    """Measurements of one process."""
 
     methods: dict[str, EncodedTally]
     lag: str
@@ -46,38 +46,38 @@ class Outcome:
 
 
 class Recorder:
-    """Sorts answers into what counts: those of the measured window."""
+    """Records the answers of the measured window."""
 
     def __init__(self, job: Job, begin: float) -> None:
         """Record for a job that begins at `begin` on the clock of `time.perf_counter`."""
         self.first = begin + job.warm_up
         """When measuring begins."""
         self.last = self.first + job.duration
-        """When it ends; no call is due later."""
+        """When it ends."""
         self.lag = Latencies()
         self._timeout = job.timeout
         self._tallies = {name: MethodTally() for name in job.workload.mix}
 
-    def closed(self, method: str, status: int, sent: float, now: float) -> None:
+    def record_closed(self, method: str, status: int, sent: float, now: float) -> None:
         """Record an answer to a caller who waits for it.
 
-        It counts when it comes in the window, or after the window and too late for the caller.
+        It counts if it comes in the window, or later than the caller's timeout.
         """
         if self.first <= now < self.last or now - sent > self._timeout:
             self._tallies[method].record(status, now - sent)
 
-    def opened(self, method: str, status: int, due: float, now: float) -> None:
-        """Record an answer to a call of a fixed rate: it counts when the call was due in time."""
+    def record_open(self, method: str, status: int, due: float, now: float) -> None:
+        """Record an answer to a call of a fixed rate, if the call was due in the window."""
         if self.first <= due < self.last:
             self._tallies[method].record(status, now - due)
 
-    def late(self, due: float, now: float) -> None:
-        """Record when a call was sent that was due earlier."""
+    def record_lag(self, due: float, now: float) -> None:
+        """Record the time between the due time of a call and its sending."""
         if due >= self.first:
             self.lag.record(now - due)
 
     def outcome(self, cpu_seconds: float) -> Outcome:
-        """Return what was recorded."""
+        """Return the recorded measurements."""
         methods = {name: tally.encoded() for name, tally in self._tallies.items()}
         return Outcome(methods, self.lag.encode(), cpu_seconds)
 

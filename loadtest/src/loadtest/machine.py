@@ -1,4 +1,4 @@
-"""What the figures were measured on."""
+"""Description of the machine that was measured on."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SHOWN = (
 
 
 def describe() -> dict[str, str]:
-    """Return processor, memory, system and the versions that matter, for people to read."""
+    """Return processor, memory, system and the relevant versions, as text."""
     facts = {
         "processor": _processor(),
         "cpus": str(_cpus()),
@@ -39,7 +39,7 @@ def describe() -> dict[str, str]:
 
 
 def load_average() -> float:
-    """Return how many processes have wanted a CPU in the last minute."""
+    """Return the load average of the last minute."""
     return psutil.getloadavg()[0]
 
 

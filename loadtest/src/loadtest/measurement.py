@@ -1,4 +1,4 @@
-"""One measurement: a load, and what came of it."""
+"""One measurement: a load and its results."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PERCENTILES = (50.0, 90.0, 95.0, 99.0, 99.9)
 
 @dataclass(frozen=True, slots=True)
 class MethodResult:
-    """Answers of one method."""
+    """Results of one method."""
 
     calls: int
     """Successful ones."""
@@ -29,7 +29,7 @@ class MethodResult:
 
     @classmethod
     def of(cls, tally: MethodTally) -> Self:
-        """Summarise what all processes saw."""
+        """Summarise a tally of all processes."""
         latencies = tally.latencies
         return cls(
             calls=latencies.count,
@@ -52,14 +52,14 @@ class MethodResult:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """What came of one load."""
+    """Results of one load."""
 
     name: str
-    """What was measured, as in "recommend milvus"."""
+    """Name of the case, as in "recommend: milvus"."""
     load: str
-    """The load in words, as in "64 callers"."""
+    """Load as text, as in "64 callers"."""
     client: str
-    """What made the load."""
+    """Name of the client."""
     duration_s: float
     offered_per_s: float | None
     """The fixed rate of an open loop; None for a closed one."""
@@ -67,10 +67,10 @@ class Measurement:
     """Callers of a closed loop; None for an open one."""
     methods: Mapping[str, MethodResult]
     lag_p99_ms: float = 0.0
-    """How late the client itself sent its calls; more than a little spoils the measurement."""
+    """p99 of how late the client sent its calls; a large value invalidates the measurement."""
     client_cpu_s: float = 0.0
     cpu_s: Mapping[str, float] = field(default_factory=dict)
-    """CPU that local servers used meanwhile, by the names they were given."""
+    """CPU seconds of local servers during the measurement, by name."""
 
     @property
     def calls(self) -> int:
@@ -84,7 +84,7 @@ class Measurement:
 
     @property
     def has_histograms(self) -> bool:
-        """Whether latencies are there in full, and not as percentiles only."""
+        """Whether full histograms are present, not only percentiles."""
         return self.calls > 0 and all(each.histogram for each in self.methods.values())
 
     @property
@@ -113,7 +113,7 @@ class Measurement:
         return self.cpu_s[server] / max(1, self.calls) * 1e6
 
     def without_histograms(self) -> Measurement:
-        """Return it without what only a plot of the tail needs; a mix of methods keeps it."""
+        """Return a copy without histograms; a mix of methods keeps them for its percentiles."""
         if len(self.methods) > 1:
             return self
         return replace(
@@ -121,12 +121,12 @@ class Measurement:
         )
 
     def to_json(self) -> dict[str, Any]:
-        """Return it as JSON values, with the throughput that follows from them."""
+        """Return JSON values, with the throughput."""
         return {**asdict(self), "calls": self.calls, "per_second": round(self.per_second, 2)}
 
     @classmethod
     def from_json(cls, value: Mapping[str, Any]) -> Self:
-        """Return what `to_json` wrote.
+        """Return the measurement that `to_json` returned.
 
         Raises:
             KeyError: A field is missing.

@@ -13,7 +13,7 @@ def cpu_seconds(pids: Iterable[int]) -> float:
     trees = {process for pid in pids for process in _tree(pid)}
     total = 0.0
     for process in trees:
-        with suppress(psutil.NoSuchProcess):  # it ended meanwhile
+        with suppress(psutil.NoSuchProcess):  # it has ended
             times = process.cpu_times()
             total += times.user + times.system
     return total
@@ -29,7 +29,7 @@ def resident_bytes(pid: int) -> int:
 
 
 def listener(port: int) -> int | None:
-    """Return the process that listens on a TCP port, or None where none is seen."""
+    """Return the process that listens on a TCP port, or None."""
     for connection in psutil.net_connections("tcp"):
         if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,):
             return connection.pid  # None where it is another user's
@@ -37,7 +37,7 @@ def listener(port: int) -> int | None:
 
 
 def _tree(pid: int) -> Iterator[psutil.Process]:
-    """Yield a process and all its descendants; those of pyvoy, for one, do the work."""
+    """Yield a process and all its descendants; with pyvoy, for example, children do the work."""
     with suppress(psutil.NoSuchProcess):
         root = psutil.Process(pid)
         yield root

@@ -1,4 +1,4 @@
-"""Results as a file: what was measured, where, and the ratios that follow."""
+"""Results file: measurements, machine and ratios."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from loadtest import machine
 from loadtest.measurement import Measurement
 
 SCHEMA = 1
-"""Changes when a reader of older files would be misled."""
+"""Version of the format; changes if older files would be misread."""
 
 
 class ResultsError(Exception):
-    """A file is no results file, or of another schema; the message is one line."""
+    """A file is not a results file of this schema; the message is one line."""
 
 
 @dataclass(slots=True)
 class Results:
-    """Everything that one run measured."""
+    """Results of one run."""
 
     title: str
     measured_at: str = field(default_factory=lambda: datetime.now(UTC).isoformat("T", "seconds"))
@@ -30,14 +30,14 @@ class Results:
     machine: Mapping[str, str] = field(default_factory=machine.describe)
     measurements: list[Measurement] = field(default_factory=list)
     ratios: dict[str, float] = field(default_factory=dict)
-    """Figures that hold beyond the machine; `loadtest.bench.ratios` explains each."""
+    """Figures that are comparable between machines; see `loadtest.bench.ratios`."""
     figures: dict[str, float] = field(default_factory=dict)
-    """Figures of this machine that are no measurement of a load: memory, build times, floors."""
+    """Other figures of this machine: memory, build times, floors."""
     notes: list[str] = field(default_factory=list)
-    """What was left out and why."""
+    """Omitted measurements, with the reason."""
 
     def find(self, name: str, load: str | None = None) -> Measurement:
-        """Return the measurement of a name, the last one if there are several.
+        """Return the last measurement of a name.
 
         Raises:
             KeyError: There is none.
@@ -48,11 +48,11 @@ class Results:
         raise KeyError(name)
 
     def without_histograms(self) -> Results:
-        """Return it for a file that is kept under version control; percentiles are as they were."""
+        """Return a smaller copy, for version control; percentiles stay."""
         return replace(self, measurements=[m.without_histograms() for m in self.measurements])
 
     def write(self, path: Path) -> None:
-        """Write the file, and its folder where it is missing."""
+        """Write the file; create its folder if necessary."""
         path.parent.mkdir(parents=True, exist_ok=True)
         content = {
             "schema": SCHEMA,
@@ -68,7 +68,7 @@ class Results:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """Read a file that `write` wrote.
+        """Read a results file.
 
         Raises:
             ResultsError: It cannot be read, or is of another schema.
@@ -83,4 +83,4 @@ class Results:
         except OSError as error:
             raise ResultsError(f"cannot read {path}: {error.strerror}") from error
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ResultsError(f"{path} is no results file of marquee bench: {error}") from error
+            raise ResultsError(f"{path} is not a results file of marquee bench: {error}") from error

@@ -1,4 +1,4 @@
-"""A few calls by an ordinary gRPC client, whose replies are looked at."""
+"""Make a few calls with an ordinary gRPC client, to check or keep the replies."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def sample(endpoint: ClientSettings, method: str, messages: Sequence[bytes]) -> 
     """Call a method once for each message and return the replies.
 
     Raises:
-        LoadError: A call failed; says with which status.
+        LoadError: A call failed; the message has its status.
     """
     return asyncio.run(_sample(endpoint, METHODS[method], messages))
 

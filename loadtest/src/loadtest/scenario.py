@@ -1,35 +1,40 @@
-"""What `marquee bench run` does: some loads of one workload, one after the other."""
+"""Scenario of `marquee bench run`: several loads of one workload, one after another."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import grpc
 
 from loadtest import h2load, resources
 from loadtest.clients import LoadClient, LoadError, measure
 from loadtest.job import Job
+from loadtest.load import ClosedLoop, Load
 from loadtest.measurement import Measurement
-from loadtest.pacing import Closed, Pacing
 from loadtest.sampling import sample
 from loadtest.workload import METHODS, VectorSpace, Workload
-from marquee.embedder.v1 import embedder_pb2, embedder_pb2_grpc
-from marquee.search.v1 import search_pb2, search_pb2_grpc
+from marquee.embedder.v1 import embedder_pb2
+from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.search.v1 import search_pb2
+from marquee.search.v1.search_pb2_grpc import SearchServiceStub
 from rpckit.calling.channel import connect
 from rpckit.settings.client import ClientSettings
+
+_Response = TypeVar("_Response")
 
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
-    """Loads of one workload."""
+    """Several loads of one workload."""
 
     name: str
     endpoints: Mapping[str, ClientSettings]
-    """Where each method of the workload is."""
+    """Client settings for each method of the workload."""
     workload: Workload
-    loads: Sequence[Pacing]
+    loads: Sequence[Load]
     duration: float = 10.0
     """Measured seconds of each load."""
     warm_up: float = 2.0
@@ -37,17 +42,17 @@ class Scenario:
     connections: int = 1
     client: LoadClient = LoadClient.WIRE
     servers: Mapping[str, int] | None = None
-    """Processes whose CPU is measured; None looks for those that listen on this machine."""
+    """Processes whose CPU is measured. None: those that listen at the endpoints, if local."""
 
     def run(self, done: Callable[[Measurement], None]) -> list[Measurement]:
-        """Drive the loads in order.
+        """Run the loads in order.
 
         Args:
-            done: Told each measurement when it is made.
+            done: Called with each measurement.
 
         Raises:
-            LoadError: A server cannot be reached, its replies are no good, or the client cannot
-                drive this.
+            LoadError: A server cannot be reached, a call failed, or the client does not
+                support the load.
         """
         servers = local_servers(self.endpoints) if self.servers is None else self.servers
         for method, endpoint in self.endpoints.items():
@@ -58,7 +63,7 @@ class Scenario:
             done(measured[-1])
         return measured
 
-    def _measure(self, load: Pacing, servers: Mapping[str, int]) -> Measurement:
+    def _measure(self, load: Load, servers: Mapping[str, int]) -> Measurement:
         if self.client is LoadClient.H2LOAD:
             return self._h2load(load, servers)
         job = Job(
@@ -71,9 +76,9 @@ class Scenario:
         )
         return measure(job, name=self.name, processes=self.processes, servers=servers)
 
-    def _h2load(self, load: Pacing, servers: Mapping[str, int]) -> Measurement:
-        if not isinstance(load, Closed) or len(self.endpoints) > 1:
-            raise LoadError("h2load drives a closed loop of one method; use the wire client")
+    def _h2load(self, load: Load, servers: Mapping[str, int]) -> Measurement:
+        if not isinstance(load, ClosedLoop) or len(self.endpoints) > 1:
+            raise LoadError("h2load runs only a closed loop of one method; use the wire client")
         ((method, endpoint),) = self.endpoints.items()
         connections = min(self.connections if self.connections > 1 else 8, load.concurrency)
         return h2load.measure(
@@ -92,12 +97,12 @@ class Scenario:
 def complete(
     workload: Workload, endpoints: Mapping[str, ClientSettings], embedder: ClientSettings | None
 ) -> Workload:
-    """Ask the services for what the requests of a workload depend on.
+    """Complete a workload with facts from the services: genres, vector space and vectors.
 
     Args:
-        workload: What is known.
-        endpoints: Where its methods are.
-        embedder: Where SearchMovies gets real users' vectors from. None: random ones.
+        workload: Workload without them.
+        endpoints: Client settings for each of its methods.
+        embedder: Embedder for the vectors of SearchMovies. None: random vectors.
 
     Raises:
         LoadError: A service does not answer.
@@ -112,22 +117,16 @@ def complete(
 
 
 def search_space(search: ClientSettings) -> VectorSpace:
-    """Return which vectors the active index takes.
+    """Return the vector space of the active index.
 
     Raises:
         LoadError: The search service does not answer, or no index is active.
     """
-
-    async def ask() -> VectorSpace:
-        async with connect(search) as channel:
-            stub = search_pb2_grpc.SearchServiceStub(channel.grpc)
-            try:
-                index = (await stub.GetIndex(search_pb2.GetIndexRequest())).index
-            except grpc.aio.AioRpcError as error:
-                raise LoadError(f"the index of {search.target}: {error.details()}") from error
-            return VectorSpace(index.dimension, index.model_version)
-
-    return asyncio.run(ask())
+    request = search_pb2.GetIndexRequest()
+    index = _call(
+        search, "index", lambda channel: SearchServiceStub(channel).GetIndex(request)
+    ).index
+    return VectorSpace(index.dimension, index.model_version)
 
 
 def genres(embedder: ClientSettings) -> tuple[str, ...]:
@@ -136,16 +135,9 @@ def genres(embedder: ClientSettings) -> tuple[str, ...]:
     Raises:
         LoadError: The embedder does not answer.
     """
-
-    async def ask() -> tuple[str, ...]:
-        async with connect(embedder) as channel:
-            stub = embedder_pb2_grpc.EmbedderServiceStub(channel.grpc)
-            try:
-                return tuple((await stub.GetModel(embedder_pb2.GetModelRequest())).genres)
-            except grpc.aio.AioRpcError as error:
-                raise LoadError(f"the model of {embedder.target}: {error.details()}") from error
-
-    return asyncio.run(ask())
+    request = embedder_pb2.GetModelRequest()
+    model = _call(embedder, "model", lambda channel: EmbedderServiceStub(channel).GetModel(request))
+    return tuple(model.genres)
 
 
 def user_vectors(embedder: ClientSettings, workload: Workload) -> bytes:
@@ -171,3 +163,18 @@ def local_servers(endpoints: Mapping[str, ClientSettings]) -> dict[str, int]:
             if pid is not None:
                 found[METHODS[method].rpartition(".")[2].partition("/")[0]] = pid
     return found
+
+
+def _call(
+    endpoint: ClientSettings, what: str, call: Callable[[grpc.aio.Channel], Awaitable[_Response]]
+) -> _Response:
+    """Return the response of one call, made on a channel of its own."""
+
+    async def run() -> _Response:
+        async with connect(endpoint) as channel:
+            try:
+                return await call(channel.grpc)
+            except grpc.aio.AioRpcError as error:
+                raise LoadError(f"the {what} of {endpoint.target}: {error.details()}") from error
+
+    return asyncio.run(run())

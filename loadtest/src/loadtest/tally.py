@@ -1,4 +1,4 @@
-"""What one process saw: latencies and failures by method."""
+"""Latencies and failures of a method, as one process counts them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CODES = {code.value[0]: code.name for code in grpc.StatusCode}
 
 @dataclass(slots=True)
 class MethodTally:
-    """Answers of one method within the measured time."""
+    """Answers of one method in the measured time."""
 
     latencies: Latencies = field(default_factory=Latencies)
-    """Of the successes."""
+    """Latencies of the successes."""
     failures: dict[str, int] = field(default_factory=dict)
     """Number by name of status code."""
 
@@ -30,19 +30,19 @@ class MethodTally:
             self.failures[name] = self.failures.get(name, 0) + 1
 
     def merge(self, other: EncodedTally) -> None:
-        """Add what another process saw."""
+        """Add the tally of another process."""
         self.latencies.merge(other.latencies)
         for name, number in other.failures.items():
             self.failures[name] = self.failures.get(name, 0) + number
 
     def encoded(self) -> EncodedTally:
-        """Return it in a form that crosses processes."""
+        """Return a copy that can be pickled."""
         return EncodedTally(self.latencies.encode(), self.failures)
 
 
 @dataclass(frozen=True, slots=True)
 class EncodedTally:
-    """A `MethodTally` between processes."""
+    """A `MethodTally` that can be pickled."""
 
     latencies: str
     failures: dict[str, int]

@@ -1,4 +1,4 @@
-"""What is asked for: which methods in which shares, for which users."""
+"""Workloads: requests of some methods, in given shares, for synthetic users."""
 
 from __future__ import annotations
 
@@ -20,25 +20,25 @@ METHODS: dict[str, str] = {
     "EmbedMovies": "marquee.embedder.v1.EmbedderService/EmbedMovies",
     "SearchMovies": "marquee.search.v1.SearchService/SearchMovies",
 }
-"""What can be called, and where it is."""
+"""Paths of the methods that can be called."""
 
 _AGES = (1, 18, 25, 35, 45, 50, 56)
 _MOST_MESSAGES = 8192
-"""Different requests of one method at most; a population beyond it is folded."""
+"""Most distinct requests of one method."""
 
 
 class WorkloadError(Exception):
-    """A workload cannot be made as it is described."""
+    """The description of a workload is invalid."""
 
 
 def parse_mix(text: str) -> dict[str, float]:
-    """Read a mix of methods, as in `Recommend:9,EmbedUsers:1`; a share that is absent is 1.
+    """Read a mix of methods, as in `Recommend:9,EmbedUsers:1`; the default share is 1.
 
     Returns:
         Shares by name of method, which add up to 1.
 
     Raises:
-        WorkloadError: A method is unknown or named twice, or a share is no positive number.
+        WorkloadError: A method is unknown or named twice, or a share is not a positive number.
     """
     shares: dict[str, float] = {}
     for part in text.split(","):
@@ -50,7 +50,7 @@ def parse_mix(text: str) -> dict[str, float]:
         try:
             shares[name] = float(share or 1)
         except ValueError:
-            raise WorkloadError(f"the share of {name} is no number: {share!r}") from None
+            raise WorkloadError(f"the share of {name} is not a number: {share!r}") from None
         if not 0 < shares[name] < float("inf"):
             raise WorkloadError(f"the share of {name} must be more than 0")
     total = sum(shares.values())
@@ -59,7 +59,7 @@ def parse_mix(text: str) -> dict[str, float]:
 
 @dataclass(frozen=True, slots=True)
 class VectorSpace:
-    """Which vectors a search index takes."""
+    """Dimension and model of the vectors in a search index."""
 
     dimension: int
     model_version: str
@@ -76,15 +76,15 @@ class Workload:
     movies: int = 3952
     """Movie ids of EmbedMovies are 1 to this."""
     zipf: float = 0.0
-    """0: every user is as likely; above: the k-th is likely as 1 / k to the power of this."""
+    """0: all users equally likely; above 0: user k with weight 1 / k to the power of this."""
     batch: int = 1
     """Users, movies or vectors in one request; Recommend always has one user."""
     top_k: int = 10
-    """Movies asked for, by Recommend and for each vector of SearchMovies."""
+    """Movies to return, for Recommend and for each vector of SearchMovies."""
     space: VectorSpace | None = None
-    """Vectors that SearchMovies sends are random ones of this space."""
+    """Space of the random vectors that SearchMovies sends."""
     vectors: bytes = b""
-    """What SearchMovies sends instead: float32 rows, as the embedder gave them."""
+    """Vectors that SearchMovies sends instead: float32 rows from the embedder."""
     genres: tuple[str, ...] = ()
     """Genres that EmbedMovies may name."""
 
@@ -118,10 +118,10 @@ class Workload:
         return self._searches()
 
     def choices(self, seed: int) -> Iterator[tuple[str, int]]:
-        """Yield methods and which of their messages to send, without end.
+        """Yield methods and the index of a message, endlessly.
 
         Args:
-            seed: Decides the order; every process has its own.
+            seed: Seed of the order; each process has its own.
         """
         generator = np.random.default_rng(seed)
         names = list(self.mix)
@@ -132,7 +132,7 @@ class Workload:
             yield from zip((names[each] for each in methods), ranks.tolist(), strict=True)
 
     def size(self, method: str) -> int:
-        """Return how many different messages a method has."""
+        """Return the number of distinct messages of a method."""
         if method == "Recommend":
             return min(self.users, _MOST_MESSAGES)
         if method == "SearchMovies":
@@ -141,7 +141,7 @@ class Workload:
         return len(list(self._batches(population)))
 
     def _batches(self, population: int) -> Iterator[list[int]]:
-        """Yield the ids of each request, so that all of the population occur."""
+        """Yield the ids of each request; all of the population occur."""
         number = max(1, min(population // self.batch, _MOST_MESSAGES))
         ids = itertools.cycle(range(1, population + 1))
         for _ in range(number):
@@ -149,7 +149,7 @@ class Workload:
 
     def _searches(self) -> list[bytes]:
         if self.space is None:
-            raise WorkloadError("SearchMovies needs to know the index's dimension and model")
+            raise WorkloadError("SearchMovies needs the dimension and the model of the index")
         row = self.space.dimension * 4
         number = self.size("SearchMovies")
         data = self.vectors or unit_vectors(number * self.batch, self.space.dimension).tobytes()
@@ -169,7 +169,7 @@ class Workload:
 
 
 def user(user_id: int) -> types_pb2.User:
-    """Return a user with all attributes, which follow from the id."""
+    """Return a synthetic user whose attributes follow from the id."""
     return types_pb2.User(
         user_id=user_id,
         gender=types_pb2.GENDER_FEMALE if user_id % 3 == 0 else types_pb2.GENDER_MALE,
@@ -179,7 +179,7 @@ def user(user_id: int) -> types_pb2.User:
 
 
 def movie(movie_id: int, genres: tuple[str, ...]) -> types_pb2.Movie:
-    """Return a made movie with all attributes, which follow from the id."""
+    """Return a synthetic movie whose attributes follow from the id."""
     return types_pb2.Movie(
         movie_id=movie_id,
         title=f"The Night Train to Number {movie_id}",
@@ -198,9 +198,9 @@ def unit_vectors(rows: int, dimension: int, seed: int = 0) -> NDArray[np.float32
 def draw(
     generator: np.random.Generator, exponent: float, sizes: NDArray[np.int_]
 ) -> NDArray[np.int_]:
-    """Draw one index below each size: 0 the likeliest where the exponent is above 0.
+    """Draw one index below each size, by Zipf's law; 0 is the most likely.
 
-    Exact for every exponent, unlike `Generator.zipf`, which needs one above 1 and has no end.
+    Exact for every exponent, unlike `Generator.zipf`, which is unbounded and needs one above 1.
     """
     if exponent == 0:
         return generator.integers(0, sizes)

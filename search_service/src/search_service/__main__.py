@@ -1,4 +1,4 @@
-"""Runs the search service: `python -m search_service`."""
+"""Entry point of the search service: `python -m search_service`."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rpckit.settings.loading import load
 from search_service.contract.batched_search import BatchedSearch
 from search_service.contract.index_servicer import IndexServicer
 from search_service.contract.search_servicer import SearchServicer
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.settings import SearchSettings
 
 
 @asynccontextmanager
 async def wire(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
-    """Open the store and put the two services over it."""
+    """Open the vector index and mount the two services on it."""
     async with (
-        open_store(settings, telemetry) as index,
+        open_index(settings, telemetry) as index,
         BatchedSearch.over(index, settings, telemetry) as batched,
     ):
         yield [

@@ -1,4 +1,4 @@
-"""Opens the store that the settings name."""
+"""Composition of the vector index from the settings."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager
 from pathlib import Path
 
+from threadpoolctl import threadpool_limits
+
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import VectorIndex
 from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
-from search_service.store.active_index_watcher import SILENCE_SECONDS, ActiveIndexWatcher
+from search_service.store.active_index_watcher import ANSWER_TIMEOUT_SECONDS, ActiveIndexWatcher
 from search_service.store.collection_loader import CollectionLoader
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
@@ -20,24 +22,29 @@ from search_service.store.movie_cache import MovieCache
 
 
 @asynccontextmanager
-async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[VectorIndex]:
-    """Yield the indexes of a Milvus server, whether it is there or not, or of a Milvus Lite.
+async def open_index(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[VectorIndex]:
+    """Yield the vector index over the Milvus server or Milvus Lite folder that the settings name.
+
+    A Milvus server need not be reachable.
 
     Raises:
-        StartupError: The folder of the Milvus Lite cannot be opened.
+        StartupError: The Milvus Lite folder cannot be opened.
     """
     with ExitStack() as stack:
+        # The product of a batch is too small to share among threads, which would spin while they
+        # wait for each other. More processes make use of more cores.
+        stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
         uri, max_age = settings.milvus_uri, settings.movie_cache_max_age_s
-        silence = SILENCE_SECONDS
+        answer_timeout = ANSWER_TIMEOUT_SECONDS
         shared = "://" in uri
         if not shared:
             uri = stack.enter_context(milvus_lite(Path(uri)))
-            max_age = math.inf  # no other process can write to it
-            silence = math.inf  # nor can it go away; on a busy machine it may be slow
+            max_age = math.inf  # no other process can write to the folder
+            answer_timeout = math.inf  # nor can it go away, though a busy machine may slow it down
         token = settings.milvus_token.get_secret_value()
         async with Milvus.connect(uri, token, settings.milvus_timeout_s) as milvus:
-            watcher = ActiveIndexWatcher(milvus, silence=silence)
-            store = MilvusIndex(
+            watcher = ActiveIndexWatcher(milvus, answer_timeout=answer_timeout)
+            milvus_index = MilvusIndex(
                 milvus,
                 watcher,
                 CollectionLoader(milvus, settings.index_type, settings.hnsw_from),
@@ -46,10 +53,10 @@ async def open_store(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
             )
             if settings.engine == "milvus":
                 async with watcher.running():
-                    yield store
+                    yield milvus_index
                 return
             resident = ResidentIndex(
-                store,
+                milvus_index,
                 watcher,
                 milvus,
                 limit=settings.resident_limit,

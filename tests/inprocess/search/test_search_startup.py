@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -10,12 +11,13 @@ import pytest
 from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 from tests.inprocess.search.conftest import settings
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.server import serving
 from search_service.__main__ import wire
 from search_service.index.vector_index import Query
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.settings import SearchSettings
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_lite import milvus_lite
@@ -84,11 +86,11 @@ def test_the_token_is_not_printed() -> None:
 
 async def test_what_was_active_is_active_after_a_restart(tmp_path: Path) -> None:
     uri = str(tmp_path / "milvus.db")
-    async with open_store(SearchSettings(milvus_uri=uri), Telemetry("test")) as index:
+    async with open_index(SearchSettings(milvus_uri=uri), Telemetry("test")) as index:
         await index.create(spec())
         await index.upsert(spec(), *catalogue(20))
         await index.activate(spec(), 20)
-    async with open_store(SearchSettings(milvus_uri=uri), Telemetry("test")) as index:
+    async with open_index(SearchSettings(milvus_uri=uri), Telemetry("test")) as index:
         await index.check_active()
         assert await index.resolve("") == spec()
         (hits,) = await index.search(spec(), unit_vectors(1, 1), [Query(100)])
@@ -99,11 +101,31 @@ async def test_the_first_activation_over_a_milvus_lite_leaves_no_stack_trace(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     chosen = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
-    async with open_store(chosen, Telemetry("test")) as index:
+    async with open_index(chosen, Telemetry("test")) as index:
         await index.create(spec())
         await index.upsert(spec(), *catalogue(20))
         await index.activate(spec(), 20)
     assert not [record.getMessage() for record in caplog.records if record.exc_info]
+
+
+def test_a_second_milvus_lite_adds_no_second_log_filter(tmp_path: Path) -> None:
+    logger = logging.getLogger("grpc._server")
+    with milvus_lite(tmp_path / "first.db"):
+        once = list(logger.filters)
+        with milvus_lite(tmp_path / "second.db"):
+            assert logger.filters == once
+
+
+async def test_blas_has_one_thread_while_an_index_is_open(tmp_path: Path) -> None:
+    def threads() -> set[int]:
+        return {blas["num_threads"] for blas in threadpool_info() if blas["user_api"] == "blas"}
+
+    with threadpool_limits(limits=2, user_api="blas"):
+        before = threads()
+        chosen = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
+        async with open_index(chosen, Telemetry("test")):
+            assert threads() == {1}
+        assert threads() == before
 
 
 async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(
@@ -120,9 +142,9 @@ async def test_ancestor_7_an_index_is_loaded_once_and_not_for_each_search(
             return await _real(self, *arguments)  # type: ignore[operator]
 
         monkeypatch.setattr(Milvus, name, spy)
-    monkeypatch.setattr("search_service.store.active_index_watcher.PAUSE_SECONDS", 3600)
+    monkeypatch.setattr("search_service.store.active_index_watcher.POLL_INTERVAL_SECONDS", 3600)
     uri = str(tmp_path / "milvus.db")
-    async with open_store(
+    async with open_index(
         SearchSettings(milvus_uri=uri, engine="milvus"), Telemetry("test")
     ) as index:
         await index.create(spec())
@@ -142,7 +164,7 @@ async def test_an_index_becomes_a_graph_at_its_activation_when_it_is_large(
     await wipe(milvus_uri)
     for uri in (milvus_uri, str(tmp_path / "milvus.db")):
         chosen = SearchSettings(milvus_uri=uri, hnsw_from=100, engine="milvus")
-        async with open_store(chosen, Telemetry("test")) as index:
+        async with open_index(chosen, Telemetry("test")) as index:
             for name, size, engine in (("small", 99, "milvus FLAT"), ("large", 100, "milvus HNSW")):
                 made = spec(name)
                 await index.create(made)
@@ -159,7 +181,7 @@ async def test_metrics_tell_about_the_active_index_and_its_searches(
 ) -> None:
     telemetry = Telemetry("search_service")
     chosen = settings(tmp_path / "milvus.db", engine=engine)
-    async with open_store(chosen, telemetry) as index:
+    async with open_index(chosen, telemetry) as index:
         await index.create(spec())
         await index.upsert(spec(), *catalogue(20))
         await index.activate(spec(), None)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -10,12 +11,15 @@ COMMANDS = [
     (),
     ("data",),
     ("train",),
+    ("evaluate",),
     ("index",),
     ("recommend",),
     ("verify",),
     ("demo",),
     ("serve",),
     ("serve", "all"),
+    ("bench",),
+    ("bench", "run"),
 ]
 
 
@@ -90,9 +94,12 @@ def test_misuse_is_one_line_and_status_2(arguments: tuple[str, ...], words: str)
     ("arguments", "words"),
     [
         (("recommend", "-j", "astronaut"), "'astronaut' is neither a name nor a code"),
-        (("recommend", "-a", "-3"), "--age: -3 is out of any range"),
+        (("recommend", "-a", "-3"), "--age: -3 is out of range"),
         (("recommend", "--exclude", "1,two"), "movie ids, not 'two'"),
-        (("recommend", "--target", "127.0.0.1:1"), "nothing answers at 127.0.0.1:1"),
+        (
+            ("recommend", "--target", "127.0.0.1:1"),
+            "the gateway service at 127.0.0.1:1 does not answer",
+        ),
         (("--tls-cert", "x.pem", "recommend"), "tls_cert and tls_key go together"),
     ],
 )
@@ -102,3 +109,12 @@ def test_failure_is_one_line_and_status_1(arguments: tuple[str, ...], words: str
     assert answer.stderr.startswith("marquee: ")
     assert answer.stderr.count("\n") == 1
     assert words in answer.stderr
+
+
+def test_an_error_names_the_service_that_was_called(tmp_path: Path) -> None:
+    raw = tmp_path / "movies.dat"
+    raw.write_text("1::Toy Story (1995)::Animation\n")
+    assert marquee("data", "-f", str(raw), "--out", str(tmp_path)).returncode == 0
+    answer = marquee("index", "--data", str(tmp_path), "--embedder-target", "127.0.0.1:1")
+    assert answer.returncode == 1
+    assert "marquee: the embedder service at 127.0.0.1:1 does not answer" in answer.stderr

@@ -5,18 +5,18 @@ import pytest
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.type.v1 import types_pb2
 from marquee_cli.errors import CommandError
-from marquee_cli.recommendation import notes, request_for, table
+from marquee_cli.recommendation import build_request, footer, table
 
 
 def test_what_is_not_said_stays_absent() -> None:
-    assert request_for() == pb.RecommendRequest(user=types_pb2.User())
-    assert not request_for().HasField("page_size")
-    assert not request_for().HasField("filter")
-    assert not request_for().user.HasField("occupation")
+    assert build_request() == pb.RecommendRequest(user=types_pb2.User())
+    assert not build_request().HasField("page_size")
+    assert not build_request().HasField("filter")
+    assert not build_request().user.HasField("occupation")
 
 
 def test_every_option_reaches_its_field() -> None:
-    request = request_for(
+    request = build_request(
         user_id=7,
         gender="F",
         age=32,
@@ -41,21 +41,21 @@ def test_every_option_reaches_its_field() -> None:
     ("occupation", "code"), [("0", 0), ("programmer", 12), ("K-12 student", 10), ("WRITER", 20)]
 )
 def test_an_occupation_is_a_name_or_a_number(occupation: str, code: int) -> None:
-    user = request_for(occupation=occupation).user
+    user = build_request(occupation=occupation).user
     assert user.HasField("occupation")
     assert user.occupation == code
 
 
 def test_zero_is_sent_so_that_the_service_can_refuse_it() -> None:
-    assert request_for(page_size=0).HasField("page_size")
-    assert request_for(age=0).user.HasField("age")
+    assert build_request(page_size=0).HasField("page_size")
+    assert build_request(age=0).user.HasField("age")
 
 
 def test_numbers_that_no_field_can_hold_are_refused() -> None:
     with pytest.raises(CommandError, match="--age"):
-        request_for(age=2**32)
+        build_request(age=2**32)
     with pytest.raises(CommandError):
-        request_for(user_id=2**63)
+        build_request(user_id=2**63)
 
 
 def answer(**fields: object) -> pb.RecommendResponse:
@@ -82,7 +82,7 @@ def test_the_table_has_the_columns_of_the_article() -> None:
 
 def test_a_person_is_told_what_the_table_does_not_show() -> None:
     text = "\n".join(
-        notes(answer(user_id_status=pb.USER_ID_STATUS_UNKNOWN, next_page_token="next"))
+        footer(answer(user_id_status=pb.USER_ID_STATUS_UNKNOWN, next_page_token="next"))
     )
     assert "No movie" in text
     assert "does not know this user id" in text

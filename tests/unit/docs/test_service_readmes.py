@@ -17,13 +17,19 @@ from embedder_service.settings import EmbedderSettings
 from gateway.settings import GatewaySettings
 from marquee.embedder.v1 import embedder_pb2
 from marquee.recommender.v1 import recommender_pb2
+from marquee.search.v1 import index_pb2, search_pb2
 from rpckit.settings.loading import describe
+from search_service.settings import SearchSettings
 
 ROOT = Path(__file__).parents[3]
-SETTINGS = {"embedder_service": EmbedderSettings, "gateway": GatewaySettings}
+SETTINGS = {
+    "embedder_service": EmbedderSettings,
+    "gateway": GatewaySettings,
+    "search_service": SearchSettings,
+}
 SERVICES = {
     service.full_name: service
-    for contract in (embedder_pb2, recommender_pb2)
+    for contract in (embedder_pb2, recommender_pb2, search_pb2, index_pb2)
     for service in contract.DESCRIPTOR.services_by_name.values()
 }
 

@@ -83,7 +83,7 @@ def test_a_load_that_was_repeated_is_one_point() -> None:
     assert [each.calls for each in curve.loads] == [1000, 1000]
 
 
-def test_a_subject_is_compared_with_the_echo_that_was_measured_beside_it() -> None:
+def test_a_case_is_compared_with_the_echo_that_was_measured_beside_it() -> None:
     loads = [
         measured("echo: recommend", rate=None, calls=4000),
         measured("recommend", rate=None, calls=1000),
@@ -94,25 +94,25 @@ def test_a_subject_is_compared_with_the_echo_that_was_measured_beside_it() -> No
     results.measurements.insert(1, measured("recommend", rate=None, callers=1, calls=100))
     (capacity,) = capacities(results)
     assert capacity.share_of_echo == 0.5
-    assert capacity.alone is results.measurements[1]
+    assert capacity.single_caller is results.measurements[1]
 
 
-def test_what_a_subject_holds_is_below_what_it_refuses() -> None:
+def test_a_case_sustains_less_than_it_refuses() -> None:
     loads = [
         measured(rate=100.0, calls=1000, failures=9),
         measured(rate=200.0, calls=1900, failures=100),
         measured(rate=300.0, calls=2999, failures=1),
     ]
     (capacity,) = capacities(Results("made", measurements=loads))
-    assert capacity.holds is loads[0]
-    assert capacity.refuses is loads[1]
-    assert capacity.most is loads[2]
+    assert capacity.sustained is loads[0]
+    assert capacity.overloaded is loads[1]
+    assert capacity.peak is loads[2]
 
 
 def test_callers_saturate_where_more_of_them_gain_nothing() -> None:
     rising = [measured(rate=None, callers=c, calls=100 * c) for c in (1, 8, 64)]
     (capacity,) = capacities(Results("made", measurements=rising))
-    assert capacity.callers is None
+    assert capacity.saturating_callers is None
     flat = [*rising, measured(rate=None, callers=128, calls=6500)]
     (capacity,) = capacities(Results("made", measurements=flat))
-    assert capacity.callers == 64
+    assert capacity.saturating_callers == 64

@@ -139,7 +139,7 @@ def test_how_a_process_ended_is_said_with_the_last_line_of_its_log(
     assert process.status is None
     process.raise_if_ended()
     process.stop()
-    assert process.how_it_ended() == "the sleeper ended by signal 15: about to sleep"
+    assert process.describe_exit() == "the sleeper ended by signal 15: about to sleep"
     with pytest.raises(ProcessError, match="by signal 15: about to sleep"):
         process.raise_if_ended()
 

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-
+from training import curves
 from training.movielens import Dataset
 from training.train import Result
 
@@ -54,7 +52,7 @@ def write_report(
     (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
     text = _text(result, dataset, evaluation)
     (folder / "report.txt").write_text(text)
-    _curves(folder / "curves.png", result)
+    curves.draw(result.history, result.best_epoch, evaluation).savefig(folder / "curves.png")
     return text
 
 
@@ -82,24 +80,3 @@ def _text(result: Result, dataset: Dataset, evaluation: Mapping[str, float]) -> 
     lines += ["", "RMSE on the test ratings, in stars"]
     lines += [f"  {evaluation[key]:6.4f}  {meaning}" for key, meaning in _LINES]
     return "\n".join(lines) + "\n"
-
-
-def _curves(path: Path, result: Result) -> None:
-    epochs = range(1, len(result.history) + 1)
-    train = [epoch.train_rmse for epoch in result.history]
-    validation = [epoch.validation_rmse for epoch in result.history]
-    # Not pyplot, which keeps global figures and looks for a display.
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    FigureCanvasAgg(figure)
-    loss, error = figure.subplots(1, 2)
-    loss.plot(epochs, [value**2 for value in train], marker="o", label="train")
-    loss.plot(epochs, [value**2 for value in validation], marker="o", label="validation")
-    loss.set(title="Loss: squared error", xlabel="epoch", ylabel="stars²")
-    error.plot(epochs, train, marker="o", label="train, attributes hidden")
-    error.plot(epochs, validation, marker="o", label="validation, all known")
-    error.set(title="RMSE", xlabel="epoch", ylabel="stars")
-    for axes in (loss, error):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.legend()
-        axes.grid(alpha=0.3)
-    figure.savefig(path, dpi=120)

@@ -1,1 +1,1 @@
-"""Runs the three services as child processes and fills their index."""
+"""The three services as child processes, and the builder of their index."""

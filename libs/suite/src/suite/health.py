@@ -12,11 +12,11 @@ _ATTEMPT_SECONDS = 1.0
 
 
 def is_serving(endpoint: ClientSettings, service: str) -> bool:
-    """Ask a server once, on a connection made for it.
+    """Return whether a service is ready; uses a connection of its own.
 
     Args:
         endpoint: How the server is called.
-        service: Full name of a gRPC service; "" asks whether the server is alive.
+        service: Full name of a gRPC service; "" checks that the server is alive.
     """
     with open_channel(
         endpoint.target,
@@ -29,15 +29,15 @@ def is_serving(endpoint: ClientSettings, service: str) -> bool:
 
 
 async def wait_until_serving(channel: grpc.aio.Channel, service: str, seconds: float) -> None:
-    """Return when a service says that it is ready; whoever else watches hears of it now, too.
+    """Wait until a service is ready; other watchers are notified at the same time.
 
     Args:
-        channel: Where it is.
-        service: Its full name.
-        seconds: Longest that it may take.
+        channel: Channel to the server.
+        service: Full name of the gRPC service.
+        seconds: Longest time to wait.
 
     Raises:
-        grpc.aio.AioRpcError: It cannot be asked, or it took too long.
+        grpc.aio.AioRpcError: The server cannot be reached, or it took too long.
     """
     request = health_pb2.HealthCheckRequest(service=service)
     watch = health_pb2_grpc.HealthStub(channel).Watch(request, timeout=seconds)

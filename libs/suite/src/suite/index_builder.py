@@ -1,8 +1,7 @@
-"""Builds an index: every movie through the embedder, every vector into the search service.
+"""Build an index: embed every movie, and write every vector to the search service.
 
-The index that answers is never touched: a new one is filled beside it, counted, and only then
-activated, so a build that fails or is killed leaves what was there before. What it left half done
-is deleted by the next one.
+The active index is never changed: a new one is filled, counted, and only then activated. So a build
+that fails or is killed leaves the active index unchanged. The next build deletes its remains.
 """
 
 from __future__ import annotations
@@ -25,14 +24,14 @@ if TYPE_CHECKING:  # they exist for type checkers only
 MOVIES_PER_REQUEST = 500
 """The embedder may allow fewer."""
 ACTIVATION_SECONDS = 3600.0
-"""Budget of an activation, in which Milvus flushes, builds and loads a large index."""
+"""Timeout of an activation, in which Milvus flushes, builds and loads a large index."""
 CALL_SECONDS = 60.0
-"""Budget of every other call."""
+"""Timeout of every other call."""
 MAX_NAME = limits_of(index_pb2.CreateIndexRequest, "name").bytes.max
 """Longest name of an index."""
 
 Progress = Callable[[int], None]
-"""Called with how many more movies are written."""
+"""Called with the number of movies written since the last call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +56,7 @@ class FilledIndex:
 
 @dataclass(frozen=True, slots=True)
 class BuiltIndex:
-    """An index that has taken the place of another."""
+    """An index that replaced another."""
 
     index: index_pb2.Index
     replaced: str
@@ -69,7 +68,7 @@ class BuiltIndex:
 async def find_current_index(
     embedder: EmbedderServiceAsyncStub, indexes: IndexServiceAsyncStub, movie_count: int
 ) -> index_pb2.Index | None:
-    """Return the active index if it is of the model served and holds so many movies, else None.
+    """Return the active index if it has the served model's vectors and this many movies, else None.
 
     Raises:
         grpc.aio.AioRpcError: A service refused or failed.
@@ -91,10 +90,10 @@ async def build_index(
     """Build the index of a whole catalogue, activate it and delete the one that it replaces.
 
     Args:
-        embedder: Where movies become vectors.
-        indexes: Where vectors are kept.
-        movies: The catalogue.
-        progress: Called after every batch that is written.
+        embedder: Stub of the embedder.
+        indexes: Stub of the search service.
+        movies: All movies of the catalogue.
+        progress: Called after every batch.
 
     Raises:
         ValueError: The catalogue is empty.
@@ -131,19 +130,19 @@ async def fill_index(
     *,
     call_seconds: float = CALL_SECONDS,
 ) -> FilledIndex:
-    """Create an index, write movies into it and activate it if all of them have arrived.
+    """Create an index, write movies into it and activate it once all have arrived.
 
-    An index of that name that is not active is deleted first: a build that did not end left it.
+    An inactive index of that name, left by an unfinished build, is deleted first.
 
     Args:
-        indexes: Where vectors are kept.
-        description: What to create.
-        batches: All that it is to hold.
-        progress: Called after every batch that is written.
-        call_seconds: Budget of every call but the activation.
+        indexes: Stub of the search service.
+        description: Request that creates the index.
+        batches: All movies and vectors.
+        progress: Called after every batch.
+        call_seconds: Timeout of every call but the activation.
 
     Raises:
-        grpc.aio.AioRpcError: A service refused or failed; an index of that name is active, for one.
+        grpc.aio.AioRpcError: A service refused, as for the name of the active index, or failed.
     """
     name = description.name
     if any(index.name == name and not index.active for index in await _list(indexes)):

@@ -1,4 +1,4 @@
-"""Signals that ask this process to stop, as an exception, so that everything is left in order."""
+"""Turn signals that stop this process into an exception, so that clean-up runs."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-class Interrupted(Exception):  # noqa: N818 - nothing went wrong
-    """The person or the system asked this process to stop."""
+class Interrupted(Exception):  # noqa: N818 - it is not an error
+    """The user or the system asked this process to stop."""
 
 
 _interrupted = threading.Event()
@@ -17,9 +17,9 @@ _interrupted = threading.Event()
 
 @contextmanager
 def interruptible() -> Iterator[None]:
-    """Raise Interrupted on SIGINT, SIGTERM and SIGHUP, as long as the block runs.
+    """Raise Interrupted on SIGINT, SIGTERM and SIGHUP, while the block runs.
 
-    SIGHUP is left alone where it is ignored: `nohup` has a command go on after its terminal.
+    SIGHUP stays ignored where it is ignored, as under `nohup`.
     """
 
     def interrupt(*_: object) -> None:
@@ -39,6 +39,6 @@ def interruptible() -> Iterator[None]:
 
 
 def raise_if_interrupted() -> None:
-    """Raise Interrupted if this process has been asked to stop, even if that got lost before."""
+    """Raise Interrupted if this process has been asked to stop, even if an exception was lost."""
     if _interrupted.is_set():
         raise Interrupted

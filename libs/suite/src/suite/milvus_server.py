@@ -26,7 +26,7 @@ _PORT_FLAGS = (
 
 @dataclass(frozen=True, slots=True)
 class MilvusServer:
-    """A Milvus server that answers."""
+    """A running Milvus server."""
 
     pid: int
     uri: str
@@ -36,18 +36,18 @@ class MilvusServer:
 def milvus_server(
     program: Path, folder: Path, settings: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[MilvusServer]:
-    """Run a Milvus standalone with its data in a folder; it is killed on leaving.
+    """Run a Milvus standalone with its data in a folder; it is killed at the end of the block.
 
     Args:
         program: The `milvus-server` program.
-        folder: Where its data go; may exist.
-        settings: What differs from how Milvus comes, as environment variables.
+        folder: Folder for its data; may exist.
+        settings: Environment variables that override Milvus's defaults.
 
     Raises:
         ProcessError: It ended or took too long.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    folder = folder.resolve()  # the server changes into a folder of its own
+    folder = folder.resolve()  # the server changes its working directory
     log, etcd = folder / "server.log", folder / "etcd.yaml"
     with _one_start_at_a_time():
         *ports, peer, client = free_ports(len(_PORT_FLAGS) + 2)
@@ -57,12 +57,12 @@ def milvus_server(
         server = ChildProcess(
             "Milvus server",
             [str(program), "--data", str(folder), *flags],
-            parent_death_signal=signal.SIGINT,  # of SIGTERM it would die without its own child
+            parent_death_signal=signal.SIGINT,  # SIGTERM would not end its own child
         )
         server.start({**os.environ, **settings, "ETCD_CONFIG_PATH": str(etcd)}, log=log)
         try:
             server.wait_until(
-                # The server's own words, once it has asked all its parts
+                # The server logs this once all its components are ready
                 lambda: (
                     "Ctrl+C to exit" in log.read_text()
                     and is_serving(ClientSettings(target=target), LIVENESS)
@@ -74,12 +74,12 @@ def milvus_server(
     try:
         yield MilvusServer(server.pid, f"http://{target}")
     finally:
-        server.kill()  # nobody needs what it would still write
+        server.kill()  # its data are not needed any more
 
 
 @contextmanager
 def _one_start_at_a_time() -> Iterator[None]:
-    """Let one Milvus server start at a time: it takes a free port for its metrics by itself."""
+    """Let one Milvus server start at a time: each picks a free port for its metrics by itself."""
     name = f"marquee-milvus-server-{os.getuid()}.lock"
     with (Path(tempfile.gettempdir()) / name).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)

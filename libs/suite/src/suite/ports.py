@@ -1,4 +1,4 @@
-"""Ports that are free."""
+"""Find free ports."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ _RANGE = 20_000, 30_000
 
 
 def free_ports(number: int, host: str = LOOPBACK) -> list[int]:
-    """Return ports that are free now, all different.
+    """Return different ports that are free now.
 
-    They are below those that the system gives to outgoing connections: a load makes many of these,
-    and one could take the port before the server listens on it.
+    They are below the range for outgoing connections, one of which could otherwise take the port
+    before the server listens on it.
 
     Args:
-        number: How many.
+        number: Number of ports.
         host: Address that the servers will listen on.
 
     Raises:
@@ -25,7 +25,7 @@ def free_ports(number: int, host: str = LOOPBACK) -> list[int]:
     """
     found: list[int] = []
     while len(found) < number:
-        port = random.randrange(*_RANGE)  # noqa: S311 - which port it is is no secret
+        port = random.randrange(*_RANGE)  # noqa: S311 - not for security
         if port not in found and _is_free(host, port):
             found.append(port)
     return found

@@ -1,4 +1,4 @@
-"""A child process: started, watched and stopped. It never outlives the process that started it."""
+"""Start, watch and stop a child process, which never outlives this process."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from suite.interruption import raise_if_interrupted
 from suite.parent_death import with_parent_death_signal
 
 START_SECONDS = 120.0
-"""Longest that a process may take to be ready; importing Paddle takes most of it."""
+"""Longest time for a process to become ready; most of it is the import of Paddle."""
 STOP_SECONDS = 30.0
-"""Longest that a process may take to finish what it does before it is killed."""
+"""Longest time for a process to stop before it is killed."""
 PAUSE_SECONDS = 0.05
-"""Between two looks at a process."""
+"""Interval between two checks of a process."""
 
 
 class ProcessError(Exception):
-    """A process did not start or ended by itself; the message is one line: which, and why."""
+    """A process did not start or ended by itself; the message is one line."""
 
 
 class ChildProcess:
-    """A program that runs as a child of this process, in a session of its own.
+    """A child process in a session of its own.
 
-    A terminal's Ctrl-C is therefore for this process alone, which stops its children in order.
+    So a terminal's Ctrl-C reaches only this process, which stops its children in order.
     """
 
     def __init__(
@@ -43,9 +43,9 @@ class ChildProcess:
         """Describe a process; nothing runs yet.
 
         Args:
-            name: What people call it.
+            name: Name in messages and logs.
             command: Program and arguments.
-            parent_death_signal: What it gets when this process dies.
+            parent_death_signal: Signal that it gets when this process dies.
         """
         self.name = name
         self._command = command
@@ -63,12 +63,12 @@ class ChildProcess:
         log: Path | None = None,
         stdout: Path | None = None,
     ) -> None:
-        """Start the process; where it has ended it may be started again.
+        """Start the process; it can be started again after it has ended.
 
         Args:
             environment: All its environment variables. None: this process's.
-            log: File that takes what it writes. None: it writes to this process's stderr.
-            stdout: File that takes what it writes to stdout instead.
+            log: File for its output. None: this process's stderr.
+            stdout: File for its stdout instead.
 
         Raises:
             RuntimeError: This is not the main thread.
@@ -80,7 +80,7 @@ class ChildProcess:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 return files.enter_context(path.open("wb"))
 
-            # This process's own stdout is for what it has to say itself.
+            # This process's stdout is for its own results.
             errors = opened(log) if log else sys.stderr
             self._log = log
             self._process = subprocess.Popen(
@@ -94,7 +94,7 @@ class ChildProcess:
 
     @property
     def pid(self) -> int:
-        """Process id of the one that was started last."""
+        """Process id, also after its end."""
         return self._started().pid
 
     @property
@@ -103,7 +103,7 @@ class ChildProcess:
         return self._process.poll() if self._process else None
 
     def send_signal(self, signum: signal.Signals) -> None:
-        """Send it a signal if it runs."""
+        """Send a signal if it is running."""
         if self._process:
             self._process.send_signal(signum)
 
@@ -119,7 +119,7 @@ class ChildProcess:
             raise ProcessError(f"{self} still runs after {seconds:.0f} s") from None
 
     def wait_or_kill(self, seconds: float = STOP_SECONDS) -> None:
-        """Wait for its end, and kill it and all of its session where that takes longer."""
+        """Wait for its end; after so many seconds kill it and its session."""
         if self._process is None:
             return
         try:
@@ -128,15 +128,15 @@ class ChildProcess:
             self.kill()
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
-        """Ask it to end by SIGTERM, and kill it where it has not after so many seconds."""
+        """Send SIGTERM; kill it if it still runs after so many seconds."""
         self.send_signal(signal.SIGTERM)
         self.wait_or_kill(seconds)
 
     def kill(self) -> None:
-        """End it at once, and with it the children that it has left in its session."""
+        """Kill it and every other process of its session."""
         if self._process is None:
             return
-        with suppress(ProcessLookupError, PermissionError):  # nobody is left to end
+        with suppress(ProcessLookupError, PermissionError):  # all have ended
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
 
@@ -147,16 +147,16 @@ class ChildProcess:
         *,
         beside: Iterable[ChildProcess] = (),
     ) -> None:
-        """Wait until a condition holds that the process is to bring about.
+        """Wait until a condition holds that the process will bring about.
 
         Args:
-            condition: Asked again and again.
-            seconds: Longest that it may take.
-            beside: Other processes that must not end meanwhile either.
+            condition: Checked repeatedly.
+            seconds: Longest time to wait.
+            beside: Other processes that must not end meanwhile.
 
         Raises:
             ProcessError: A process ended, or it took too long.
-            Interrupted: This process is to stop; see `suite.interruption`.
+            Interrupted: This process was asked to stop; see `suite.interruption`.
         """
         deadline = time.monotonic() + seconds
         while not condition():
@@ -171,10 +171,10 @@ class ChildProcess:
     def raise_if_ended(self) -> None:
         """Raise ProcessError if it has been started and has ended."""
         if self.status is not None:
-            raise ProcessError(self.how_it_ended())
+            raise ProcessError(self.describe_exit())
 
-    def how_it_ended(self) -> str:
-        """Return one line that says how it ended, with the last line of its log."""
+    def describe_exit(self) -> str:
+        """Return one line with its exit status and the last line of its log."""
         status = self.status
         how = f"with status {status}" if status is None or status >= 0 else f"by signal {-status}"
         lines = self._log.read_text(errors="replace").split("\n") if self._log else []

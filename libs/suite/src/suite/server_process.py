@@ -31,19 +31,19 @@ class ServerProcess(ChildProcess):
         """Describe a server; nothing runs yet.
 
         Args:
-            name: What people call it.
-            module: Package or module that runs it.
+            name: Name in messages and logs.
+            module: Module that `python -m` runs.
             port: Port that it listens on.
             arguments: Its other flags.
             host: Address that it listens on.
             startup_service: Full name of the gRPC service that is ready once the server has
                 started; "": it need only be alive.
-            endpoint: How it is called. None: in the clear, without a token.
+            endpoint: Client settings to call it. None: without TLS and token.
         """
         address = ["--host", host, "--port", str(port)]
         super().__init__(name, [sys.executable, "-m", module, *address, *arguments])
         self.endpoint = endpoint or ClientSettings(target=f"{host}:{port}")
-        """How it is called."""
+        """Client settings to call it."""
         self._startup_service = startup_service
 
     def __str__(self) -> str:
@@ -51,15 +51,15 @@ class ServerProcess(ChildProcess):
 
     @property
     def target(self) -> str:
-        """Where it listens."""
+        """Address that it listens on."""
         return self.endpoint.target
 
     def is_serving(self, service: str) -> bool:
-        """Ask it once whether a gRPC service is ready; "" asks whether it is alive."""
+        """Return whether a gRPC service is ready; "" checks that the server is alive."""
         return is_serving(self.endpoint, service)
 
     def wait_until_started(self, *, beside: Iterable[ChildProcess] = ()) -> None:
-        """Wait until what it starts with is ready; see `wait_until_serving`."""
+        """Wait until its startup service is ready; see `wait_until_serving`."""
         self.wait_until_serving(self._startup_service, beside=beside)
 
     def wait_until_serving(
@@ -72,13 +72,13 @@ class ServerProcess(ChildProcess):
         """Wait until a gRPC service is ready.
 
         Args:
-            service: Its full name; "" asks whether the server is alive.
-            seconds: Longest that it may take.
+            service: Full name; "" checks that the server is alive.
+            seconds: Longest time to wait.
             beside: Other processes that must not end meanwhile.
 
         Raises:
             ProcessError: A process ended, or it took too long.
-            Interrupted: This process is to stop.
+            Interrupted: This process was asked to stop.
         """
         self.wait_until(lambda: self.is_serving(service), seconds, beside=beside)
 
@@ -86,11 +86,11 @@ class ServerProcess(ChildProcess):
     def running(
         self, environment: Mapping[str, str] | None = None, *, log: Path | None = None
     ) -> Iterator[ServerProcess]:
-        """Run it; it has started inside, and is stopped on leaving.
+        """Run the server during the block.
 
         Args:
             environment: All its environment variables. None: this process's.
-            log: File that takes what it writes.
+            log: File for its output.
 
         Raises:
             ProcessError: It ended or took too long.

@@ -29,12 +29,12 @@ def server_of(
     """Return one process of a service; nothing runs yet.
 
     Args:
-        service: Which of the three.
-        arguments: Its flags but for the address.
+        service: Which service.
+        arguments: Its flags except the address.
         port: Port that it listens on.
-        name: What people call it. None: as the service; replicas have names of their own.
+        name: Name in messages and logs. None: that of the service.
         host: Address that it listens on.
-        endpoint: How it is called. None: in the clear, without a token.
+        endpoint: Client settings to call it. None: without TLS and token.
     """
     return ServerProcess(
         name or service.name,
@@ -71,9 +71,9 @@ class Suite:
         Args:
             embedders: Processes of the embedder, at least one.
             searches: Processes of the search service, at least one.
-            gateways: Processes of the gateway, at least one; their flags say where the others are.
+            gateways: Processes of the gateway, at least one; their flags hold the other addresses.
             environment: All environment variables of each. None: this process's.
-            logs: Folder for one log file each. None: they write to this process's stderr.
+            logs: Folder for one log file each. None: this process's stderr.
         """
         self.embedders = embedders
         self.searches = searches
@@ -83,12 +83,12 @@ class Suite:
 
     @property
     def servers(self) -> tuple[ServerProcess, ...]:
-        """All processes, those that others need first."""
+        """All processes, dependencies first."""
         return (*self.embedders, *self.searches, *self.gateways)
 
     @property
     def gateway(self) -> ServerProcess:
-        """The gateway; the first of several."""
+        """The first gateway."""
         return self.gateways[0]
 
     def __enter__(self) -> Self:
@@ -96,7 +96,7 @@ class Suite:
 
         Raises:
             ProcessError: One ended or took too long.
-            Interrupted: This process is to stop.
+            Interrupted: This process was asked to stop.
         """
         try:
             for server in self.servers:
@@ -119,15 +119,15 @@ class Suite:
         self.stop()
 
     def has_index(self) -> bool:
-        """Tell whether an index is active, so that the gateways can answer."""
+        """Return whether an index is active, so that the gateways can answer."""
         return self.searches[0].is_serving(SEARCH_SERVICE)
 
     def wait_until_ready(self) -> None:
-        """Wait until every process answers, which takes an active index.
+        """Wait until every process is ready, which needs an active index.
 
         Raises:
             ProcessError: One ended, or it took too long.
-            Interrupted: This process is to stop.
+            Interrupted: This process was asked to stop.
         """
         for search in self.searches:
             search.wait_until_serving(SEARCH_SERVICE, beside=self.servers)
@@ -135,21 +135,21 @@ class Suite:
             gateway.wait_until_serving(RECOMMENDER_SERVICE, beside=self.servers)
 
     def watch(self) -> NoReturn:
-        """Wait until a process ends by itself, or this one is to stop.
+        """Wait until a process ends by itself or this process is asked to stop.
 
         Raises:
             ProcessError: One ended.
-            Interrupted: This process is to stop.
+            Interrupted: This process was asked to stop.
         """
         while True:
-            # Not a call that waits for a child: a signal that comes just before it would be missed.
+            # Poll: a signal just before a blocking wait for a child would be missed.
             time.sleep(PAUSE_SECONDS)
             raise_if_interrupted()
             for server in self.servers:
                 server.raise_if_ended()
 
     def stop(self) -> None:
-        """End the gateways, then what they call; whoever asks again ends all at once."""
+        """Stop the gateways, then the others; a second interrupt kills all at once."""
         try:
             for servers in (self.gateways, (*self.searches, *self.embedders)):
                 for server in servers:

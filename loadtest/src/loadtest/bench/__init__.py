@@ -1,1 +1,1 @@
-"""The published measurements: what is started, what is measured, what the figures mean."""
+"""The published measurements: configurations, benchmarks and ratios."""

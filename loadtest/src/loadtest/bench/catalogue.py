@@ -1,4 +1,4 @@
-"""Indexes of made movies, built as users build them: through the services' own RPCs."""
+"""Indexes of synthetic movies, built through the RPCs of the services."""
 
 from __future__ import annotations
 
@@ -33,15 +33,15 @@ MOVIES = 3883
 GENRES = ("Action", "Comedy", "Crime", "Documentary", "Drama", "Film-Noir", "Romance", "Thriller")
 _MOVIES_PER_REQUEST = 1000
 _WRITE_SECONDS = 3600.0
-"""Longest that one write into a large index may take."""
+"""Timeout of a write to a large index."""
 
 
-def index_made_movies(
+def index_synthetic_movies(
     embedder: ClientSettings, search: ClientSettings, movies: int = MOVIES
 ) -> str:
-    """Embed made movies, index them, activate the index and return its name.
+    """Embed and index synthetic movies, activate the index and return its name.
 
-    An index of the same model and size that is active already is left as it is.
+    An active index of the same model and size is reused.
 
     Raises:
         LoadError: A call failed.
@@ -62,7 +62,7 @@ def index_made_movies(
         return asyncio.run(build())
 
 
-def index_made_vectors(
+def index_synthetic_vectors(
     search: ClientSettings,
     name: str,
     *,
@@ -70,16 +70,16 @@ def index_made_vectors(
     dimension: int,
     progress: Callable[[int], None] = lambda _: None,
 ) -> FilledIndex:
-    """Index made vectors, clustered as a model's are, and activate the index.
+    """Index synthetic vectors, clustered like those of a model, and activate the index.
 
-    Indexes that are there already are kept.
+    Existing indexes are kept.
 
     Args:
-        search: The search service.
-        name: Of the index.
-        movies: How many.
-        dimension: Of the vectors.
-        progress: Called with how many more are written.
+        search: Client settings of the search service.
+        name: Name of the index.
+        movies: Number of movies.
+        dimension: Dimension of the vectors.
+        progress: Called with the number of movies written since the last call.
 
     Raises:
         LoadError: A call failed.
@@ -93,7 +93,7 @@ def index_made_vectors(
             return await fill_index(
                 IndexServiceStub(channel.grpc),
                 description,
-                _made_batches(movies, dimension),
+                _synthetic_batches(movies, dimension),
                 progress,
                 call_seconds=_WRITE_SECONDS,
             )
@@ -102,7 +102,7 @@ def index_made_vectors(
         return asyncio.run(fill())
 
 
-def made_vectors(movies: int, dimension: int) -> Iterator[bytes]:
+def synthetic_vectors(movies: int, dimension: int) -> Iterator[bytes]:
     """Yield float32 rows of unit length, 1000 at a time."""
     for first in range(0, movies, _MOVIES_PER_REQUEST):
         rows = min(_MOVIES_PER_REQUEST, movies - first)
@@ -110,7 +110,7 @@ def made_vectors(movies: int, dimension: int) -> Iterator[bytes]:
 
 
 def clustered(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
-    """Return directions around 256 centres, as tastes are: float32 [rows, dimension]."""
+    """Return unit vectors around 256 centres: float32 [rows, dimension]."""
     centres = unit_vectors(256, dimension, seed=2**31)
     chosen = np.random.default_rng(seed).integers(len(centres), size=rows)
     vectors = centres[chosen] + unit_vectors(rows, dimension, seed)
@@ -118,9 +118,9 @@ def clustered(rows: int, dimension: int, seed: int) -> NDArray[np.float32]:
     return vectors
 
 
-async def _made_batches(movies: int, dimension: int) -> AsyncIterator[Batch]:
+async def _synthetic_batches(movies: int, dimension: int) -> AsyncIterator[Batch]:
     first = 1
-    for data in made_vectors(movies, dimension):
+    for data in synthetic_vectors(movies, dimension):
         rows = len(data) // (4 * dimension)
         vectors = types_pb2.Vectors(dimension=dimension, data=data, model_version="made")
         yield Batch([movie(each, GENRES) for each in range(first, first + rows)], vectors)

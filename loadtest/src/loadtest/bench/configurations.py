@@ -1,4 +1,4 @@
-"""The ways in which the suite is run to be measured."""
+"""Configurations of the suite that are measured."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from loadtest.bench.secured import Secured
+from loadtest.bench.credentials import Credentials
 from rpckit.settings.client import ClientSettings
 from suite.parent_death import with_parent_death_signal
 from suite.ports import LOOPBACK, free_ports
@@ -19,7 +19,7 @@ from suite.three_services import Suite, server_of, target_of
 
 _ONE_BY_ONE_GATEWAY = ("--max-batch=1", "--max-in-flight=64")
 _EACH_TIME = ("--engine=milvus",)
-"""Milvus answers each batch, not a replica in memory."""
+"""Milvus answers each batch, not the replica in memory."""
 _ONE_BY_ONE_SEARCH = (*_EACH_TIME, "--max-batch-rows=1", "--max-batches-in-flight=64")
 _ENVOY = ("--server=envoy",)
 _RESIDENT = ("--engine=resident",)
@@ -27,7 +27,7 @@ _RESIDENT = ("--engine=resident",)
 
 @dataclass(frozen=True, slots=True)
 class Configuration:
-    """One way to run the suite; all that is not named is as shipped."""
+    """Settings of the suite that differ from the defaults."""
 
     name: str
     gateway: Sequence[str] = ()
@@ -35,11 +35,11 @@ class Configuration:
     search: Sequence[str] = ()
     embedders: int = 1
     searches: int = 1
-    secured: Secured | None = None
-    """TLS and tokens on every hop; None is neither."""
+    credentials: Credentials | None = None
+    """TLS and tokens on every hop. None: neither."""
 
     def unsupported(self) -> str | None:
-        """Return the first service that does not know a setting of this, or None."""
+        """Return a message about the first service that lacks a setting, or None."""
         for module, flags in (
             (GATEWAY.module, self.gateway),
             (EMBEDDER.module, self.embedder),
@@ -73,40 +73,40 @@ ENVOY = Configuration(
     "resident, all on Envoy", gateway=_ENVOY, embedder=_ENVOY, search=(*_ENVOY, *_RESIDENT)
 )
 FAST = (RESIDENT, ENVOY_GATEWAY, ENVOY)
-"""Configurations among which the fastest is looked for."""
+"""Candidates for the fastest configuration."""
 
 
 def suite_of(configuration: Configuration, *, bundle: Path, milvus_uri: str, logs: Path) -> Suite:
     """Return the suite that a configuration describes; nothing runs yet.
 
     Args:
-        configuration: How it is run.
-        bundle: The model.
+        configuration: Its settings.
+        bundle: Folder of the model bundle.
         milvus_uri: A Milvus server, or a folder for Milvus Lite.
-        logs: Folder for what the services print.
+        logs: Folder for the logs of the services.
     """
-    secured = configuration.secured
+    credentials = configuration.credentials
     embedders = _replicas(
         EMBEDDER,
         configuration.embedders,
         [f"--bundle={bundle}", *configuration.embedder],
-        secured,
+        credentials,
     )
     searches = _replicas(
         SEARCH,
         configuration.searches,
         [f"--milvus-uri={milvus_uri}", *configuration.search],
-        secured,
+        credentials,
     )
     behind = [f"--embedder-target={target_of(embedders)}", f"--search-target={target_of(searches)}"]
-    if secured:
-        behind += [*secured.client_flags("embedder"), *secured.client_flags("search")]
-    gateways = _replicas(GATEWAY, 1, [*behind, *configuration.gateway], secured)
-    return Suite(embedders, searches, gateways, environment=as_shipped(), logs=logs)
+    if credentials:
+        behind += [*credentials.client_flags("embedder"), *credentials.client_flags("search")]
+    gateways = _replicas(GATEWAY, 1, [*behind, *configuration.gateway], credentials)
+    return Suite(embedders, searches, gateways, environment=default_environment(), logs=logs)
 
 
 def endpoint_of(suite: Suite, method: str) -> ClientSettings:
-    """Return how a method is called; with several replicas, of the first."""
+    """Return the client settings for a method; of several replicas, the first."""
     if method == "Recommend":
         return suite.gateway.endpoint
     servers = suite.searches if method == "SearchMovies" else suite.embedders
@@ -120,32 +120,35 @@ def pids_of(suite: Suite) -> dict[str, int]:
 
 
 def accepts(module: str, arguments: Sequence[str]) -> bool:
-    """Tell whether a service has these settings."""
+    """Return whether a service has these settings."""
     command = [sys.executable, "-m", module, *arguments, "--print-config"]
     done = subprocess.run(
-        with_parent_death_signal(command), env=as_shipped(), capture_output=True, check=False
+        with_parent_death_signal(command),
+        env=default_environment(),
+        capture_output=True,
+        check=False,
     )
     return done.returncode == 0
 
 
-def as_shipped() -> dict[str, str]:
-    """Return this process's environment without settings, so that services are as shipped."""
+def default_environment() -> dict[str, str]:
+    """Return this process's environment without settings of the services."""
     return {name: value for name, value in os.environ.items() if not name.startswith("MARQUEE_")}
 
 
 def _replicas(
-    service: Service, number: int, arguments: Sequence[str], secured: Secured | None
+    service: Service, number: int, arguments: Sequence[str], credentials: Credentials | None
 ) -> list[ServerProcess]:
     flags = ["--metrics-port=0", "--shutdown-delay-s=0", *arguments]
-    if secured:
-        flags += secured.server_flags
+    if credentials:
+        flags += credentials.server_flags
     return [
         server_of(
             service,
             flags,
             port=port,
             name=f"{service.name} {replica}" if number > 1 else service.name,
-            endpoint=secured.endpoint(f"{LOOPBACK}:{port}") if secured else None,
+            endpoint=credentials.endpoint(f"{LOOPBACK}:{port}") if credentials else None,
         )
         for replica, port in enumerate(free_ports(number), start=1)
     ]

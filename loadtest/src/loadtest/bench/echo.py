@@ -1,7 +1,7 @@
-"""The floor: bare grpc.aio on uvloop that answers with the same bytes, whatever it is asked.
+"""The echo: a plain grpc.aio server on uvloop that answers every request with the same bytes.
 
-`python -m loadtest.bench.echo --port 0 --reply SERVICE/METHOD=FILE`. A service of this project
-does all that its host does here, and its work besides.
+`python -m loadtest.bench.echo --port 0 --reply SERVICE/METHOD=FILE`. It does what the
+host of every service does, without the service's work.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ import grpc
 import uvloop
 from grpc_health.v1 import health_pb2
 
-from loadtest.bench.replies import made_replies
+from loadtest.bench.replies import synthetic_replies
 
 _HEALTH = "grpc.health.v1.Health/Check"
 
 
 class Echo(grpc.GenericRpcHandler):
-    """Answers each method with its own bytes."""
+    """Answers each method with fixed bytes."""
 
     def __init__(self, replies: Mapping[str, bytes]) -> None:
         """Answer with `replies`, by `package.Service/Rpc`."""
@@ -61,10 +61,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         action="append",
         default=[],
         metavar="METHOD=FILE",
-        help="answer package.Service/Rpc with the bytes of a file; others have made answers",
+        help="answer package.Service/Rpc with the bytes of a file; others have synthetic answers",
     )
     arguments = parser.parse_args(argv)
-    replies = made_replies()
+    replies = synthetic_replies()
     for each in arguments.reply:
         path, _, filename = each.partition("=")
         replies[path] = Path(filename).read_bytes()

@@ -1,6 +1,6 @@
-"""What ratios are made of: figures of a run, found by the names under which it measured them.
+"""Formulas of the ratios, over the measurements of a run by name.
 
-Each raises KeyError where what it needs was not measured.
+Each raises KeyError if a measurement that it needs is missing.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from loadtest.measurement import Measurement
 from loadtest.results import Results
 
 SATURATION = 0.7
-"""Share of the most calls a second at which the tail is measured."""
+"""Share of the peak throughput at which tail latency is measured."""
 BATCH = 256
 """Users in one request of the batch measurement."""
 
 _ECHO = "echo: recommend"
 
 
-def beside(results: Results, each: Measurement, others: Sequence[Measurement]) -> Measurement:
-    """Return the one of `others` that was measured next to a measurement."""
+def closest(results: Results, each: Measurement, others: Sequence[Measurement]) -> Measurement:
+    """Return the one of `others` that was measured closest in time to a measurement."""
     place = results.measurements.index
     return min(others, key=lambda other: abs(place(other) - place(each)))
 
@@ -33,14 +33,14 @@ def rate(results: Results, name: str) -> float:
 
 
 def rate_vs_echo(results: Results, name: str, echo: str = _ECHO) -> float:
-    """Return the calls a second at full load, by those of the echo that was measured next."""
+    """Return the calls a second at full load, divided by those of the echo closest in time."""
     loads, echoes = _full(results, name), _full(results, echo)
-    ratios = [each.per_second / beside(results, each, echoes).per_second for each in loads]
+    ratios = [each.per_second / closest(results, each, echoes).per_second for each in loads]
     return sum(ratios) / len(ratios)
 
 
 def fastest_vs_echo(results: Results, prefix: str, echo: str = _ECHO) -> float:
-    """Return the most calls a second by the echo's, of all whose names begin with a prefix."""
+    """Return the highest `rate_vs_echo` of all names with a prefix."""
     ratios = []
     for name in {each.name for each in results.measurements if each.name.startswith(prefix)}:
         with suppress(KeyError):
@@ -51,48 +51,48 @@ def fastest_vs_echo(results: Results, prefix: str, echo: str = _ECHO) -> float:
 
 
 def gain(results: Results, name: str, base: str) -> float:
-    """Return the calls a second of one name by those of another, each as a share of its echo."""
+    """Return the `rate_vs_echo` of one name divided by that of another."""
     return rate_vs_echo(results, name) / rate_vs_echo(results, base)
 
 
 def cpu_vs_echo(results: Results, name: str, server: str) -> float:
-    """Return a server's CPU of one call at full load, by the echo's of one."""
+    """Return a server's CPU per call at full load, divided by the echo's."""
     loads, echoes = _full(results, name), _full(results, _ECHO)
     ratios = [
-        each.cpu_us_per_call(server) / beside(results, each, echoes).cpu_us_per_call("echo")
+        each.cpu_us_per_call(server) / closest(results, each, echoes).cpu_us_per_call("echo")
         for each in loads
     ]
     return sum(ratios) / len(ratios)
 
 
 def idle_vs_floor(results: Results, name: str, search: str) -> float:
-    """Return p50 of one caller alone, by the least that one Recommend can take.
+    """Return p50 of a single caller, divided by the floor of one Recommend.
 
-    That is the predictor and the search in one process, and three round trips of the echo.
+    The floor is the predictor and the search in one process, and three round trips of the echo.
 
     Args:
         results: A run.
-        name: What was measured.
-        search: The figure that says how long one search takes, in seconds.
+        name: Name of the measurements.
+        search: Name of the figure with the seconds of one search.
     """
     work = results.figures["predict_one_s"] + results.figures[search]
     return _idle(results, name) / (work * 1000 + 3 * _idle_echo(results, name))
 
 
 def idle_vs_echo(results: Results, name: str) -> float:
-    """Return p50 of one caller alone, by that of the echo beside it."""
+    """Return p50 of a single caller, divided by that of the echo."""
     return _idle(results, name) / _idle_echo(results, name)
 
 
 def tail_vs_idle(results: Results, name: str) -> float:
-    """Return p99 of an open loop at 70 % of the most, by p50 of one caller alone."""
+    """Return p99 of an open loop at 70 % of the peak, divided by p50 of a single caller."""
     wanted = SATURATION * rate(results, name)
     opened = [each for each in results.measurements if each.name == name and each.offered_per_s]
     if not opened:
         raise KeyError(name)
     nearest = min(opened, key=lambda each: abs((each.offered_per_s or 0) - wanted))
     if nearest.failed_share > 0.01:
-        raise KeyError(name)  # one in a hundred was refused, so there is no time for p99
+        raise KeyError(name)  # more than 1 % were refused, so p99 is undefined
     return nearest.percentile_ms(99) / _idle(results, name)
 
 
@@ -102,9 +102,9 @@ def batch_vectors_per_s(results: Results) -> float:
 
 
 def cost_per_tenfold(results: Results, store: str) -> float:
-    """Return by how much the CPU of a search grows when the catalogue grows tenfold.
+    """Return the growth of the CPU per search for a catalogue ten times as large.
 
-    Between the smallest and the largest that were measured; store and service together.
+    It is taken between the smallest and the largest catalogue, for store and service together.
     """
     prefix = f"search: {store} "
     costs = {}
@@ -119,7 +119,7 @@ def cost_per_tenfold(results: Results, store: str) -> float:
 
 
 def _full(results: Results, name: str) -> list[Measurement]:
-    """Return the closed loops of many callers, those without failures."""
+    """Return the closed loops of several callers without failures."""
     full = [
         each
         for each in results.measurements
@@ -131,7 +131,7 @@ def _full(results: Results, name: str) -> list[Measurement]:
 
 
 def _alone(results: Results, name: str) -> list[Measurement]:
-    """Return the loads of one caller alone."""
+    """Return the loads of a single caller."""
     alone = [
         each
         for each in results.measurements
@@ -143,10 +143,10 @@ def _alone(results: Results, name: str) -> list[Measurement]:
 
 
 def _idle(results: Results, name: str) -> float:
-    """Return the median of one caller alone, in milliseconds."""
+    """Return the median latency of a single caller, in milliseconds."""
     return _alone(results, name)[0].percentile_ms(50)
 
 
 def _idle_echo(results: Results, name: str) -> float:
-    """Return the median of the echo alone that was measured next to a load of one caller alone."""
-    return beside(results, _alone(results, name)[0], _alone(results, _ECHO)).percentile_ms(50)
+    """Return the median of the echo under a single caller, measured closest in time."""
+    return closest(results, _alone(results, name)[0], _alone(results, _ECHO)).percentile_ms(50)

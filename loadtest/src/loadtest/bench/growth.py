@@ -1,4 +1,4 @@
-"""How the search service grows with the catalogue: made vectors, built through the index RPCs."""
+"""Measure the search service as the catalogue grows, with synthetic vectors."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from loadtest import h2load, resources
 from loadtest.bench import ratios
-from loadtest.bench.catalogue import clustered, index_made_vectors, made_vectors
-from loadtest.bench.configurations import as_shipped
-from loadtest.bench.recording import Recording, Subject
-from loadtest.pacing import Closed
+from loadtest.bench.benchmark import Benchmark, BenchmarkCase
+from loadtest.bench.catalogue import clustered, index_synthetic_vectors, synthetic_vectors
+from loadtest.bench.configurations import default_environment
+from loadtest.load import ClosedLoop
 from loadtest.results import Results
 from loadtest.sampling import sample
 from loadtest.workload import VectorSpace, Workload
@@ -27,7 +27,7 @@ from suite.services import SEARCH, SEARCH_SERVICE
 from suite.three_services import server_of
 
 DIMENSION = 128
-"""As the published model has."""
+"""Dimension of the published model."""
 TOP_K = 10
 _QUERIES = 200
 _ROWS_PER_CALL = 20
@@ -35,7 +35,7 @@ _MIB = 2**20
 
 
 class Growth:
-    """One run over several sizes of the catalogue."""
+    """A run over several sizes of the catalogue."""
 
     def __init__(
         self,
@@ -45,31 +45,31 @@ class Growth:
         work: Path,
         milvus_server: Path,
         seconds: float,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         """Prepare a run.
 
         Args:
             sizes: Movies of each index on the Milvus server, ascending.
-            lite_sizes: Likewise in Milvus Lite.
-            work: Folder for stores and logs; made anew.
+            lite_sizes: Movies of each index in Milvus Lite.
+            work: Folder for stores and logs; emptied first.
             milvus_server: The `milvus-server` program.
-            seconds: Of each load.
-            say: Told what goes on, a line at a time.
+            seconds: Measured seconds of each load.
+            log: Called with each line of progress.
         """
         self.results = Results("Marquee: growth of the catalogue")
         self._sizes = sizes
         self._lite_sizes = lite_sizes
         self._work = work
         self._server = milvus_server
-        self._record = Recording(self.results, seconds, say)
+        self._benchmark = Benchmark(self.results, seconds, log)
 
     def run(self) -> Results:
         """Build and measure every size.
 
         Raises:
             ProcessError: A process did not start.
-            LoadError: An index was not built, or a load could not be driven.
+            LoadError: An index was not built, or a load could not be run.
         """
         h2load.find()
         shutil.rmtree(self._work, ignore_errors=True)
@@ -94,15 +94,15 @@ class Growth:
              "--milvus-timeout-s=600", "--default-deadline-s=3600"],
             port=free_ports(1)[0],
         )  # fmt: skip
-        return server.running(as_shipped(), log=self._work / "logs" / "search.log")
+        return server.running(default_environment(), log=self._work / "logs" / "search.log")
 
     def _measure(
         self, store: str, size: int, search: ServerProcess, milvus_pid: int | None
     ) -> None:
         name = f"{store} {size:,}"
-        self._record.say(f"building: {name}")
+        self._benchmark.log(f"building: {name}")
         before = resources.resident_bytes(milvus_pid) if milvus_pid else 0
-        filled = index_made_vectors(
+        filled = index_synthetic_vectors(
             search.endpoint, f"made_{size}", movies=size, dimension=DIMENSION
         )
         search.wait_until_serving(SEARCH_SERVICE)
@@ -123,18 +123,18 @@ class Growth:
             vectors=queries().tobytes(),
         )
         pids = {"search": search.pid} | ({"milvus": milvus_pid} if milvus_pid else {})
-        subject = Subject(f"search: {name}", search.endpoint, "SearchMovies", workload, pids)
-        self._record.drive(subject, Closed(1))
-        self._record.saturate(subject)
+        case = BenchmarkCase(f"search: {name}", search.endpoint, "SearchMovies", workload, pids)
+        self._benchmark.drive(case, ClosedLoop(1))
+        self._benchmark.saturate(case)
 
 
 def queries() -> NDArray[np.float32]:
-    """Return users' vectors, which lie about the same centres as the movies'."""
+    """Return user vectors, around the same centres as the movies'."""
     return clustered(_QUERIES, DIMENSION, seed=0)
 
 
 def recall(search: ServerProcess, movies: int) -> float:
-    """Return the share of the exact nearest movies that the service finds.
+    """Return the share of the exact nearest movies that the service returns.
 
     Raises:
         LoadError: A search failed.
@@ -158,11 +158,11 @@ def recall(search: ServerProcess, movies: int) -> float:
 
 
 def nearest(vectors: NDArray[np.float32], movies: int) -> NDArray[np.int64]:
-    """Return the ids of the made movies with the largest inner products, by exact search."""
+    """Return the ids of the synthetic movies with the largest inner products, by exact search."""
     best_ids = np.zeros((len(vectors), 0), dtype=np.int64)
     best = np.zeros((len(vectors), 0), dtype=np.float32)
     first = 1
-    for data in made_vectors(movies, DIMENSION):
+    for data in synthetic_vectors(movies, DIMENSION):
         rows = np.frombuffer(data, dtype="<f4").reshape(-1, DIMENSION)
         ids = np.broadcast_to(np.arange(first, first + len(rows)), (len(vectors), len(rows)))
         best = np.concatenate([best, vectors @ rows.T], axis=1)

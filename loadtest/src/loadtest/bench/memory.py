@@ -1,4 +1,4 @@
-"""Whether memory grows with the number of calls."""
+"""Measure how memory grows with the number of calls."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ import numpy as np
 
 from loadtest import clients, resources
 from loadtest.job import Job
-from loadtest.pacing import Closed
+from loadtest.load import ClosedLoop
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
 
 _SLICE_SECONDS = 10.0
 _CALLERS = 64
 _SETTLING = 0.25
-"""Share of the calls after which allocators and caches have what they need."""
+"""Share of the calls after which allocators and caches have settled."""
 
 
 def slopes(
     endpoint: ClientSettings, workload: Workload, pids: Mapping[str, int], calls: int
 ) -> dict[str, float]:
-    """Make so many Recommend calls and return by how much each process grew.
+    """Make Recommend calls and return the memory growth of each process.
 
     Args:
-        endpoint: The gateway.
-        workload: Whom to recommend to.
+        endpoint: Client settings of the gateway.
+        workload: Source of the requests.
         pids: Processes by name.
-        calls: Calls at least.
+        calls: Minimum number of calls.
 
     Returns:
         Mebibytes per 100,000 calls, by name: the slope of a straight line through the resident
@@ -42,7 +42,7 @@ def slopes(
         job = Job(
             {"Recommend": endpoint},
             workload,
-            Closed(_CALLERS),
+            ClosedLoop(_CALLERS),
             _SLICE_SECONDS,
             warm_up=0.0,
             seed=done,

@@ -1,4 +1,4 @@
-"""The published set: what `make bench` measures, in order, on one machine, in one run."""
+"""The published set: all measurements of `make bench`, in one run on one machine."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from loadtest import h2load, machine, resources
-from loadtest.bench import memory, ratios, secured
-from loadtest.bench.catalogue import MOVIES, index_made_movies
+from loadtest.bench import credentials, memory, ratios
+from loadtest.bench.benchmark import Benchmark, BenchmarkCase
+from loadtest.bench.catalogue import MOVIES, index_synthetic_movies
 from loadtest.bench.configurations import (
     ENVOY,
     FAST,
@@ -23,15 +24,14 @@ from loadtest.bench.configurations import (
     TWO_EMBEDDERS,
     TWO_SEARCHES,
     Configuration,
-    as_shipped,
+    default_environment,
     endpoint_of,
     pids_of,
     suite_of,
 )
 from loadtest.bench.formulas import BATCH, SATURATION
-from loadtest.bench.recording import Recording, Subject
+from loadtest.load import ClosedLoop, OpenLoop
 from loadtest.measurement import Measurement
-from loadtest.pacing import Closed, Open
 from loadtest.results import Results
 from loadtest.sampling import sample
 from loadtest.scenario import search_space
@@ -42,22 +42,22 @@ from suite.server_process import ServerProcess
 from suite.three_services import Suite
 
 _CURVE = (0.2, 0.4, 0.6, SATURATION, 0.8, 0.9)
-"""Shares of the most calls a second at which latency is measured."""
+"""Shares of the peak throughput at which latency is measured."""
 _ECHOED = {"Recommend": "recommend", "EmbedUsers": "embed user", "SearchMovies": "search"}
 
 
 @dataclass(frozen=True, slots=True)
 class Effort:
-    """How long and how much is measured."""
+    """Duration and extent of the measurements."""
 
     seconds: float
-    """Of each load."""
+    """Measured seconds of each load."""
     curve: bool
-    """Latency at several loads, not at one."""
+    """Measure latency at several loads, not at one."""
     everything: bool
-    """All configurations, not only what the checked ratios need."""
+    """Measure all configurations, not only those of the checked ratios."""
     memory_calls: int
-    """Calls over which memory is watched; 0 leaves it out."""
+    """Calls over which memory growth is measured; 0 omits it."""
 
 
 FULL = Effort(seconds=5.0, curve=True, everything=True, memory_calls=200_000)
@@ -65,7 +65,7 @@ QUICK = Effort(seconds=2.0, curve=False, everything=False, memory_calls=0)
 
 
 class Published:
-    """One run of the published set."""
+    """A run of the published set."""
 
     def __init__(
         self,
@@ -74,24 +74,24 @@ class Published:
         work: Path,
         milvus_server: Path,
         effort: Effort,
-        say: Callable[[str], None],
+        log: Callable[[str], None],
     ) -> None:
         """Prepare a run.
 
         Args:
-            bundle: The model to serve.
-            work: Folder for stores and logs; the stores in it are made anew.
-            milvus_server: The `milvus-server` program; where it is missing, the measurements that
-                need it are left out.
-            effort: How long and how much.
-            say: Told what goes on, a line at a time.
+            bundle: Folder of the model bundle.
+            work: Folder for stores and logs; old stores in it are deleted.
+            milvus_server: The `milvus-server` program; without it, the measurements that need it
+                are omitted.
+            effort: Duration and extent.
+            log: Called with each line of progress.
         """
         self.results = Results("Marquee: published measurements")
         self._bundle = bundle
         self._work = work
         self._server = milvus_server
         self._effort = effort
-        self._record = Recording(self.results, effort.seconds, say)
+        self._benchmark = Benchmark(self.results, effort.seconds, log)
         self._workload = Workload()
         self._index, self._dimension = "", 0
         self._replies: dict[str, Path] = {}
@@ -101,27 +101,29 @@ class Published:
 
         Raises:
             ProcessError: A process did not start.
-            LoadError: A load could not be driven, or replies are no good.
+            LoadError: A load could not be run, or a call failed.
         """
         begun = time.monotonic()
         h2load.find()
         for store in ("milvus", "lite"):
             shutil.rmtree(self._work / store, ignore_errors=True)
         if (load := machine.load_average()) > 0.5:
-            self._record.note(f"the machine was not idle at the start: load average {load:.1f}")
+            self._benchmark.note(f"the machine was not idle at the start: load average {load:.1f}")
         try:
             self._measure()
-        finally:  # what was measured before a failure is worth keeping
+        finally:  # keep the measurements before a failure
             self.results.ratios = ratios.compute(self.results)
             self.results.figures["bench_seconds"] = round(time.monotonic() - begun, 1)
         return self.results
 
     def _measure(self) -> None:
-        self._record.bare("predictor", str(self._bundle))
+        self._benchmark.measure_floor("predictor", str(self._bundle))
         if self._server.exists():
             self._on_milvus()
         else:
-            self._record.note(f"no Milvus server at {self._server}: what needs one was left out")
+            self._benchmark.note(
+                f"no Milvus server at {self._server}: measurements that need one were omitted"
+            )
         for configuration in (LITE, LITE_ONE_BY_ONE) if self._effort.everything else ():
             with self._suite(configuration, str(self._work / "lite")) as suite:
                 self._recommend(configuration, suite)
@@ -132,8 +134,8 @@ class Published:
                 self._echoes(suite)
                 self._alone(suite, "grpcio")
                 self._search_alone(suite)
-                self._record.bare("milvus", store.uri, self._index)
-                self._record.bare("search", str(MOVIES), str(self._dimension))
+                self._benchmark.measure_floor("milvus", store.uri, self._index)
+                self._benchmark.measure_floor("search", str(MOVIES), str(self._dimension))
                 self._recommend(MILVUS, suite, store.pid, idle=True, curve=True)
                 self._watch_memory(suite)
             with self._suite(ONE_BY_ONE, store.uri) as suite:
@@ -145,15 +147,15 @@ class Published:
                 self._fast(configuration, store.uri)
 
     def _variants(self) -> list[Configuration]:
-        """Return what is compared with the suite as shipped, at full load only."""
+        """Return the configurations that are measured at full load only."""
         if not self._effort.everything:
             return []
-        files = secured.make(self._work / "secured")
-        return [TWO_EMBEDDERS, TWO_SEARCHES, replace(SECURED, secured=files)]
+        files = credentials.create(self._work / "secured")
+        return [TWO_EMBEDDERS, TWO_SEARCHES, replace(SECURED, credentials=files)]
 
     def _fast(self, configuration: Configuration, uri: str) -> None:
         if missing := configuration.unsupported():
-            self._record.note(f"{configuration.name} was left out: {missing}")
+            self._benchmark.note(f"{configuration.name} was omitted: {missing}")
             return
         with self._suite(configuration, uri) as suite:
             if configuration is ENVOY:
@@ -162,12 +164,12 @@ class Published:
 
     @contextmanager
     def _suite(self, configuration: Configuration, uri: str) -> Iterator[Suite]:
-        """Run a configuration over a store; build the index where there is none."""
-        self._record.say(f"starting: {configuration.name}")
+        """Run a configuration on a store; build the index if necessary."""
+        self._benchmark.log(f"starting: {configuration.name}")
         logs = self._work / "logs" / configuration.name.replace(", ", "-").replace(" ", "-")
         with suite_of(configuration, bundle=self._bundle, milvus_uri=uri, logs=logs) as suite:
             search = endpoint_of(suite, "SearchMovies")
-            self._index = index_made_movies(endpoint_of(suite, "EmbedUsers"), search)
+            self._index = index_synthetic_movies(endpoint_of(suite, "EmbedUsers"), search)
             suite.wait_until_ready()
             space = search_space(search)
             self._dimension = space.dimension
@@ -175,21 +177,21 @@ class Published:
             yield suite
 
     def _alone(self, suite: Suite, host: str) -> None:
-        """Measure the embedder without the others."""
-        subject = self._subject(f"embed user: {host}", suite, "EmbedUsers", "embedder")
-        self._beside_echo(subject)
-        self._record.drive(subject, Closed(1))
+        """Measure the embedder alone."""
+        case = self._case(f"embed user: {host}", suite, "EmbedUsers", "embedder")
+        self._beside_echo(case)
+        self._benchmark.drive(case, ClosedLoop(1))
         workload = replace(self._workload, batch=BATCH)
-        batches = replace(subject, name=f"embed batch: {host}", workload=workload)
-        self._record.saturate(batches, streams=2)
+        batches = replace(case, name=f"embed batch: {host}", workload=workload)
+        self._benchmark.saturate(batches, streams=2)
 
     def _search_alone(self, suite: Suite) -> None:
-        subject = self._subject(f"search: {MILVUS.name}", suite, "SearchMovies", "search")
-        self._record.saturate(subject)
-        self._record.drive(subject, Closed(1))
+        case = self._case(f"search: {MILVUS.name}", suite, "SearchMovies", "search")
+        self._benchmark.saturate(case)
+        self._benchmark.drive(case, ClosedLoop(1))
 
     def _echoes(self, suite: Suite) -> None:
-        """Measure the echo with the suite's own bytes, while the suite does nothing."""
+        """Measure the echo with replies of the suite, while the suite is idle."""
         folder = self._work / "replies"
         folder.mkdir(parents=True, exist_ok=True)
         for method in _ECHOED:
@@ -202,23 +204,23 @@ class Published:
     def _echo(self, method: str, *, idle: bool = False, full: bool = True) -> None:
         arguments = [f"--reply={METHODS[each]}={path}" for each, path in self._replies.items()]
         server = ServerProcess("echo", "loadtest.bench.echo", free_ports(1)[0], arguments)
-        with server.running(as_shipped(), log=self._work / "logs" / "echo.log") as echo:
+        with server.running(default_environment(), log=self._work / "logs" / "echo.log") as echo:
             name, pids = f"echo: {_ECHOED[method]}", {"echo": echo.pid}
-            subject = Subject(name, echo.endpoint, method, self._workload, pids)
+            case = BenchmarkCase(name, echo.endpoint, method, self._workload, pids)
             if idle:
-                self._record.drive(subject, Closed(1))
+                self._benchmark.drive(case, ClosedLoop(1))
             if full:
-                self._record.saturate(subject)
+                self._benchmark.saturate(case)
 
-    def _beside_echo(self, subject: Subject) -> Measurement:
-        """Measure the most calls a second, and the echo's at once after it.
+    def _beside_echo(self, case: BenchmarkCase) -> Measurement:
+        """Measure the peak throughput, and right afterwards that of the echo.
 
-        A machine that others share is a third faster in one minute than in the next, so that only
-        what was measured side by side can be compared.
+        The speed of a shared machine varies by a third between minutes, so only measurements that
+        are close in time can be compared.
         """
-        most = self._record.saturate(subject)
-        if subject.method in self._replies:
-            self._echo(subject.method)
+        most = self._benchmark.saturate(case)
+        if case.method in self._replies:
+            self._echo(case.method)
         return most
 
     def _recommend(
@@ -230,20 +232,20 @@ class Published:
         idle: bool = False,
         curve: bool = False,
     ) -> None:
-        """Measure the whole suite: at full load, before it with one caller, after it in between."""
-        subject = self._subject(f"recommend: {configuration.name}", suite, "Recommend", "")
+        """Measure the whole suite: single caller, full load, then loads in between."""
+        case = self._case(f"recommend: {configuration.name}", suite, "Recommend", "")
         if idle:
             self._echo("Recommend", idle=True, full=False)
-            self._record.drive(subject, Closed(1))
-        pids = {**subject.pids, **({"milvus": store} if store else {})}
-        most = self._beside_echo(replace(subject, pids=pids)).per_second
+            self._benchmark.drive(case, ClosedLoop(1))
+        pids = {**case.pids, **({"milvus": store} if store else {})}
+        most = self._beside_echo(replace(case, pids=pids)).per_second
         if curve:
             for share in _CURVE if self._effort.curve else (SATURATION,):
-                self._record.drive(subject, Open(max(1, round(share * most))))
+                self._benchmark.drive(case, OpenLoop(max(1, round(share * most))))
 
-    def _subject(self, name: str, suite: Suite, method: str, processes: str) -> Subject:
+    def _case(self, name: str, suite: Suite, method: str, processes: str) -> BenchmarkCase:
         pids = {each: pid for each, pid in pids_of(suite).items() if each.startswith(processes)}
-        return Subject(name, endpoint_of(suite, method), method, self._workload, pids)
+        return BenchmarkCase(name, endpoint_of(suite, method), method, self._workload, pids)
 
     def _watch_memory(self, suite: Suite) -> None:
         for name, pid in pids_of(suite).items():
@@ -251,12 +253,9 @@ class Published:
                 resources.resident_bytes(pid) / 2**20, 1
             )
         if self._effort.memory_calls:
-            self._record.say(f"memory over {self._effort.memory_calls:,} calls")
+            self._benchmark.log(f"memory over {self._effort.memory_calls:,} calls")
             slopes = memory.slopes(
                 suite.gateway.endpoint, self._workload, pids_of(suite), self._effort.memory_calls
             )
             for name, slope in slopes.items():
                 self.results.figures[f"{name}_mib_per_100k_calls"] = slope
-
-
-__all__ = ["FULL", "QUICK", "Effort", "Published"]

@@ -1,7 +1,7 @@
-"""What the figures of one run say about each other, and within which bounds they are expected.
+"""The list of ratios between figures of one run, with their bounds.
 
-Ratios hold from machine to machine where times do not. This is their only list: what is published,
-compared, checked and documented follows from it.
+Unlike times, ratios are comparable between machines. Publication, comparison, check and
+documentation all use this list.
 """
 
 from __future__ import annotations
@@ -27,26 +27,26 @@ from loadtest.results import Results
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """A figure that follows from others of the same run."""
+    """A ratio between figures of the same run."""
 
     name: str
     """Its key in a results file."""
     meaning: str
-    """What is divided by what, in words."""
+    """Explanation of numerator and denominator."""
     formula: Callable[[Results], float]
-    """Raises KeyError where a run did not measure what it needs."""
+    """Raises KeyError if a measurement is missing."""
     better: Literal["more", "less"] = "more"
     aim: float | None = None
-    """What is aimed at."""
+    """Value to aim for."""
     accepted: float | None = None
-    """What `make bench-check` still accepts: generous, for a machine that does other things too."""
+    """Bound of `make bench-check`: generous, for a machine that is not idle."""
 
     def reaches_aim(self, value: float) -> bool:
-        """Tell whether a value is what is aimed at; where nothing is, any is."""
+        """Return whether a value reaches the aim; without an aim, any does."""
         return self._within(self.aim, value)
 
     def accepts(self, value: float) -> bool:
-        """Tell whether the check accepts a value."""
+        """Return whether the check accepts a value."""
         return self._within(self.accepted, value)
 
     def bound(self, value: float | None) -> str:
@@ -215,16 +215,16 @@ def compute(results: Results) -> dict[str, float]:
     for name, ratio in RATIOS.items():
         try:
             value = ratio.formula(results)
-        except (KeyError, ZeroDivisionError):  # not measured in this run, or in vain
+        except (KeyError, ZeroDivisionError):  # not measured in this run, or zero
             continue
         values[name] = round(value, 4 if value < 1000 else 0)
     return values
 
 
 def failures(results: Results) -> list[str]:
-    """Return a line for each ratio that the check does not accept, and each load that failed calls.
+    """Return a line for each ratio that the check rejects and each load with failed calls.
 
-    An open loop may be refused: its bursts are larger than what is admitted.
+    Calls of an open loop may be refused: its bursts exceed the limit of the server.
     """
     lines = [
         f"{each.name} at {each.load}: {each.failed} calls failed"

@@ -1,4 +1,4 @@
-"""Answers as the services give them, made here: what the echo returns unless it is told."""
+"""Synthetic replies like those of the services: the default replies of the echo."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MODEL = "0123456789ab"
 _DIMENSION, _HITS = 256, 10
 
 
-def made_replies() -> dict[str, bytes]:
+def synthetic_replies() -> dict[str, bytes]:
     """Return one serialised answer per method: one user or movie of 256 values, or ten hits."""
     vectors = types_pb2.Vectors(
         dimension=_DIMENSION, data=unit_vectors(1, _DIMENSION).tobytes(), model_version=_MODEL

@@ -20,7 +20,7 @@ from loadtest.report.numbers import percent
 from loadtest.report.summary import REFUSED_SHARE, Curve
 
 _WIDTH, _HEIGHT = 5.0, 5.4
-"""Inches of 72 units: as wide as a phone's page, so that text has there the size it says."""
+"""Inches of 72 units: the width of a phone's page, so that text keeps its size there."""
 _INK, _FAINT, _RULE, _PAPER, _BAD = "#1d2430", "#5d6778", "#e3e7ee", "#fefefe", "#c62f2f"
 _SERIES = ("#2f6fc9", "#c2571a", "#1f8a5c", "#a83a6b", "#7650c0", "#8a6a10", "#1d7f90", "#666b73")
 _VARIABLES = {
@@ -31,7 +31,7 @@ _VARIABLES = {
     _BAD: "var(--bad)",
     **{colour: f"var(--series-{number})" for number, colour in enumerate(_SERIES)},
 }
-"""What the style sheet calls the colours, which are others in the dark."""
+"""Variables of the style sheet for the colours, which differ in dark mode."""
 _STYLE: dict[Any, Any] = {
     "svg.fonttype": "none",  # text stays text
     "text.parse_math": False,
@@ -75,7 +75,7 @@ _REWRITES = tuple(
         (r"\s*\n\s*", "\n"),
     )
 )
-"""What a drawing has for a file of its own, and a part of a page has not."""
+"""Removes what only a stand-alone SVG file needs."""
 _LATENCIES = (50.0, 90.0, 99.0)
 _MOST_TAILS = len(_SERIES)
 _PERCENTS = (0.0, 50.0, 90.0, 99.0, 99.9, 99.99)
@@ -179,7 +179,7 @@ def _line(
     label: str,
     loads: Iterable[Measurement] = (),
 ) -> None:
-    """Draw a line; with loads also its points, hollow and red where calls were refused."""
+    """Draw a line; with loads also its points, hollow and red if calls were refused."""
     (line,) = axes.plot(xs, ys, color=colour, label=label)
     line.set_gid("curve")
     for x, y, each in zip(xs, ys, loads, strict=False):
@@ -213,7 +213,7 @@ def _knows(measurement: Measurement, percentile: float) -> bool:
 
 
 def _place(percent: float) -> float:
-    """Return where a percent is on an axis on which each further nine takes the same room."""
+    """Return the position of a percentile on an axis where each further nine takes equal space."""
     return -math.log10(1 - percent / 100)
 
 

@@ -1,4 +1,4 @@
-"""Two runs side by side."""
+"""Compare two runs."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from loadtest.bench.ratios import RATIOS
-from loadtest.report.numbers import figure
+from loadtest.report.numbers import format_number
 from loadtest.results import Results
 
 
@@ -22,7 +22,7 @@ class Change:
     before: float
     after: float
     more_is_better: bool | None
-    """None where neither is."""
+    """None: neither direction is better."""
 
     @property
     def change(self) -> float:
@@ -30,7 +30,7 @@ class Change:
         return self.after / self.before - 1 if self.before else 0.0
 
     def is_worse(self, by: float) -> bool:
-        """Tell whether it became worse by more than a share, as in 0.1."""
+        """Return whether it is worse by more than a share, as in 0.1."""
         if self.more_is_better is None:
             return False
         return (-self.change if self.more_is_better else self.change) > by
@@ -42,7 +42,7 @@ def compare(before: Results, after: Results) -> list[Change]:
 
 
 def missing(before: Results, after: Results) -> list[str]:
-    """Return what only one of two runs has."""
+    """Return the names that only one of two runs has."""
     names = [
         {f"{each.name} at {each.load}" for each in run.measurements} | set(run.ratios)
         for run in (before, after)
@@ -63,8 +63,8 @@ def table(changes: list[Change], threshold: float) -> Table:
         shown.add_row(
             each.what,
             each.figure,
-            figure(each.before),
-            figure(each.after),
+            format_number(each.before),
+            format_number(each.after),
             f"{each.change:+.1%}",
             style=style,
         )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 
 from loadtest.bench.ratios import RATIOS
-from loadtest.report.numbers import figure, milliseconds, percent
+from loadtest.report.numbers import format_number, milliseconds, percent
 from loadtest.report.summary import capacities
 from loadtest.results import Results
 
@@ -15,7 +15,7 @@ _LOADS = ("what", "load", "client", "calls/s", "p50 ms", "p99 ms", "failed", "CP
 
 
 def sections(results: Results) -> str:
-    """Return what a run says, from what is asked first to its notes."""
+    """Return the sections of a run, from overview to notes."""
     machine = ", ".join(f"{name} {fact}" for name, fact in results.machine.items())
     parts = [f"Measured at {results.measured_at}: {machine}."]
     if results.measurements:
@@ -25,7 +25,7 @@ def sections(results: Results) -> str:
     if results.measurements:
         parts += ["## All loads", _table(_LOADS, _loads(results))]
     if results.figures:
-        rows = ((f"`{name}`", figure(value)) for name, value in results.figures.items())
+        rows = ((f"`{name}`", format_number(value)) for name, value in results.figures.items())
         parts += ["## Figures of this machine", _table(("figure", "measured"), rows)]
     if results.notes:
         parts += ["## Notes", "\n".join(f"- {note}" for note in results.notes)]
@@ -36,11 +36,11 @@ def _overview(results: Results) -> Iterator[Sequence[str]]:
     for each in capacities(results):
         yield (
             each.name,
-            f"{each.most.per_second:,.0f}",
-            milliseconds(each.most.percentile_ms(99)),
+            f"{each.peak.per_second:,.0f}",
+            milliseconds(each.peak.percentile_ms(99)),
             "" if each.share_of_echo is None else percent(each.share_of_echo),
-            milliseconds(each.most.percentile_ms(50)),
-            milliseconds(each.alone.percentile_ms(50)) if each.alone else "",
+            milliseconds(each.peak.percentile_ms(50)),
+            milliseconds(each.single_caller.percentile_ms(50)) if each.single_caller else "",
         )
 
 
@@ -48,11 +48,11 @@ def _ratios(results: Results) -> Iterator[Sequence[str]]:
     for name, value in results.ratios.items():
         ratio = RATIOS.get(name)
         if ratio is None:  # of another version
-            yield f"`{name}`", "", figure(value), "", ""
+            yield f"`{name}`", "", format_number(value), "", ""
             continue
         missed = "" if ratio.reaches_aim(value) else " (missed)"
         bounds = ratio.bound(ratio.aim), ratio.bound(ratio.accepted)
-        yield f"`{name}`", ratio.meaning, figure(value) + missed, *bounds
+        yield f"`{name}`", ratio.meaning, format_number(value) + missed, *bounds
 
 
 def _loads(results: Results) -> Iterator[Sequence[str]]:

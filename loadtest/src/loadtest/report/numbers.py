@@ -1,9 +1,9 @@
-"""How numbers are written for people."""
+"""Format numbers for people."""
 
 from __future__ import annotations
 
 
-def figure(value: float) -> str:
+def format_number(value: float) -> str:
     """Return a number with three digits, or whole where it has more."""
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
 

@@ -1,4 +1,4 @@
-"""Results as one HTML page that needs nothing but itself: first what a run says, last its notes."""
+"""Results as one self-contained HTML page."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from itertools import groupby
 from loadtest.bench.ratios import RATIOS
 from loadtest.measurement import Measurement
 from loadtest.report import charts
-from loadtest.report.numbers import figure, milliseconds, percent
+from loadtest.report.numbers import format_number, milliseconds, percent
 from loadtest.report.summary import REFUSED_SHARE, Capacity, Curve, capacities, curves
 from loadtest.results import Results
 
@@ -54,26 +54,28 @@ def _head(results: Results) -> str:
 
 
 def _cards(found: Sequence[Capacity], drawn: Sequence[Curve]) -> str:
-    """Return what each name bears: of those with a curve, or of all where none has one."""
+    """Return a card for each name with a curve, or for all names if none has one."""
     with_curve = {curve.name for curve in drawn}
     shown = [each for each in found if each.name in with_curve] or found
     return f'<div class="cards">{"".join(map(_card, shown))}</div>' if shown else ""
 
 
 def _card(capacity: Capacity) -> str:
-    most = capacity.most
+    most = capacity.peak
     at = "with" if most.concurrency else "at"
     facts = [(f"p99 {at} {escape(most.load)}", milliseconds(most.percentile_ms(99)))]
-    if capacity.callers is not None:
-        facts.append(("saturated from", f"{capacity.callers} callers on"))
-    if capacity.holds is not None:
-        p99 = milliseconds(capacity.holds.percentile_ms(99))
-        facts.append((f"p99 at {escape(capacity.holds.load)} offered", p99))
-    if capacity.refuses is not None:
-        share = f'<span class="bad">{percent(capacity.refuses.failed_share)}</span>'
-        facts.append((f"refused or failed at {escape(capacity.refuses.load)}", share))
-    if capacity.alone is not None:
-        facts.append(("p50 of one caller alone", milliseconds(capacity.alone.percentile_ms(50))))
+    if capacity.saturating_callers is not None:
+        facts.append(("saturated from", f"{capacity.saturating_callers} callers on"))
+    if capacity.sustained is not None:
+        p99 = milliseconds(capacity.sustained.percentile_ms(99))
+        facts.append((f"p99 at {escape(capacity.sustained.load)} offered", p99))
+    if capacity.overloaded is not None:
+        share = f'<span class="bad">{percent(capacity.overloaded.failed_share)}</span>'
+        facts.append((f"refused or failed at {escape(capacity.overloaded.load)}", share))
+    if capacity.single_caller is not None:
+        facts.append(
+            ("p50 of one caller alone", milliseconds(capacity.single_caller.percentile_ms(50)))
+        )
     rows = "".join(f"<dt>{name}</dt><dd>{value}</dd>" for name, value in facts)
     return (
         f'<section class="card"><h3>{escape(capacity.name)}</h3>'
@@ -93,7 +95,7 @@ def _beside_echo(capacity: Capacity) -> str:
 
 
 def _overview(found: Sequence[Capacity]) -> str:
-    """Return all names side by side, where there are several."""
+    """Return a table of all names, if there are several."""
     if len(found) < 2:
         return ""
     rows = []
@@ -102,12 +104,12 @@ def _overview(found: Sequence[Capacity]) -> str:
         rows.append(
             (
                 escape(each.name),
-                f"{each.most.per_second:,.0f}",
-                milliseconds(each.most.percentile_ms(99)),
+                f"{each.peak.per_second:,.0f}",
+                milliseconds(each.peak.percentile_ms(99)),
                 "" if share is None else f"{_bar(share)}<span>{percent(share)}</span>",
-                milliseconds(each.most.percentile_ms(50)),
-                milliseconds(each.alone.percentile_ms(50)) if each.alone else "",
-                escape(each.most.load),
+                milliseconds(each.peak.percentile_ms(50)),
+                milliseconds(each.single_caller.percentile_ms(50)) if each.single_caller else "",
+                escape(each.peak.load),
             )
         )
     head = ("", "calls/s", "p99", "of the echo", "p50", "one caller, p50", "load")
@@ -125,7 +127,7 @@ def _ratios(values: Mapping[str, float]) -> str:
         rows.append(
             (
                 f"{_prose(ratio.meaning) if ratio else ''} {_identifier(name)}",
-                figure(value),
+                format_number(value),
                 f'{aim}<div class="bad">missed</div>' if missed else aim,
             )
         )
@@ -133,7 +135,7 @@ def _ratios(values: Mapping[str, float]) -> str:
 
 
 def _charts(measured: Sequence[Measurement], drawn: Sequence[Curve]) -> str:
-    """Return each curve by load and by percentile; where there is none, each name by percentile."""
+    """Return each curve by load and by percentile; without curves, each name by percentile."""
     parts = [
         _figures_of(
             f"{curve.name}, {'open' if curve.is_open else 'closed'} loop",
@@ -197,7 +199,7 @@ def _measurements(measured: Sequence[Measurement]) -> str:
 def _figures(values: Mapping[str, float]) -> str:
     if not values:
         return ""
-    rows = [(escape(name), figure(value)) for name, value in values.items()]
+    rows = [(escape(name), format_number(value)) for name, value in values.items()]
     return f"<h2>Figures of this machine</h2>{_table(('', 'measured'), rows)}"
 
 
@@ -242,5 +244,5 @@ def _prose(text: str) -> str:
 
 
 def _identifier(name: str) -> str:
-    """Return a name that may be broken between its words."""
+    """Return a name that may wrap between its words."""
     return f'<code class="name">{escape(name).replace("_", "_<wbr>")}</code>'

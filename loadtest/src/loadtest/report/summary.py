@@ -1,19 +1,19 @@
-"""What a run says at a glance: the curves in it, and what each name bears."""
+"""Summary of a run: its curves, and the capacity of each name."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.bench.formulas import beside
+from loadtest.bench.formulas import closest
 from loadtest.measurement import Measurement
 from loadtest.results import Results
 from loadtest.workload import METHODS
 
 REFUSED_SHARE = 0.01
-"""More failed calls than this, and a load is more than can be borne."""
+"""Largest share of failed calls of a load that is sustained."""
 _NEAR = 0.95
-"""Share of the most calls a second from which on more callers gain next to nothing."""
+"""Share of the peak throughput from which more callers add next to nothing."""
 _ECHO = "echo"
 
 
@@ -26,7 +26,7 @@ class Curve:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls come at a rate; else by callers who wait for their answers."""
+        """Whether the loop is open."""
         return self.loads[0].offered_per_s is not None
 
     @property
@@ -37,32 +37,32 @@ class Curve:
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much of a load one name bears."""
+    """Load that one name sustains."""
 
     name: str
-    most: Measurement
-    """The load with the most answered calls a second of those that it bears."""
+    peak: Measurement
+    """The sustained load with the highest throughput."""
     echo: Measurement | None
-    """The echo under the same load, measured beside it."""
-    alone: Measurement | None
-    """One caller, who waits for each answer."""
-    callers: int | None
-    """From how many on more callers gain next to nothing; None where that was not reached."""
-    holds: Measurement | None
-    """The highest rate that it bears."""
-    refuses: Measurement | None
-    """The next higher rate, at which it does not."""
+    """The echo under the same load, measured closest in time."""
+    single_caller: Measurement | None
+    """The load of a single caller."""
+    saturating_callers: int | None
+    """Number of callers that saturate it; None: not reached."""
+    sustained: Measurement | None
+    """The highest rate that it sustains."""
+    overloaded: Measurement | None
+    """The next higher rate, which it does not sustain."""
 
     @property
     def share_of_echo(self) -> float | None:
-        """Its calls a second by those of the echo beside it."""
-        return self.most.per_second / self.echo.per_second if self.echo else None
+        """Its peak throughput divided by that of the echo."""
+        return self.peak.per_second / self.echo.per_second if self.echo else None
 
 
 def curves(measured: Sequence[Measurement]) -> list[Curve]:
-    """Return every name that one client drove with several loads of one kind.
+    """Return a curve for every name with several loads of one kind by one client.
 
-    A load that was repeated counts once, as it was the last time.
+    Of a repeated load, only the last measurement counts.
     """
     groups: dict[tuple[str, bool, str], dict[float, Measurement]] = {}
     for each in measured:
@@ -77,41 +77,41 @@ def curves(measured: Sequence[Measurement]) -> list[Curve]:
 
 
 def capacities(results: Results) -> list[Capacity]:
-    """Return what each name bears, without the echo: method by method, in order as measured."""
+    """Return the capacity of each name but the echo, by method, then in order of measurement."""
     names = dict.fromkeys(each.name for each in results.measurements if each.calls)
     found = [_capacity(results, name) for name in names if not name.startswith(_ECHO)]
     place = list(METHODS).index
-    return sorted(found, key=lambda each: place(next(iter(each.most.methods))))
+    return sorted(found, key=lambda each: place(next(iter(each.peak.methods))))
 
 
 def _capacity(results: Results, name: str) -> Capacity:
     loads = [each for each in results.measurements if each.name == name and each.calls]
-    borne = [each for each in loads if each.failed_share <= REFUSED_SHARE]
-    most = max(borne or loads, key=lambda each: each.per_second)
+    sustained = [each for each in loads if each.failed_share <= REFUSED_SHARE]
+    peak = max(sustained or loads, key=lambda each: each.per_second)
     echoes = [
         each
         for each in results.measurements
         if each.name.startswith(_ECHO)
         and each.calls
-        and each.load == most.load
-        and each.methods.keys() == most.methods.keys()
+        and each.load == peak.load
+        and each.methods.keys() == peak.methods.keys()
     ]
     rates = sorted((each for each in loads if each.offered_per_s is not None), key=_offered)
-    refusing = [each for each in rates if each not in borne]
+    refusing = [each for each in rates if each not in sustained]
     held = [each for each in rates if not refusing or _offered(each) < _offered(refusing[0])]
     closed = next((c for c in curves(loads) if not c.is_open), None)
     return Capacity(
         name,
-        most,
-        beside(results, most, echoes) if echoes else None,
+        peak,
+        closest(results, peak, echoes) if echoes else None,
         next((each for each in loads if each.concurrency == 1), None),
-        _enough_callers(closed) if closed else None,
+        _saturating_callers(closed) if closed else None,
         held[-1] if held else None,
         refusing[0] if refusing else None,
     )
 
 
-def _enough_callers(closed: Curve) -> int | None:
+def _saturating_callers(closed: Curve) -> int | None:
     most = max(each.per_second for each in closed.loads)
     loads = closed.loads[:-1]
     return next((each.concurrency for each in loads if each.per_second >= _NEAR * most), None)

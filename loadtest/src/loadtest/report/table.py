@@ -9,15 +9,15 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.measurement import Measurement
-from loadtest.report.numbers import figure
+from loadtest.report.numbers import format_number
 from loadtest.results import Results
 
 _LATE_MS = 1.0
-"""A client that sends later than this did not keep up with its own plan."""
+"""Lag from which the client did not keep up with its own rate."""
 
 
 def show(results: Results, console: Console) -> None:
-    """Print everything of a run."""
+    """Print all results of a run."""
     if results.measurements:
         console.print(measurements(results.measurements))
     if results.figures:
@@ -59,5 +59,5 @@ def numbers(title: str, values: Mapping[str, float]) -> Table:
     """Return a table of names and numbers."""
     table = Table(title=title, title_justify="left", show_header=False, box=SIMPLE_HEAD)
     for name, value in values.items():
-        table.add_row(name, figure(value))
+        table.add_row(name, format_number(value))
     return table

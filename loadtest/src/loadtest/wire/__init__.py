@@ -1,6 +1,6 @@
-"""A gRPC client that costs a tenth of grpcio's CPU, so that it measures servers and not itself.
+"""A gRPC client with a tenth of grpcio's CPU cost, so that it measures servers and not itself.
 
-`grpc.aio` spends more on a call than the servers here do (about 250 µs; this spends 20 to 40), and
-on a machine that holds both sides a load generator must not be the load. It speaks just enough
+`grpc.aio` takes more CPU for a call (about 250 µs; this client 20 to 40) than the servers here. On
+a machine that runs both sides, the load generator must not be the load. It implements just enough
 HTTP/2 for unary calls: one thread, one select loop, headers encoded once.
 """

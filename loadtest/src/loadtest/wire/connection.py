@@ -1,4 +1,4 @@
-"""One HTTP/2 connection for unary gRPC calls, without input and output of its own."""
+"""One HTTP/2 connection for unary gRPC calls, without I/O."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from loadtest.wire.headers import encode, grpc_status
 
 Done = Callable[[int], None]
-"""Told the gRPC status code of a call, once."""
+"""Called once, with the gRPC status code of a call."""
 
 OK, UNKNOWN, INTERNAL, UNAVAILABLE = 0, 2, 13, 14
 
@@ -25,7 +25,7 @@ _FRAME = struct.Struct(">HBBBI")  # length in two parts, type, flags, stream
 
 
 class Method:
-    """A method as it is called on one connection: its headers, encoded once."""
+    """A method on one connection: its headers, encoded once."""
 
     def __init__(
         self,
@@ -36,14 +36,14 @@ class Method:
         metadata: Sequence[tuple[str, str]],
         timeout: float,
     ) -> None:
-        """Encode what is the same for all calls.
+        """Encode the headers that all calls share.
 
         Args:
             path: `package.Service/Rpc`.
-            authority: Where the server is, as in `127.0.0.1:50050`.
+            authority: Address of the server, as in `127.0.0.1:50050`.
             scheme: `http`, or `https` over TLS.
-            metadata: More header fields.
-            timeout: Budget that every call states, in seconds.
+            metadata: Further header fields.
+            timeout: Timeout of every call, in seconds.
         """
         self.block = encode(
             [
@@ -61,12 +61,12 @@ class Method:
 
 
 class Connection:
-    """The state of one connection: takes calls and received bytes, gives bytes to send."""
+    """State of one connection: takes calls and received bytes, produces bytes to send."""
 
     def __init__(self) -> None:
-        """Begin with what a client says first."""
+        """Start with the preface of a client."""
         self.out = bytearray(_PREFACE)
-        """What is to be sent; whoever sends some removes it."""
+        """Bytes to send; the sender removes what it has sent."""
         self.draining = False
         """Whether the server takes no new calls on this connection."""
         self.message_bytes = 0
@@ -91,12 +91,12 @@ class Connection:
         return len(self._calls) + len(self._waiting)
 
     def call(self, method: Method, message: bytes, done: Done) -> None:
-        """Begin a call, or queue it where the server allows no more streams now.
+        """Start a call, or queue it while the server allows no more streams.
 
         Args:
-            method: What to call.
-            message: The serialised request.
-            done: Told the status when it is over.
+            method: Method to call.
+            message: Serialised request.
+            done: Called with the status at the end.
         """
         if len(self._calls) >= self._max_streams:
             self._waiting.append((method, message, done))
@@ -117,7 +117,7 @@ class Connection:
             self._upload()
 
     def receive(self, data: bytes) -> None:
-        """Take received bytes; answers become known in here.
+        """Process received bytes; calls `done` of each finished call.
 
         Raises:
             HPACKError: The server's headers cannot be read.
@@ -139,7 +139,7 @@ class Connection:
         self._received = data[at:]
 
     def fail(self, status: int) -> None:
-        """End every call with a status; the connection is of no more use."""
+        """End every call with a status; the connection cannot be used again."""
         self.draining = True
         calls, self._calls = self._calls, {}
         waiting, self._waiting = self._waiting, deque()
@@ -158,7 +158,7 @@ class Connection:
         if call:
             call.answered = call.answered or length > 0
             self.message_bytes += length
-            if flags & _END_STREAM:  # a gRPC answer ends with trailers, so this is none
+            if flags & _END_STREAM:  # a gRPC response must end with trailers
                 self._finish(stream, UNKNOWN)
 
     def _on_frame(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
@@ -243,7 +243,7 @@ class Connection:
             self.call(*self._waiting.popleft())
 
     def _upload(self) -> None:
-        """Send as much of the bodies that did not fit as the server allows now."""
+        """Send as much of the waiting bodies as the server's windows allow."""
         for stream, upload in list(self._uploads.items()):
             if self._window <= 0:
                 return

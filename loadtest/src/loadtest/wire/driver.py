@@ -1,4 +1,4 @@
-"""Drives a job over raw connections: one thread, one select loop, timers exact to 0.1 ms."""
+"""Run a job over raw connections: one thread, one select loop, timers exact to 0.1 ms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from itertools import cycle
 from hpack import HPACKError
 
 from loadtest.job import Job, Outcome, Recorder, Requests
-from loadtest.pacing import Closed, Open
+from loadtest.load import ClosedLoop, OpenLoop
 from loadtest.wire.connection import UNAVAILABLE, Connection, Method
 from loadtest.workload import METHODS
 from rpckit.settings.client import ClientSettings
@@ -22,19 +22,19 @@ from rpckit.settings.client import ClientSettings
 _DEADLINE_EXCEEDED = 4
 _RECONNECT_SECONDS = 0.05
 _DRAIN_SECONDS = 1.0
-"""How much longer than their timeout the last calls are waited for."""
+"""Extra time to wait for the last calls, beyond their timeout."""
 
 
 def drive(job: Job, requests: Requests, start: Callable[[], float]) -> Outcome:
     """Run a job.
 
     Args:
-        job: What to do.
-        requests: What to send.
-        start: Called when all is connected; returns when to begin.
+        job: The job.
+        requests: Its requests.
+        start: Called once connected; returns the start time.
 
     Raises:
-        OSError: A server cannot be reached at the start.
+        OSError: A server cannot be reached.
     """
     pools = {settings: _Pool(settings, job) for settings in set(job.endpoints.values())}
     by_method = {name: pools[settings] for name, settings in job.endpoints.items()}
@@ -42,10 +42,10 @@ def drive(job: Job, requests: Requests, start: Callable[[], float]) -> Outcome:
         recorder = Recorder(job, start())
         loop = _Loop(requests, by_method, recorder, list(pools.values()))
         before = time.process_time()
-        if isinstance(job.pacing, Open):
-            loop.open(job.pacing, job)
+        if isinstance(job.load, OpenLoop):
+            loop.open(job.load, job)
         else:
-            loop.closed(job.pacing)
+            loop.closed(job.load)
         return recorder.outcome(time.process_time() - before)
     finally:
         for pool in pools.values():
@@ -87,10 +87,10 @@ class _Loop:
         self._idle: deque[float] = deque()
         self._outstanding = 0
 
-    def closed(self, pacing: Closed) -> None:
-        """Keep so many callers busy until the time is over."""
+    def closed(self, load: ClosedLoop) -> None:
+        """Run a closed loop until the time is over."""
         end = self._recorder.last
-        self._idle.extend([time.perf_counter()] * pacing.concurrency)
+        self._idle.extend([time.perf_counter()] * load.concurrency)
         while (now := time.perf_counter()) < end:
             while self._idle and self._idle[0] <= now:
                 self._idle.popleft()
@@ -103,17 +103,17 @@ class _Loop:
             self._exchange(until - time.perf_counter())
         self._fail(_DEADLINE_EXCEEDED)
 
-    def open(self, pacing: Open, job: Job) -> None:
-        """Send calls when they are due until the time is over, then wait for their answers."""
+    def open(self, load: OpenLoop, job: Job) -> None:
+        """Run an open loop until the time is over, then wait for the last answers."""
         recorder, end = self._recorder, self._recorder.last
         begin = recorder.first - job.warm_up
-        times = pacing.times(job.seed)
+        times = load.times(job.seed)
         due = begin + next(times)
         while due < end:
             now = time.perf_counter()
             while due <= now and due < end:
                 method, message = self._requests.next()
-                recorder.late(due, now)
+                recorder.record_lag(due, now)
                 self._outstanding += 1
                 done = partial(self._open_done, method, due)
                 self._by_method[method].call(METHODS[method], message, done)
@@ -131,16 +131,16 @@ class _Loop:
     def _closed_done(self, method: str, sent: float, status: int) -> None:
         now = time.perf_counter()
         self._outstanding -= 1
-        self._recorder.closed(method, status, sent, now)
-        # A server that is away must not be asked thousands of times a second
+        self._recorder.record_closed(method, status, sent, now)
+        # Do not call an unavailable server thousands of times a second
         self._idle.append(now if status != UNAVAILABLE else now + _RECONNECT_SECONDS)
 
     def _open_done(self, method: str, due: float, status: int) -> None:
         self._outstanding -= 1
-        self._recorder.opened(method, status, due, time.perf_counter())
+        self._recorder.record_open(method, status, due, time.perf_counter())
 
     def _exchange(self, seconds: float) -> None:
-        """Send what is to be sent, and take what arrives within some seconds."""
+        """Send pending bytes, and receive for at most some seconds."""
         links = [link for pool in self._pools for link in pool.links()]
         for link in links:
             if link.connection.out:
@@ -155,7 +155,7 @@ class _Loop:
 
 
 class _Pool:
-    """The connections to one target; calls go round them."""
+    """The connections to one target, used in turn."""
 
     def __init__(self, settings: ClientSettings, job: Job) -> None:
         self._settings = settings

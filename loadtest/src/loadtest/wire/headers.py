@@ -1,4 +1,4 @@
-"""Header blocks of a connection on which neither side keeps a dynamic table."""
+"""Header blocks for a connection without dynamic tables."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ _UNKNOWN = 2
 
 
 def encode(fields: Iterable[tuple[str, str]]) -> bytes:
-    """Encode header fields so that the block can be sent any number of times.
+    """Encode header fields into a block that can be sent repeatedly.
 
     Args:
         fields: Names, in lower case, and values; pseudo-header fields first.
     """
     never_indexed = [(name, value, True) for name, value in fields]
-    # Without Huffman codes, as gRPC's own clients send them: the server has less to do.
+    # Without Huffman codes, as gRPC's own clients send them: the server has less work.
     return Encoder().encode(never_indexed, huffman=False)
 
 
 def grpc_status(block: bytes) -> int | None:
-    """Return the status code of a header block, or None where it has no `grpc-status`.
+    """Return the status code of a header block, or None without `grpc-status`.
 
     Args:
-        block: A whole header block of a peer that was told to keep no dynamic table.
+        block: A complete header block of a peer without a dynamic table.
 
     Raises:
         HPACKError: The block cannot be read.
@@ -34,5 +34,5 @@ def grpc_status(block: bytes) -> int | None:
     decoder.max_allowed_table_size = decoder.header_table_size = 0
     for name, value in decoder.decode(block, raw=True):
         if name == b"grpc-status":
-            return _STATUSES.get(value, _UNKNOWN)  # as for any code that has no meaning
+            return _STATUSES.get(value, _UNKNOWN)  # like any code without a meaning
     return None

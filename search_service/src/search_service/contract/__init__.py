@@ -1,1 +1,1 @@
-"""The gRPC contract on one side, plain Python on the other: servicers, validation, messages."""
+"""The gRPC contract: servicers, validation, messages and batching."""

@@ -1,4 +1,4 @@
-"""Searches of several callers, answered by the store together."""
+"""Searches of several callers, run as one batch."""
 
 from __future__ import annotations
 
@@ -20,39 +20,45 @@ from search_service.settings import SearchSettings
 
 
 class Answer(NamedTuple):
-    """What a search found, and where its time went."""
+    """Result of one caller's search, and where its time went."""
 
     hits: list[Hits]
+    """The hits of each query."""
     queue_seconds: float
     search_seconds: float
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Ask:
+class _PendingSearch:
+    """One caller's search while it waits for its batch."""
+
     index: IndexSpec
     vectors: Vectors
     queries: list[Query]
     trace: TraceContext
 
 
-class _Found(NamedTuple):
+class _Result(NamedTuple):
+    """One caller's part of a batch's result."""
+
     hits: list[Hits]
     seconds: float
+    """Time that the whole batch took."""
 
 
 class BatchedSearch:
-    """Searches a VectorIndex, many requests at a time."""
+    """Searches a VectorIndex for many requests at a time."""
 
     def __init__(self, index: VectorIndex, settings: SearchSettings, telemetry: Telemetry) -> None:
         """Search `index`; nothing runs before the first search."""
         self._index = index
-        self._coalescer: Coalescer[_Ask, _Found] = Coalescer(
+        self._coalescer: Coalescer[_PendingSearch, _Result] = Coalescer(
             self._search_all,
             name="search",
             max_batch=settings.max_batch_rows,
             max_in_flight=settings.max_batches_in_flight,
             max_queue=settings.max_queued_rows,
-            weigh=lambda ask: len(ask.queries),
+            weigh=lambda pending: len(pending.queries),
             observer=telemetry.coalescer("search"),
         )
 
@@ -61,7 +67,7 @@ class BatchedSearch:
     async def over(
         cls, index: VectorIndex, settings: SearchSettings, telemetry: Telemetry
     ) -> AsyncIterator[Self]:
-        """Yield one that answers what it has admitted before the context is left."""
+        """Yield a BatchedSearch; leaving the context waits for the searches it has admitted."""
         batched = cls(index, settings, telemetry)
         try:
             yield batched
@@ -71,53 +77,55 @@ class BatchedSearch:
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: list[Query], call: Call
     ) -> Answer:
-        """Search; see VectorIndex.search for what is found and refused.
+        """Find the movies with the largest inner product for each row; see VectorIndex.search.
 
         Args:
-            index: As resolved.
+            index: A spec that `VectorIndex.resolve` returned.
             vectors: One row for each query.
-            queries: What is asked for each row.
-            call: The call that asks.
+            queries: What to find for each row.
+            call: The call to answer; its deadline bounds the time in the queue.
 
         Raises:
-            OverloadedError: Too much is waiting.
+            OverloadedError: The queue is full.
             DeadlineError: The deadline passed before the search began.
         """
-        # Before it has neighbours, who must not fail with it.
+        # Checked before the batch is formed: the other searches in it must not fail with this one.
         index.check_vectors(vectors)
         for row, query in enumerate(queries):
             if query.filter.genres:
                 index.check_genres(query.filter.genres, f"queries[{row}].filter.genres")
         found, queued = await self._coalescer.submit(
-            _Ask(index, vectors, queries, call.trace), deadline=call.deadline
+            _PendingSearch(index, vectors, queries, call.trace), deadline=call.deadline
         )
         return Answer(found.hits, queued, found.seconds)
 
-    async def _search_all(self, asks: Sequence[_Ask]) -> list[_Found | Exception]:
+    async def _search_all(self, batch: Sequence[_PendingSearch]) -> list[_Result | Exception]:
         by_index: dict[IndexSpec, list[int]] = {}
-        for position, ask in enumerate(asks):
-            by_index.setdefault(ask.index, []).append(position)
-        answers: dict[int, _Found | Exception] = {}
+        for position, pending in enumerate(batch):
+            by_index.setdefault(pending.index, []).append(position)
+        answers: dict[int, _Result | Exception] = {}
         for index, positions in by_index.items():
-            together = [asks[position] for position in positions]
+            searches = [batch[position] for position in positions]
             started = time.monotonic()
             try:
-                with use_traces(ask.trace for ask in together):
-                    hits = await self._search_together(index, together)
+                with use_traces(pending.trace for pending in searches):
+                    hits = await self._search_together(index, searches)
             except ServiceError as error:
                 answers.update(dict.fromkeys(positions, error))
                 continue
             seconds = time.monotonic() - started
             start = 0
-            for position, ask in zip(positions, together, strict=True):
-                end = start + len(ask.queries)
-                answers[position] = _Found(hits[start:end], seconds)
+            for position, pending in zip(positions, searches, strict=True):
+                end = start + len(pending.queries)
+                answers[position] = _Result(hits[start:end], seconds)
                 start = end
-        return [answers[position] for position in range(len(asks))]
+        return [answers[position] for position in range(len(batch))]
 
-    async def _search_together(self, index: IndexSpec, asks: Sequence[_Ask]) -> list[Hits]:
-        if len(asks) == 1:
-            return await self._index.search(index, asks[0].vectors, asks[0].queries)
-        values = np.concatenate([ask.vectors.values for ask in asks])
-        queries = [query for ask in asks for query in ask.queries]
+    async def _search_together(
+        self, index: IndexSpec, searches: Sequence[_PendingSearch]
+    ) -> list[Hits]:
+        if len(searches) == 1:
+            return await self._index.search(index, searches[0].vectors, searches[0].queries)
+        values = np.concatenate([pending.vectors.values for pending in searches])
+        queries = [query for pending in searches for query in pending.queries]
         return await self._index.search(index, Vectors(values, index.model_version), queries)

@@ -1,4 +1,4 @@
-"""IndexService: what builds, activates and deletes indexes."""
+"""IndexService: the write side of the contract."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ class IndexServicer:
         del call
         expected = validation.expected_count(request)
         index = await self._index.resolve(request.index)
-        done = await self._index.activate(index, expected)
+        activation = await self._index.activate(index, expected)
         return pb.ActivateIndexResponse(
-            index=index_message(done.index), previous_index=done.previous
+            index=index_message(activation.index), previous_index=activation.previous
         )
 
     async def ListIndexes(

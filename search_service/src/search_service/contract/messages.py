@@ -1,4 +1,4 @@
-"""Values of the indexes as messages of the contract."""
+"""Conversion of an index's values to messages of the contract."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _float = struct.Struct("<f")
 
 
 def movie_message(movie: IndexedMovie) -> types_pb2.Movie:
-    """Return a movie."""
+    """Return the message for a movie."""
     return types_pb2.Movie(
         movie_id=movie.movie_id, title=movie.title, year=movie.year, genres=movie.genres
     )
 
 
 def search_response(results: Sequence[Hits], rest: search_pb2.SearchMoviesResponse) -> bytes:
-    """Return a SearchMoviesResponse, serialized.
+    """Return a serialized SearchMoviesResponse.
 
-    Movies are encoded once and copied from then on: built as messages, ten hits cost ten times as
-    much (README.md has the measurement).
+    Each movie is encoded once and copied from then on; building messages for ten hits takes ten
+    times as long (README.md has the measurement).
 
     Args:
         results: The hits of each query.
@@ -42,13 +42,13 @@ def search_response(results: Sequence[Hits], rest: search_pb2.SearchMoviesRespon
         ]
         body = b"".join(encoded)
         parts += (_RESULTS, _varint(len(body)), body)
-    # Fields may come in any order, so serialized messages can be put one behind the other.
+    # Protobuf allows fields in any order, so concatenating encodings merges the messages.
     parts.append(rest.SerializeToString())
     return b"".join(parts)
 
 
 def index_message(info: IndexInfo) -> index_pb2.Index:
-    """Return an index as it is now."""
+    """Return the message for an index."""
     return index_pb2.Index(
         name=info.spec.name,
         model_version=info.spec.model_version,
@@ -62,7 +62,7 @@ def index_message(info: IndexInfo) -> index_pb2.Index:
 
 
 def _encode(movie: IndexedMovie) -> bytes:
-    """Return and keep a MovieHits.hits of the movie as far as the value of its similarity."""
+    """Encode the movie's MovieHits.hits up to the value of its similarity, and cache it."""
     message = movie_message(movie).SerializeToString()
     field = _MOVIE + _varint(len(message)) + message + _SIMILARITY
     encoded = _HITS + _varint(len(field) + _float.size) + field

@@ -1,4 +1,4 @@
-"""Page tokens of ListMovies: behind which movie a page begins, and of which index it is."""
+"""Page tokens of ListMovies: the index, and the movie id after which the page starts."""
 
 from __future__ import annotations
 
@@ -9,20 +9,20 @@ _codec = PageTokenCodec("8sq", purpose=b"movie page")  # digest of the index, la
 
 
 def encode(index: IndexSpec, after: int) -> str:
-    """Return the token for the page behind a movie id."""
+    """Return the token of the page that starts after a movie id."""
     return _codec.encode(_index_digest(index), after)
 
 
 def decode(index: IndexSpec, token: str) -> int:
-    """Return the movie id behind which the page begins; 0 for the empty token, the first page.
+    """Return the movie id after which the page starts; 0 for the empty token, the first page.
 
     Raises:
-        InvalidRequestError: It is no token of this index.
+        InvalidRequestError: This is not a token of the index.
     """
     if not token:
         return 0
-    made_of, after = _codec.decode(token)
-    if made_of != _index_digest(index):
+    index_digest, after = _codec.decode(token)
+    if index_digest != _index_digest(index):
         raise refusal(f"is not of index {index.name!r}")
     return int(after)
 

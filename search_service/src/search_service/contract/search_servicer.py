@@ -1,4 +1,4 @@
-"""SearchService: requests in, movies out."""
+"""SearchService: the read side of the contract."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ class SearchServicer:
     """Implements marquee.search.v1.SearchService."""
 
     def __init__(self, index: VectorIndex, batched: BatchedSearch) -> None:
-        """Answer from `index`, searches through `batched`."""
+        """Read from `index`, and search it through `batched`."""
         self._index = index
         self._batched = batched
 
     async def SearchMovies(self, request: pb.SearchMoviesRequest, call: Call) -> bytes:
-        """Find movies by vector; return the SearchMoviesResponse serialized."""
+        """Find movies by vector; return a serialized SearchMoviesResponse."""
         index, answer = await self._search(request, call)
         return search_response(
             answer.hits,
@@ -47,12 +47,12 @@ class SearchServicer:
         )
 
     async def ListMovies(self, request: pb.ListMoviesRequest, call: Call) -> pb.ListMoviesResponse:
-        """List movies by id, page by page."""
+        """List movies in pages, ascending by id."""
         del call
         size = validation.page_size(request)
         index = await self._index.resolve(request.index)
         after = page_token.decode(index, request.page_token)
-        # One more tells whether there is another page.
+        # One more than the page reveals whether another page follows.
         movies = await self._index.list_movies(index, after, size + 1)
         page = movies[:size]
         return pb.ListMoviesResponse(
@@ -77,8 +77,8 @@ class SearchServicer:
         try:
             return index, await self._batched.search(index, vectors, queries, call)
         except IndexNotFoundError:
-            # Another replica may have activated an index and deleted the one before, just now.
-            now = await self._index.resolve(request.index)
-            if request.index or now == index:
+            # Another process may have activated another index and deleted this one meanwhile.
+            current = await self._index.resolve(request.index)
+            if request.index or current == index:
                 raise
-            return now, await self._batched.search(now, vectors, queries, call)
+            return current, await self._batched.search(current, vectors, queries, call)

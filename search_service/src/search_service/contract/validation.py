@@ -1,8 +1,8 @@
-"""Requests of the contract, checked field by field and turned into what the indexes take.
+"""Validation of requests, and their conversion to the values of search_service.index.
 
-Only what can be told from the request alone; what depends on an index, such as its genres, is
-checked by the index (search_service.index.vector_index). Every function raises InvalidRequestError
-with all that it found, each under the path of its field.
+It checks what the request alone decides; the index checks what depends on its state, such as its
+genres (search_service.index.vector_index). Every function raises InvalidRequestError with all
+violations that it found, each with the path of its field.
 """
 
 from __future__ import annotations
@@ -144,7 +144,13 @@ def named_index(name: str) -> str:
 
 
 def _vectors(vectors: types_pb2.Vectors, rows: int, of: str) -> Vectors:
-    """Check vectors of which there is one for each of a request's `of`; nothing is copied."""
+    """Check a request's vectors; return a view of them.
+
+    Args:
+        vectors: The message.
+        rows: Required number of vectors.
+        of: Name of the items that have a vector each, for violations.
+    """
     dimension, data = vectors.dimension, vectors.data
     found: list[FieldViolation] = []
     if dimension not in ROW_LENGTH.value:
@@ -227,7 +233,7 @@ def _check_ids(
 
 
 def _find_repeated(values: Sequence[object], path: str, found: list[FieldViolation]) -> None:
-    """Look for values that were there before; `path` has a place for their position."""
+    """Find repeated values; `path` is a format string for a value's position."""
     if len(set(values)) == len(values):
         return
     seen = set()

@@ -1,4 +1,4 @@
-"""Errors of a vector index; each class is a row of docs/errors.md."""
+"""Errors of a vector index; docs/errors.md has a row for each class."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ class IndexNotFoundError(ServiceError):
 
     @classmethod
     def of(cls, name: str) -> IndexNotFoundError:
-        """Name the index that is missing."""
+        """Build the error for an index by name."""
         return cls(f"there is no index {name!r}", metadata={"index": name})
 
 
 class IndexExistsError(ServiceError):
-    """An index has this name already."""
+    """An index of this name exists."""
 
     code = grpc.StatusCode.ALREADY_EXISTS
     reason = "INDEX_EXISTS"
@@ -31,7 +31,7 @@ class IndexExistsError(ServiceError):
 
     @classmethod
     def of(cls, name: str) -> IndexExistsError:
-        """Name the index that exists."""
+        """Build the error for an index by name."""
         return cls(f"index {name!r} exists", metadata={"index": name})
 
 
@@ -45,7 +45,7 @@ class NoActiveIndexError(ServiceError):
 
 
 class ModelMismatchError(ServiceError):
-    """Vectors of two models cannot be compared."""
+    """The vectors come from another model than the index."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "MODEL_MISMATCH"
@@ -54,7 +54,13 @@ class ModelMismatchError(ServiceError):
 
     @classmethod
     def of(cls, name: str, *, index: str, vectors: str) -> ModelMismatchError:
-        """Name the index and both versions."""
+        """Build the error.
+
+        Args:
+            name: Name of the index.
+            index: Model version of the index.
+            vectors: Model version of the vectors.
+        """
         return cls(
             f"the vectors are of model {vectors!r}, index {name!r} is of {index!r}",
             metadata={
@@ -75,12 +81,12 @@ class IndexActiveError(ServiceError):
 
     @classmethod
     def of(cls, name: str) -> IndexActiveError:
-        """Name the index."""
+        """Build the error for an index by name."""
         return cls(f"index {name!r} is active", metadata={"index": name})
 
 
 class CountMismatchError(ServiceError):
-    """An index holds another number of movies than expected."""
+    """The index holds another number of movies than expected."""
 
     code = grpc.StatusCode.FAILED_PRECONDITION
     reason = "COUNT_MISMATCH"
@@ -89,7 +95,13 @@ class CountMismatchError(ServiceError):
 
     @classmethod
     def of(cls, name: str, *, expected: int | None, actual: int) -> CountMismatchError:
-        """Name the index and both counts; `expected` is None if any number above 0 will do."""
+        """Build the error.
+
+        Args:
+            name: Name of the index.
+            expected: Expected number of movies. None: any number above zero.
+            actual: Number of movies that the index holds.
+        """
         wanted = "some" if expected is None else str(expected)
         return cls(
             f"index {name!r} holds {actual} movies, {wanted} were expected",

@@ -41,5 +41,5 @@ def select_hits(
         for movie_id, score in zip(ids, scores, strict=True)
         if movie_id not in query.excluded
     ]
-    hits.sort(key=lambda hit: (-hit[1], hit[0]))  # the store leaves the order of ties open
+    hits.sort(key=lambda hit: (-hit[1], hit[0]))  # Milvus leaves the order of ties open
     return hits[: query.top_k]

@@ -2,7 +2,7 @@
 
 `MilvusIndex` (search_service.store) and `ResidentIndex` over it (search_service.resident) implement
 it in production; `ExactIndex` (search_service.resident) is the oracle of the tests.
-tests/contract/test_vector_index.py tests all of them against the promises made here.
+tests/contract/test_vector_index_*.py test all of them against the promises made here.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class IndexedMovie:
     year: int
     """Year of release. 0: unknown."""
     genres: tuple[str, ...]
-    """Names of the index's genres, in the index's order."""
+    """A subset of the index's genres, in the index's order."""
     encoded: bytes = field(default=b"", init=False, repr=False, compare=False)
     """Start of this movie's hit in protobuf encoding, cached by search_service.contract.messages.
     Empty: not encoded yet."""
@@ -43,7 +43,7 @@ class Filter:
     """Conditions on the movies to find; a movie must meet all that are set."""
 
     genres: tuple[str, ...] = ()
-    """A movie must have at least one of these, which are in the request's order. Empty: any."""
+    """A movie must have at least one of these genres, given in the request's order. Empty: any."""
     min_year: int | None = None
     """First year; a movie of unknown year meets no bound."""
     max_year: int | None = None
@@ -93,7 +93,7 @@ class IndexSpec:
     model_version: str
     dimension: int
     genres: tuple[str, ...]
-    """All genres, each once; the store refers to a genre by its position here."""
+    """All genres, each once; stored movies refer to a genre by its position here."""
     metric: str = METRIC
     positions: dict[str, int] = field(init=False, repr=False, compare=False)
     """Position of each genre in `genres`."""

@@ -1,1 +1,1 @@
-"""Exact search in memory: the replica of the active index that answers while it fits."""
+"""Exact search in memory, over a replica of the active index."""

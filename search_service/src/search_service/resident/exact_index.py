@@ -1,4 +1,4 @@
-"""A VectorIndex in memory, exact: the oracle that Milvus is compared with in the contract tests."""
+"""An exact VectorIndex in memory: the oracle of the contract tests."""
 
 from __future__ import annotations
 

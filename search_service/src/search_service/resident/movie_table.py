@@ -1,8 +1,8 @@
-"""Exact inner-product search over movies held in memory: one matrix product for a batch.
+"""Exact inner-product search over movies in memory: one matrix product for a batch of queries.
 
-Synchronous and without I/O, so that it can serve as the oracle of the contract tests
-(search_service.resident.exact_index) and as an engine of its own (search_service.resident.replica).
-Belongs to one thread.
+It is synchronous and does no I/O, so that both the oracle of the contract tests
+(search_service.resident.exact_index) and the replica (search_service.resident.replica) can use it.
+It is not thread-safe.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ from search_service.index.vector_index import (
 
 
 class MovieTable:
-    """Movies and their vectors in parallel arrays, in no order, without holes."""
+    """Movies and their vectors in parallel arrays, unordered and without gaps."""
 
     def __init__(self, spec: IndexSpec, capacity: int = 0) -> None:
-        """Start empty, with room for as many movies as `capacity`."""
+        """Start empty, with memory allocated for `capacity` movies."""
         self.spec = spec
         self._size = 0
         self._row: dict[int, int] = {}
@@ -43,15 +43,15 @@ class MovieTable:
         self._reserve(capacity)
 
     def __len__(self) -> int:
-        """Return how many movies it holds."""
+        """Return the number of movies."""
         return self._size
 
     def upsert(self, movies: Sequence[IndexedMovie], vectors: Vectors) -> None:
-        """Write movies, each id once; those that exist are replaced.
+        """Insert movies with one vector each, replacing those that exist; ids must be unique.
 
         Raises:
-            ModelMismatchError: The vectors are of another model than the index.
-            InvalidRequestError: Wrong dimension, or a movie has an unknown genre.
+            ModelMismatchError: Another model than the index's made the vectors.
+            InvalidRequestError: The dimension is wrong, or a movie has an unknown genre.
         """
         self.spec.check_vectors(vectors)
         for number, movie in enumerate(movies):
@@ -70,7 +70,7 @@ class MovieTable:
             self._vectors[row] = vector
 
     def delete(self, movie_ids: Iterable[int]) -> None:
-        """Delete movies; ids that are not there are ignored."""
+        """Delete movies, ignoring ids that the table does not have."""
         for movie_id in movie_ids:
             hole = self._row.pop(movie_id, None)
             if hole is None:
@@ -90,38 +90,38 @@ class MovieTable:
         return np.sort(self._ids[: self._size])
 
     def get(self, movie_ids: Iterable[int]) -> dict[int, IndexedMovie]:
-        """Return those of the movies that it has, by id."""
+        """Return the movies with these ids that the table has, by id."""
         return {i: self._movies[self._row[i]] for i in movie_ids if i in self._row}
 
     def page(self, after: int, limit: int) -> list[IndexedMovie]:
-        """Return the first movies with an id above `after`, ascending by id."""
+        """Return the first `limit` movies with an id above `after`, ascending by id."""
         return [self._movies[self._row[i]] for i in sorted(self._row) if i > after][:limit]
 
     def search(self, vectors: Vectors, queries: Sequence[Query]) -> list[Hits]:
-        """Find the movies with the largest inner product for each row of vectors.
+        """Find the movies with the largest inner product for each row.
 
         Raises:
-            ModelMismatchError: The vectors are of another model than the index.
-            InvalidRequestError: Wrong dimension, or a filter names an unknown genre.
+            ModelMismatchError: Another model than the index's made the vectors.
+            InvalidRequestError: The dimension is wrong, or a filter names an unknown genre.
         """
         self.spec.check_vectors(vectors)
         results: list[Hits] = [[] for _ in queries]
         scores = _products(vectors.values, self._vectors[: self._size])
         for wanted, rows in group_by_filter(queries).items():
-            asked = [queries[row] for row in rows]
+            group = [queries[row] for row in rows]
             matching = self._matching(wanted)
-            # Whole matrices: what numpy does for a row costs less than asking it to.
-            of_group = scores if len(rows) == len(queries) else scores[rows]
-            self._exclude(of_group, asked)
-            candidates = of_group if matching is None else of_group[:, matching]
-            places = _best(candidates, max(query.top_k for query in asked))
-            for row, query, values, place in zip(rows, asked, candidates, places, strict=True):
+            # Work on whole matrices: a numpy call for a single row costs more than its work.
+            group_scores = scores if len(rows) == len(queries) else scores[rows]
+            self._exclude(group_scores, group)
+            candidates = group_scores if matching is None else group_scores[:, matching]
+            places = _best(candidates, max(query.top_k for query in group))
+            for row, query, values, place in zip(rows, group, candidates, places, strict=True):
                 found = place if matching is None else matching[place]
                 results[row] = self._hits(found, values[place], query)
         return results
 
     def _matching(self, wanted: Filter) -> NDArray[np.int64] | None:
-        """Return the rows that a filter lets through; None for all."""
+        """Return the rows that match a filter. None: all."""
         if wanted == EVERYTHING:
             return None
         self.spec.check_genres(wanted.genres, "filter.genres")
@@ -137,13 +137,13 @@ class MovieTable:
         return np.flatnonzero(mask)
 
     def _exclude(self, scores: NDArray[np.float32], queries: Sequence[Query]) -> None:
-        """Lower the scores of what each query excludes, so that it comes last."""
+        """Set the scores of each query's excluded movies to minus infinity."""
         for row, query in zip(scores, queries, strict=True):
             if query.excluded:
                 row[[self._row[i] for i in query.excluded if i in self._row]] = -np.inf
 
     def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: Query) -> Hits:
-        """Order what was found, and cut it to what was asked for."""
+        """Return a query's hits, ordered and cut to its top k."""
         order = np.lexsort((self._ids[rows], -scores))[: query.top_k]
         movies = self._movies
         hits = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
@@ -152,7 +152,7 @@ class MovieTable:
         return [Hit(movies[row], score) for row, score in hits]
 
     def _reserve(self, capacity: int) -> None:
-        """Make room for as many rows, at least doubling, so that a row costs O(1) to add."""
+        """Grow to at least `capacity` rows, at least doubling, so that adding a row costs O(1)."""
         old = len(self._ids)
         if capacity <= old:
             return
@@ -164,20 +164,20 @@ class MovieTable:
 
 
 def _products(rows: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the inner products of all rows with all vectors."""
+    """Return the inner products of all rows with all vectors, (rows, vectors)."""
     if len(rows) < 4:
-        # For a product of matrices OpenBLAS copies the vectors first, which pays from four rows on.
+        # A matrix product makes OpenBLAS copy the vectors first, which pays from four rows on.
         return np.stack([vectors @ row for row in rows])
     return rows @ vectors.T
 
 
-def _best(scores: NDArray[np.float32], most: int) -> Iterator[NDArray[np.int64]]:
-    """Yield the positions of the highest scores of each row, in no order.
+def _best(scores: NDArray[np.float32], count: int) -> Iterator[NDArray[np.int64]]:
+    """Yield the positions of each row's `count` highest scores, unordered.
 
-    All that reach the last place are among them, so that ids can decide ties there, too.
+    Positions that tie with the last place are included, so that ids can decide those ties.
     """
-    cut = scores.shape[1] - most
+    cut = scores.shape[1] - count
     if cut <= 0:
         return repeat(np.arange(scores.shape[1]), len(scores))
-    least = np.partition(scores, cut, axis=1)[:, cut]
-    return map(np.flatnonzero, scores >= least[:, np.newaxis])
+    lowest = np.partition(scores, cut, axis=1)[:, cut]
+    return map(np.flatnonzero, scores >= lowest[:, np.newaxis])

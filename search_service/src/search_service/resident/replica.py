@@ -1,9 +1,10 @@
-"""An index of the store, held in memory and kept as it is in the store.
+"""An in-memory copy of one index, kept in sync with Milvus.
 
-Every write has a revision, the writer's clock in nanoseconds when it began. A look at the store
-counts its movies, lists those written since the look before, less `OVERLAP_SECONDS` for writes that
-took their time and clocks that differ, and reads those whose revision is not the known one.
-Deletions leave no revision: they are seen by the count, and found by comparing all ids.
+Every upsert carries a revision: the writer's clock, in nanoseconds, when the upsert began. A
+synchronization counts the movies in Milvus, lists the revisions since the previous synchronization
+less `OVERLAP_SECONDS`, and reads the movies whose revision differs from the one held. The overlap
+covers slow writes and clocks that differ. A deletion leaves no revision: the count reveals it, and
+a comparison of all ids finds it.
 """
 
 from __future__ import annotations
@@ -24,29 +25,29 @@ from search_service.store.milvus_client import Milvus
 log = logging.getLogger(__name__)
 
 OVERLAP_SECONDS = 15.0
-"""How long a write may take, plus how far the writer's clock may be behind this one's."""
-FRESH_SECONDS = 2.0
-"""Age of the last complete look at the store from which on the replica is not asked."""
+"""Longest duration of a write plus how far the writer's clock may be behind this process's."""
+MAX_STALENESS_SECONDS = 2.0
+"""Age of the last complete synchronization from which on a replica counts as behind."""
 
 _PAGE_IDS = 1000
-_PAGE_VALUES = 1 << 15
-"""Numbers of vectors in a page: unpacking one takes pymilvus about 3 ms."""
-_INLINE_VALUES = 1 << 22
-"""Numbers of vectors in a table beyond which one product takes longer than the loop may wait."""
-_BATCH_VALUES = 1 << 25
-"""Numbers that the rows of a batch may be multiplied with before others have their turn."""
+"""Revisions in a page."""
+_PAGE_FLOATS = 1 << 15
+"""Vector components in a page of movies: unpacking them takes pymilvus about 3 ms."""
+_INLINE_FLOATS = 1 << 22
+"""Vector components in a table beyond which one matrix product blocks the event loop too long."""
+_BATCH_PRODUCTS = 1 << 25
+"""Multiplications after which a batch yields to the event loop."""
 _BATCH_SCORES = 1 << 17
-"""Scores of a batch at once, half a mebibyte: more is more than caches hold, and is memory that the
+"""Scores computed at once, half a mebibyte: more exceed the CPU caches, and are memory that the
 kernel maps anew for each batch. 64 rows by 3,883 movies: 37 µs a row, in two parts 22."""
-_LEAST_ROWS = 4
-"""Rows that are searched together at least; fewer are slower than a product of matrices."""
+_MIN_BATCH_ROWS = 4
+"""Fewest rows searched at once; for fewer, a matrix product does not pay."""
 
-_LAST = 2**63 - 1
-"""No id is larger."""
+_MAX_ID = 2**63 - 1
 
 
 class Replica:
-    """One index. It belongs to one event loop; what may take long runs in a thread."""
+    """A copy of one index. It belongs to one event loop; long computations run in a thread."""
 
     def __init__(
         self,
@@ -57,49 +58,59 @@ class Replica:
         shared: bool,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Start empty; `synchronize` fills it.
+        """Start empty and behind; `synchronize` fills it.
 
         Args:
             spec: The index.
-            milvus: The store.
-            limit: Most movies that are held.
-            shared: Whether others can write to the store.
-            clock: In seconds.
+            milvus: The client that reads it.
+            limit: Largest number of movies to hold.
+            shared: Whether other processes can write to this Milvus.
+            clock: Monotonic clock, in seconds.
         """
         self.spec = spec
-        self.problem: str | None = None
-        """Why the replica cannot be what the store is, though the store answers."""
+        self.inconsistency: str | None = None
+        """How Milvus contradicts itself, so that no copy can equal it. None: it does not."""
         self.over_limit: str | None = None
-        """Why it is not even tried."""
+        """Why the index is not held: it has more movies than the limit. None: it has not."""
         self._milvus = milvus
         self._limit = limit
         self._shared = shared
         self._clock = clock
         self._table = MovieTable(spec)
-        self._revisions: dict[int, int] = {}
-        self._since = 0  # what was written before this is known; 0 before all has been read
-        self._compared_at = (
-            -math.inf
-        )  # when the look began after which the replica was as the store
-        self._uncertain_writes = 0
-        self._changed_here: set[int] = set()  # movies written or deleted here since a look began
-        self._table_lock = asyncio.Lock()  # the table has no defence against two threads
+        self._revisions: dict[int, int] = {}  # by movie id
+        # Every write with an earlier revision is in the table; 0: nothing has been read yet.
+        self._complete_until = 0
+        # When the last synchronization that made the replica equal to Milvus began, in seconds.
+        self._synchronized_at = -math.inf
+        self._invalidations = 0
+        # Ids that this process wrote or deleted since the current synchronization began; what the
+        # synchronization reads about them may be older.
+        self._written_here: set[int] = set()
+        self._table_lock = asyncio.Lock()  # MovieTable is not thread-safe
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether the replica may lack writes that Milvus has.
+
+        A synchronization that makes it equal to Milvus holds for `MAX_STALENESS_SECONDS` from its
+        start where other processes can write, else until `invalidate`.
+        """
+        if self.inconsistency is not None:
+            return True
+        age = self._clock() - self._synchronized_at
+        return age >= (MAX_STALENESS_SECONDS if self._shared else math.inf)
 
     @property
     def usable(self) -> bool:
-        """Whether it is what the store is, or was less than `FRESH_SECONDS` ago."""
-        if self.problem or self.over_limit:
-            return False
-        return self._clock() - self._compared_at < (FRESH_SECONDS if self._shared else math.inf)
+        """Whether the replica may answer: it holds the index and is not behind."""
+        return self.over_limit is None and not self.is_behind
 
     async def search(self, vectors: Vectors, queries: Sequence[Query]) -> list[Hits]:
-        """Find the nearest movies; see VectorIndex."""
+        """Find the movies with the largest inner product for each row; see VectorIndex."""
         async with self._table_lock:
             if self._is_large():
                 return await asyncio.to_thread(self._table.search, vectors, queries)
-            movies = max(1, len(self._table))
-            most = min(_BATCH_VALUES // (movies * self.spec.dimension), _BATCH_SCORES // movies)
-            step = max(_LEAST_ROWS, most)
+            step = self._batch_rows()
             if len(queries) <= step:
                 return self._table.search(vectors, queries)
             hits: list[Hits] = []
@@ -111,14 +122,20 @@ class Replica:
             return hits
 
     def get(self, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
-        """Return those of the movies that it has, by id."""
+        """Return the movies with these ids that the replica holds, by id."""
         return self._table.get(movie_ids)
 
     async def upserted(
         self, movies: Sequence[IndexedMovie], vectors: Vectors, revision: int
     ) -> None:
-        """Take over movies that were written to the store just now."""
-        self._changed_here.update(movie.movie_id for movie in movies)
+        """Apply an upsert that this process has just made in Milvus.
+
+        Args:
+            movies: The movies written.
+            vectors: One row for each movie.
+            revision: The revision that the upsert gave all of them.
+        """
+        self._written_here.update(movie.movie_id for movie in movies)
         newer = [
             row
             for row, movie in enumerate(movies)
@@ -130,28 +147,28 @@ class Replica:
             )
 
     async def deleted(self, movie_ids: Sequence[int]) -> None:
-        """Drop movies that were deleted from the store just now."""
-        self._changed_here.update(movie_ids)
+        """Apply a deletion that this process has just made in Milvus."""
+        self._written_here.update(movie_ids)
         await self._delete(movie_ids)
 
-    def mark_uncertain(self) -> None:
-        """Be unusable until the next look: a write failed, and may have happened or not."""
-        self._uncertain_writes += 1
-        self._compared_at = -math.inf
+    def invalidate(self) -> None:
+        """Be behind until the next synchronization: a write failed but may have taken effect."""
+        self._invalidations += 1
+        self._synchronized_at = -math.inf
 
     async def synchronize(self) -> None:
-        """Look at the store, and take over what others wrote and deleted.
+        """Apply what other processes wrote and deleted.
 
         Raises:
-            StoreUnavailableError: The store does not answer.
-            IndexNotFoundError: The index is gone.
+            StoreUnavailableError: Milvus does not answer.
+            IndexNotFoundError: The index was deleted.
         """
         if self.usable and not self._shared:
             return
-        began, doubts = self._clock(), self._uncertain_writes
-        since = time.time_ns() - round(OVERLAP_SECONDS * 1e9)
-        self._changed_here.clear()
-        # Sees every write up to now, and so do all reads after it.
+        started, invalidations = self._clock(), self._invalidations
+        complete_until = time.time_ns() - round(OVERLAP_SECONDS * 1e9)
+        self._written_here.clear()
+        # This read waits for every earlier write; all later reads see as much.
         count = await self._milvus.count(self.spec.name)
         if count > self._limit:
             self._give_up_over_limit(count)
@@ -159,46 +176,48 @@ class Replica:
         self.over_limit = None
         if not self._revisions:
             self._table = MovieTable(self.spec, capacity=count + count // 8)
-        if self._since:
-            await self._compare_revisions(self._since)
-        if not self._since or len(self._revisions) != count:
-            await self._compare_revisions(0)
+        if self._complete_until:
+            await self._apply_revisions(self._complete_until)
+        if not self._complete_until or len(self._revisions) != count:
+            await self._apply_revisions(0)
             if await self._count_differs_from(count):
-                self._report_missing(count)
+                self._report_inconsistency(count)
                 return
-        self.problem = None
-        self._since = since
-        if doubts == self._uncertain_writes:
-            self._compared_at = began
+        self.inconsistency = None
+        self._complete_until = complete_until
+        if invalidations == self._invalidations:
+            self._synchronized_at = started
 
     async def _count_differs_from(self, count: int) -> bool:
-        """Tell whether it holds another number than a store in which nothing happens."""
-        if len(self._revisions) == count or self._changed_here:
+        """Return whether the replica's size differs from Milvus's count while nobody writes."""
+        if len(self._revisions) == count or self._written_here:
             return False
-        return await self._milvus.count(self.spec.name) == count and not self._changed_here
+        return await self._milvus.count(self.spec.name) == count and not self._written_here
 
-    async def _compare_revisions(self, since: int) -> None:
-        """Take over what has another revision than here.
+    async def _apply_revisions(self, since: int) -> None:
+        """Read the movies whose revision differs from the one held, and drop deleted movies.
 
         Args:
-            since: Oldest revision that is looked at. 0: all; then what is not there goes.
+            since: Earliest revision to list. 0: all, which also finds the deleted movies.
         """
-        known = self._table.ids()[: 0 if since else None]
+        held = self._table.ids()[: 0 if since else None]
         after = 0
-        while after < _LAST:
+        while after < _MAX_ID:
             page = await self._milvus.revisions(self.spec.name, since, after, _PAGE_IDS)
-            last = max(page) if len(page) == _PAGE_IDS else _LAST
+            last = max(page) if len(page) == _PAGE_IDS else _MAX_ID
             await self._fetch([i for i, now in page.items() if self._revisions.get(i) != now])
-            here = known[(known > after) & (known <= last)].tolist()
-            await self._delete([i for i in here if i not in page and i not in self._changed_here])
+            in_range = held[(held > after) & (held <= last)].tolist()
+            await self._delete(
+                [i for i in in_range if i not in page and i not in self._written_here]
+            )
             after = last
 
     async def _fetch(self, movie_ids: Sequence[int]) -> None:
-        step = max(1, _PAGE_VALUES // self.spec.dimension)
+        step = max(1, _PAGE_FLOATS // self.spec.dimension)
         for start in range(0, len(movie_ids), step):
-            records = await self._milvus.stored_movies(self.spec, movie_ids[start : start + step])
-            await asyncio.sleep(0)  # unpacking them took its time, and so does keeping them
-            current = [one for one in records if one.movie.movie_id not in self._changed_here]
+            stored = await self._milvus.stored_movies(self.spec, movie_ids[start : start + step])
+            await asyncio.sleep(0)  # unpacking them blocked the loop, and so does storing them
+            current = [one for one in stored if one.movie.movie_id not in self._written_here]
             if current:
                 await self._upsert(
                     [one.movie for one in current],
@@ -225,22 +244,28 @@ class Replica:
                 self._revisions.pop(movie_id, None)
 
     def _is_large(self) -> bool:
-        return len(self._table) * self.spec.dimension > _INLINE_VALUES
+        return len(self._table) * self.spec.dimension > _INLINE_FLOATS
+
+    def _batch_rows(self) -> int:
+        """Return how many rows to search before the event loop gets its turn."""
+        movies = max(1, len(self._table))
+        rows = min(_BATCH_PRODUCTS // (movies * self.spec.dimension), _BATCH_SCORES // movies)
+        return max(_MIN_BATCH_ROWS, rows)
 
     def _give_up_over_limit(self, count: int) -> None:
         self.over_limit = (
             f"index {self.spec.name!r} holds {count} movies, "
-            f"resident_limit lets {self._limit} be held in memory"
+            f"more than the {self._limit} of resident_limit"
         )
         self._table = MovieTable(self.spec)
         self._revisions.clear()
-        self._since = 0
+        self._complete_until = 0
 
-    def _report_missing(self, count: int) -> None:
-        problem = (
-            f"index {self.spec.name!r} counts {count} movies in Milvus, "
-            f"of which {len(self._revisions)} can be read"
+    def _report_inconsistency(self, count: int) -> None:
+        inconsistency = (
+            f"Milvus counts {count} movies in index {self.spec.name!r} "
+            f"but lists {len(self._revisions)}"
         )
-        if problem != self.problem:
-            log.warning("%s", problem)
-        self.problem = problem
+        if inconsistency != self.inconsistency:
+            log.warning("%s", inconsistency)
+        self.inconsistency = inconsistency

@@ -1,12 +1,13 @@
-"""The VectorIndex that runs: the active index is answered from memory while it fits, exactly.
+"""The VectorIndex that answers the active index from memory, exactly, while it fits.
 
-Milvus is the store, and answers whatever the replica cannot: other indexes than the active one,
-one that is over the limit or is still being read, and all of them while the replica may be behind.
-An answer is of one or the other.
+It reads from a replica of the active index and falls back to Milvus where the replica is not
+usable: for other indexes, for one over the limit or still being read, and while the replica is
+behind (`Replica.is_behind`). One answer never mixes the two. Writes go to Milvus first, then into
+the replica.
 
-Consistency. A write returns when every later read of this process sees it. Another process on the
-same Milvus sees it, its title, year and genres included, `FRESH_SECONDS` later at most: a replica
-that has not been compared with the store for so long is not asked.
+Consistency: every read that this process begins after a write returns sees the write, title, year
+and genres included. Another process on the same Milvus sees it at most
+`replica.MAX_STALENESS_SECONDS` later: an older replica counts as behind.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import logging
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
-from typing import Literal, Self
+from typing import Self
 
 from rpckit.errors import NotReadyError, ServiceError
 from rpckit.observing.telemetry import Telemetry
@@ -35,9 +36,6 @@ from search_service.store.active_index_watcher import ActiveIndexObserver, Activ
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
 
-Engine = Literal["auto", "milvus", "resident"]
-"""What answers searches of the active index."""
-
 log = logging.getLogger(__name__)
 
 
@@ -46,7 +44,7 @@ class ResidentIndex(ActiveIndexObserver):
 
     def __init__(
         self,
-        store: MilvusIndex,
+        milvus_index: MilvusIndex,
         watcher: ActiveIndexWatcher,
         milvus: Milvus,
         *,
@@ -55,47 +53,49 @@ class ResidentIndex(ActiveIndexObserver):
         shared: bool,
         telemetry: Telemetry,
     ) -> None:
-        """Answer from memory what can be; `watcher` must be running before anything is asked.
+        """Observe `watcher`, which must be running before the first call.
 
         Args:
-            store: Where everything is.
-            watcher: Tells when the replica is to be compared with the store.
-            milvus: The store's Milvus.
-            limit: Most movies of an index that is held in memory.
-            required: Whether the service is ready only if the active index can be held in memory.
-            shared: Whether other processes can write to the store.
-            telemetry: Where searches are timed.
+            milvus_index: Takes all writes, and the reads that the replica cannot answer.
+            watcher: The end of each of its polls starts a synchronization of the replica.
+            milvus: The client that the replica reads with.
+            limit: Largest number of movies to hold in memory.
+            required: Whether `check_active` demands that the active index is held in memory.
+            shared: Whether other processes can write to this Milvus.
+            telemetry: Records search times.
         """
-        self._store = store
+        self._milvus_index = milvus_index
         self._milvus = milvus
         self._limit = limit
         self._required = required
         self._shared = shared
         self._stage = telemetry.stage("resident_search")
         self._replica: Replica | None = None
-        self._warm = False  # whether a replica has ever been usable
-        self._synchronizing = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None  # of the latest look
+        self._warmed_up = False  # whether any replica has been usable yet
+        self._synchronization_lock = asyncio.Lock()
+        self._synchronization: asyncio.Task[None] | None = None  # since the latest poll
         watcher.subscribe(self)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """End what is under way in the background when the context is left."""
+        """Cancel the synchronization in progress when the context is left."""
         try:
             yield self
         finally:
-            if self._task is not None:
-                self._task.cancel()
-                await asyncio.gather(self._task, return_exceptions=True)
+            if self._synchronization is not None:
+                self._synchronization.cancel()
+                await asyncio.gather(self._synchronization, return_exceptions=True)
 
-    def look_ended(self) -> None:
-        """Compare the replica with the store, unless that is under way: it may take long."""
-        if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._synchronize(), name="synchronize the replica")
+    def poll_ended(self) -> None:
+        """Synchronize the replica in the background, unless that is already in progress."""
+        if self._synchronization is None or self._synchronization.done():
+            self._synchronization = asyncio.create_task(
+                self._synchronize(), name="synchronize the replica"
+            )
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
-        return await self._store.resolve(name)
+        return await self._milvus_index.resolve(name)
 
     async def search(
         self, index: IndexSpec, vectors: Vectors, queries: Sequence[Query]
@@ -103,8 +103,8 @@ class ResidentIndex(ActiveIndexObserver):
         """See VectorIndex."""
         replica = self._usable(index)
         if replica is None:
-            return await self._store.search(index, vectors, queries)
-        self._store.refuse_without_store()
+            return await self._milvus_index.search(index, vectors, queries)
+        self._milvus_index.require_store()
         with self._stage.measure():
             return await replica.search(vectors, queries)
 
@@ -112,66 +112,66 @@ class ResidentIndex(ActiveIndexObserver):
         """See VectorIndex."""
         replica = self._usable(index)
         if replica is None:
-            return await self._store.get(index, movie_ids)
-        self._store.refuse_without_store()
+            return await self._milvus_index.get(index, movie_ids)
+        self._milvus_index.require_store()
         return replica.get(movie_ids)
 
     async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""
-        return await self._store.list_movies(index, after, limit)
+        return await self._milvus_index.list_movies(index, after, limit)
 
     async def create(self, spec: IndexSpec) -> IndexInfo:
         """See VectorIndex."""
-        return await self._store.create(spec)
+        return await self._milvus_index.create(spec)
 
     async def upsert(
         self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
     ) -> None:
         """See VectorIndex."""
         with self._writing(index):
-            revision = await self._store.write(index, movies, vectors)
+            revision = await self._milvus_index.write(index, movies, vectors)
             if replica := self._replica_of(index):
                 await replica.upserted(movies, vectors, revision)
 
     async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
         """See VectorIndex."""
         with self._writing(index):
-            await self._store.delete_movies(index, movie_ids)
+            await self._milvus_index.delete_movies(index, movie_ids)
             if replica := self._replica_of(index):
                 await replica.deleted(movie_ids)
 
     async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
-        """See VectorIndex. Returns when the index is in memory, unless it cannot be."""
-        done = await self._store.activate(index, expected)
+        """See VectorIndex. Return once the index is in memory, if it can be."""
+        activation = await self._milvus_index.activate(index, expected)
         await self._synchronize()
-        return Activation(self._engine_of(done.index), done.previous)
+        return Activation(self._with_engine(activation.index), activation.previous)
 
     async def list_indexes(self) -> list[IndexInfo]:
         """See VectorIndex."""
-        return [self._engine_of(info) for info in await self._store.list_indexes()]
+        return [self._with_engine(info) for info in await self._milvus_index.list_indexes()]
 
     async def describe(self, index: IndexSpec) -> IndexInfo:
         """See VectorIndex."""
-        return self._engine_of(await self._store.describe(index))
+        return self._with_engine(await self._milvus_index.describe(index))
 
     async def drop(self, index: IndexSpec) -> None:
         """See VectorIndex."""
-        await self._store.drop(index)
+        await self._milvus_index.drop(index)
 
     async def check_store(self) -> None:
         """See VectorIndex."""
-        await self._store.check_store()
+        await self._milvus_index.check_store()
 
     async def check_active(self) -> None:
-        """See VectorIndex. What the replica holds must also be what the store says it has."""
-        await self._store.check_active()
+        """See VectorIndex. Fail also if Milvus contradicts itself about the active index."""
+        await self._milvus_index.check_active()
         replica = self._replica
-        if replica is not None and replica.problem:
-            raise NotReadyError(replica.problem)
+        if replica is not None and replica.inconsistency:
+            raise NotReadyError(replica.inconsistency)
         if self._required:
             if replica is not None and replica.over_limit:
-                raise NotReadyError(f"{replica.over_limit}: raise it, or let engine be auto")
-            if not self._warm:
+                raise NotReadyError(f"{replica.over_limit}: raise it, or set engine to auto")
+            if not self._warmed_up:
                 raise NotReadyError("the active index is being read into memory")
 
     def _replica_of(self, index: IndexSpec) -> Replica | None:
@@ -182,35 +182,35 @@ class ResidentIndex(ActiveIndexObserver):
         replica = self._replica_of(index)
         return replica if replica is not None and replica.usable else None
 
-    def _engine_of(self, info: IndexInfo) -> IndexInfo:
+    def _with_engine(self, info: IndexInfo) -> IndexInfo:
         return replace(info, engine="resident exact") if self._usable(info.spec) else info
 
     @contextmanager
     def _writing(self, index: IndexSpec) -> Iterator[None]:
-        """Have the replica compared with the store after a write that may have happened or not."""
+        """Invalidate the replica if a write fails, since it may have taken effect."""
         try:
             yield
         except BaseException:
             if replica := self._replica_of(index):
-                replica.mark_uncertain()
+                replica.invalidate()
             raise
 
     async def _synchronize(self) -> None:
-        """Have the replica of the active index, as it is in the store now."""
-        async with self._synchronizing:
+        """Bring the replica of the active index in sync with Milvus, creating it if need be."""
+        async with self._synchronization_lock:
             try:
-                active = await self._store.resolve("")
+                active = await self._milvus_index.resolve("")
                 replica = self._replica_of(active)
                 if replica is None:
-                    # The one before goes first: Milvus answers until the new one is complete.
+                    # Milvus answers until the new replica is complete.
                     replica = self._replica = Replica(
                         active, self._milvus, limit=self._limit, shared=self._shared
                     )
                 await replica.synchronize()
-                self._warm |= replica.usable
+                self._warmed_up |= replica.usable
             except NoActiveIndexError:
                 self._replica = None
             except ServiceError as error:
-                log.info("the active index cannot be compared with the store: %s", error.message)
-            except Exception:  # whatever pymilvus makes of a Milvus that is ill
-                log.exception("the active index cannot be compared with the store")
+                log.info("the replica cannot be synchronized: %s", error.message)
+            except Exception:  # whatever pymilvus raises for a failing Milvus
+                log.exception("the replica cannot be synchronized")

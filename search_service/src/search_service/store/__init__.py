@@ -1,1 +1,1 @@
-"""Milvus: the store of every index."""
+"""Storage and search of indexes in Milvus."""

@@ -1,12 +1,13 @@
-"""Watches which index is active and whether the store answers, in the background.
+"""Polling of Milvus for the active index and its writes, in the background.
 
-Requests never ask Milvus either; what they need is known when they come. This is the one loop that
-follows the alias of the active index; whoever depends on it is an `ActiveIndexObserver`.
+Requests never ask Milvus which index is active; the watcher knows it before they come. It is the
+only loop that follows the alias of the active index; whatever depends on it is an
+`ActiveIndexObserver`.
 
-Every write leaves a new edition in the properties of the collection, after the movies are written
-and before its caller gets the answer. When an edition is new here, the movies are counted with a
-read that sees all earlier writes, and only then are the observers told: what they read from then on
-is at least as new.
+Every write sets a new edition in the properties of the collection, after the movies are written and
+before the call returns. When a poll finds a new edition, it counts the movies with a read that
+waits for all earlier writes, and only then notifies the observers: what they read afterwards
+includes the write.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ import math
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Self
+from typing import NamedTuple, Self
 
 from rpckit.errors import NotReadyError, ServiceError
 from search_service.index.errors import (
@@ -30,60 +31,71 @@ from search_service.store.milvus_client import Milvus
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 0.4
-"""Pause between two looks at the store."""
-SILENCE_SECONDS = 1.4
-"""Time without an answer after which a store elsewhere counts as gone; the pause of the health
-service (rpckit.serving.health) still fits into 2 s."""
+POLL_INTERVAL_SECONDS = 0.4
+"""Pause between two polls."""
+ANSWER_TIMEOUT_SECONDS = 1.4
+"""Time without an answer after which a remote Milvus counts as unreachable; with the interval of
+the health service (rpckit.serving.health) on top, its status changes within 2 s."""
 
-_ALIAS = "_marquee_active"  # the name of an index starts with a letter, so none can be called that
+_ALIAS = "_marquee_active"  # no index can have this name: theirs start with a letter
 
 
 class ActiveIndexObserver:
-    """Depends on the active index; overrides what it wants to know. Methods must be quick."""
+    """Base class of observers; override the events of interest. Methods must return quickly."""
 
-    def look_started(self) -> None:
-        """Take note that the store is looked at again."""
+    def poll_started(self) -> None:
+        """Handle the start of a poll."""
 
     def active_index_changed(self, index: IndexSpec, movies: int) -> None:
-        """Take note that another index is active, and how many movies it holds."""
+        """Handle the activation of another index, which holds this number of movies."""
 
     def active_index_written(self, index: IndexSpec) -> None:
-        """Take note that some process wrote to the active index."""
+        """Handle a write of some process to the active index."""
 
-    def look_ended(self) -> None:
-        """Take note that all that this look found is known."""
+    def poll_ended(self) -> None:
+        """Handle the end of a poll, after all other events of it."""
+
+
+class _ActiveIndex(NamedTuple):
+    """What a poll found."""
+
+    spec: IndexSpec | None = None
+    edition: str = ""
+    movies: int = 0
+    """Counted only if the spec or the edition is new."""
+    error: str | None = None
+    """Why the active index cannot be searched. None: it can."""
 
 
 class ActiveIndexWatcher:
-    """Watches one Milvus, whether it is there or not."""
+    """Watches one Milvus, reachable or not."""
 
-    def __init__(self, milvus: Milvus, *, silence: float) -> None:
-        """Know nothing yet.
+    def __init__(self, milvus: Milvus, *, answer_timeout: float) -> None:
+        """Start without knowledge; `running` polls.
 
         Args:
-            milvus: Connection to it.
-            silence: Seconds without an answer after which it counts as gone.
+            milvus: The client to poll with.
+            answer_timeout: Seconds without an answer after which Milvus counts as unreachable.
         """
         self._milvus = milvus
-        self._silence = silence
+        self._answer_timeout = answer_timeout
         self._observers: list[ActiveIndexObserver] = []
         self._active: IndexSpec | None = None
         self._edition = ""  # of the active index
-        self._edition_seen = -math.inf  # when the look that last saw it began, in seconds
-        self._answered = -math.inf  # when the store last answered, in seconds
-        self._problem: str | None = "Milvus has not answered yet"
-        self._active_problem: str | None = None
+        self._edition_read_at = -math.inf  # start of the last poll that read the edition, seconds
+        self._answered_at = -math.inf  # of the last answer, seconds
+        self._store_error: str | None = "Milvus has not answered yet"
+        self._active_error: str | None = None
 
     def subscribe(self, observer: ActiveIndexObserver) -> None:
-        """Tell an observer about every look from the next one on, after those that came before."""
+        """Notify an observer from the next poll on, after the observers that subscribed earlier."""
         self._observers.append(observer)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Look once, then go on looking until the context is left."""
-        await self._look()
-        task = asyncio.create_task(self._watch(), name="watch the active index")
+        """Poll once, then keep polling until the context is left."""
+        await self._poll()
+        task = asyncio.create_task(self._poll_forever(), name="watch the active index")
         try:
             yield self
         finally:
@@ -91,60 +103,60 @@ class ActiveIndexWatcher:
             await asyncio.gather(task, return_exceptions=True)
 
     def check_store(self) -> None:
-        """Return if the store answers.
+        """Check that Milvus answers.
 
         Raises:
             NotReadyError: It does not.
         """
-        if self._problem:
-            raise NotReadyError(self._problem)
-        if time.monotonic() - self._answered > self._silence:
-            raise NotReadyError(f"Milvus has not answered for {self._silence} s")
+        if self._store_error:
+            raise NotReadyError(self._store_error)
+        if time.monotonic() - self._answered_at > self._answer_timeout:
+            raise NotReadyError(f"Milvus has not answered for {self._answer_timeout} s")
 
     def check_active(self) -> None:
-        """Return if the store answers and the active index can be searched.
+        """Check that Milvus answers and can search the active index.
 
         Raises:
-            NotReadyError: That is not so.
+            NotReadyError: Milvus does not answer, no index is active, or it cannot be searched.
         """
         self.check_store()
-        if self._active_problem:
-            raise NotReadyError(self._active_problem)
+        if self._active_error:
+            raise NotReadyError(self._active_error)
 
     def active(self) -> IndexSpec:
         """Return the active index.
 
         Raises:
-            NoActiveIndexError: There is none.
-            StoreUnavailableError: It is not known, because the store has not been there yet.
+            NoActiveIndexError: No index is active.
+            StoreUnavailableError: It is unknown, because Milvus has not answered yet.
         """
         if self._active is None:
-            self.refuse_without_store()
+            self.require_store()
             raise NoActiveIndexError("no index is active")
         return self._active
 
     def is_active(self, index: IndexSpec) -> bool:
-        """Tell whether an index is the active one, as far as is known."""
+        """Return whether an index was the active one at the last poll."""
         return self._active is not None and self._active.name == index.name
 
     def notices_writes(self, index: IndexSpec) -> bool:
-        """Tell whether a write of another process to an index would be noticed by the next look."""
-        seen_lately = time.monotonic() - self._edition_seen <= self._silence
-        return (
-            seen_lately and not self._problem and not self._active_problem and self.is_active(index)
-        )
+        """Return whether the next poll would notice a write of another process to an index."""
+        recent = time.monotonic() - self._edition_read_at <= self._answer_timeout
+        return recent and not self._store_error and not self._active_error and self.is_active(index)
 
-    def refuse_without_store(self) -> None:
-        """Return if the store is there, though it may be slow.
+    def require_store(self) -> None:
+        """Fail at once, where a call would wait for a connection, if Milvus is unreachable.
+
+        A Milvus that is merely slow passes.
 
         Raises:
-            StoreUnavailableError: It is not: at once, where a call would try to connect.
+            StoreUnavailableError: The last poll could not reach Milvus.
         """
-        if self._problem:
-            raise StoreUnavailableError(self._problem, retry_after=1.0)
+        if self._store_error:
+            raise StoreUnavailableError(self._store_error, retry_after=1.0)
 
     async def active_in_store(self) -> str:
-        """Return the name of the active index as the store has it now; empty: none."""
+        """Read the name of the active index from Milvus. Empty: none."""
         try:
             return (await self._milvus.spec(_ALIAS)).name
         except IndexNotFoundError:
@@ -154,76 +166,74 @@ class ActiveIndexWatcher:
         """Make an index the active one, for every process on this Milvus.
 
         Args:
-            index: Which one, loaded.
-            movies: How many it holds.
+            index: The index; it must be loaded.
+            movies: Number of movies that it holds.
         """
         await self._milvus.set_alias(_ALIAS, index.name)
-        self._active_problem = None
+        self._active_error = None
         self._set_active(index, movies)
 
-    async def _watch(self) -> None:
+    async def _poll_forever(self) -> None:
         while True:
-            await asyncio.sleep(PAUSE_SECONDS)
-            await self._look()
+            await asyncio.sleep(POLL_INTERVAL_SECONDS)
+            await self._poll()
 
-    async def _look(self) -> None:
-        began, before = time.monotonic(), self._active
+    async def _poll(self) -> None:
+        started, before = time.monotonic(), self._active
         for observer in self._observers:
-            observer.look_started()
+            observer.poll_started()
         try:
-            active, edition, movies, problem = await self._examine()
+            found = await self._read_active_index()
         except ServiceError as error:
-            self._set_problem(error.message)
-        except Exception as error:  # whatever pymilvus makes of a Milvus that is ill
-            self._set_problem(f"{type(error).__name__} from Milvus: {error}")
+            self._set_store_error(error.message)
+        except Exception as error:  # whatever pymilvus raises for a failing Milvus
+            self._set_store_error(f"{type(error).__name__} from Milvus: {error}")
         else:
-            self._answered = time.monotonic()
-            self._set_problem(None)
-            if self._active is before:  # else it was activated here since the look began
-                self._active_problem = problem
-                self._set_active(active, movies)
-                self._set_edition(edition, began)
+            self._answered_at = time.monotonic()
+            self._set_store_error(None)
+            if self._active is before:  # else `activate` ran meanwhile and knows better
+                self._active_error = found.error
+                self._set_active(found.spec, found.movies)
+                self._set_edition(found.edition, started)
         for observer in self._observers:
-            observer.look_ended()
+            observer.poll_ended()
 
-    async def _examine(self) -> tuple[IndexSpec | None, str, int, str | None]:
-        """Return the active index, its edition, its movies and what is wrong with it.
-
-        The movies are counted only if index or edition were not known.
-        """
+    async def _read_active_index(self) -> _ActiveIndex:
+        """Read the active index and its edition, and load its collection if it is not loaded."""
         try:
             spec, edition = await self._milvus.spec_and_edition(_ALIAS)
         except IndexNotFoundError:
-            return None, "", 0, "no index is active"
+            return _ActiveIndex(error="no index is active")
         if spec.metric != METRIC:
-            return spec, "", 0, f"index {spec.name!r} has metric {spec.metric}, not {METRIC}"
+            error = f"index {spec.name!r} has metric {spec.metric}, not {METRIC}"
+            return _ActiveIndex(spec, error=error)
         if not await self._milvus.is_loaded(spec.name):
             await self._milvus.load(spec.name)
         if spec == self._active and edition == self._edition:
-            return spec, edition, 0, None
-        return spec, edition, await self._milvus.count(spec.name), None
+            return _ActiveIndex(spec, edition)
+        return _ActiveIndex(spec, edition, await self._milvus.count(spec.name))
 
-    def _set_problem(self, problem: str | None) -> None:
-        if problem != self._problem:
-            if problem:
-                log.warning("the store cannot be reached: %s", problem)
+    def _set_store_error(self, error: str | None) -> None:
+        if error != self._store_error:
+            if error:
+                log.warning("Milvus cannot be reached: %s", error)
             else:
-                log.info("the store can be reached")
-        self._problem = problem
+                log.info("Milvus can be reached")
+        self._store_error = error
 
     def _set_active(self, active: IndexSpec | None, movies: int) -> None:
         if active != self._active:
             log.info("active index: %s", active.name if active else "none")
             self._active = active
             self._edition = ""
-            self._edition_seen = -math.inf
+            self._edition_read_at = -math.inf
             if active is not None:
                 for observer in self._observers:
                     observer.active_index_changed(active, movies)
 
-    def _set_edition(self, edition: str, seen: float) -> None:
+    def _set_edition(self, edition: str, read_at: float) -> None:
         if self._active is not None and edition != self._edition:
             for observer in self._observers:
                 observer.active_index_written(self._active)
         self._edition = edition
-        self._edition_seen = seen
+        self._edition_read_at = read_at

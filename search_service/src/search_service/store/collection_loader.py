@@ -1,80 +1,79 @@
-"""Makes collections searchable: indexed in the way that suits their size, and loaded, once."""
+"""Makes collections searchable: builds the index type that suits their size, and loads them."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from typing import Literal
 
-from search_service.store.milvus_client import IndexType, Milvus
-
-IndexTypeChoice = Literal["auto", "flat", "hnsw"]
-"""How indexes are searched: exactly, by a graph, or by what their size calls for."""
+from search_service.store.index_types import IndexType, IndexTypeChoice
+from search_service.store.milvus_client import Milvus
 
 
 class CollectionLoader:
-    """Knows which indexes of one Milvus can be searched."""
+    """Builds vector indexes in one Milvus, and knows which collections are loaded."""
 
-    def __init__(self, milvus: Milvus, choice: IndexTypeChoice, hnsw_from: int) -> None:
-        """Open nothing yet.
+    def __init__(self, milvus: Milvus, index_type: IndexTypeChoice, hnsw_from: int) -> None:
+        """Load nothing yet.
 
         Args:
-            milvus: Connection to it.
-            choice: How indexes are searched.
-            hnsw_from: Movies from which `auto` means HNSW.
+            milvus: The client to use.
+            index_type: Index type to build.
+            hnsw_from: Number of movies from which `auto` means HNSW.
         """
         self._milvus = milvus
-        self._choice = choice
+        self._index_type = index_type
         self._hnsw_from = hnsw_from
-        self._index_types: dict[str, IndexType] = {}
+        self._loaded: dict[str, IndexType] = {}
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     def is_loaded(self, name: str) -> bool:
-        """Tell whether an index has been opened here."""
-        return name in self._index_types
+        """Return whether this process has loaded a collection."""
+        return name in self._loaded
 
     async def ensure_loaded(self, name: str) -> IndexType:
-        """Return how an index is searched, after having made it searchable the first time.
+        """Load a collection, building an index first if it has none; return the index type.
 
-        Where the size decides that is FLAT, until `reopen` knows the size.
+        `auto` builds FLAT here, because the number of movies is not known before `reindex`.
         """
-        index_type = self._index_types.get(name)
+        index_type = self._loaded.get(name)
         if index_type is not None:
             return index_type
         async with self._locks[name]:
-            if name not in self._index_types:
+            if name not in self._loaded:
                 index_type = await self._milvus.index_type(name)
                 if index_type is None:
-                    index_type = self._suitable(movies=0)
+                    index_type = self._type_for(movies=0)
                     await self._milvus.build_index(name, index_type, replace=False)
                 await self._milvus.load(name)
-                # What was written while it was closed must be seen from the first read on.
+                # The first read must see what was written before the collection was loaded.
                 await self._milvus.count(name)
-                self._index_types[name] = index_type
-            return self._index_types[name]
+                self._loaded[name] = index_type
+            return self._loaded[name]
 
     async def reindex(self, name: str, movies: int) -> IndexType:
-        """Build another type of index if the size calls for it; no reads are possible meanwhile.
+        """Build an index of another type if the size calls for it; return the index type.
+
+        Reads of the collection wait or fail meanwhile.
 
         Args:
-            name: Its name.
-            movies: How many movies it holds.
+            name: A loaded collection.
+            movies: Number of movies that it holds.
         """
-        index_type = self._suitable(movies)
-        if self._index_types[name] != index_type:
+        index_type = self._type_for(movies)
+        if self._loaded[name] != index_type:
             async with self._locks[name]:
-                del self._index_types[name]
+                del self._loaded[name]
                 await self._milvus.build_index(name, index_type, replace=True)
                 await self._milvus.load(name)
-                self._index_types[name] = index_type
+                self._loaded[name] = index_type
         return index_type
 
     def forget(self, name: str) -> None:
-        """Open an index anew when it is next used: it was deleted, or Milvus lost it."""
-        self._index_types.pop(name, None)
+        """Load a collection anew at its next use: it was deleted, or Milvus lost it."""
+        self._loaded.pop(name, None)
 
-    def _suitable(self, movies: int) -> IndexType:
-        match self._choice:
+    def _type_for(self, movies: int) -> IndexType:
+        match self._index_type:
             case "flat":
                 return "FLAT"
             case "hnsw":

@@ -1,8 +1,8 @@
-"""How an index and its movies are laid out in a Milvus collection.
+"""Schema of the Milvus collection that holds an index and its movies.
 
-A field each for id, vector, title, year, the set of genres as bits and the revision, and one
-boolean per genre, because that is what both Milvus and Milvus Lite filter fastest by (README.md has
-the measurement). The collection's properties say what the index is; Milvus Lite keeps no
+A movie has a field each for id, vector, title, year, the set of genres as bits, and revision, and a
+boolean field for each genre, by which both Milvus and Milvus Lite filter fastest (README.md has the
+measurement). The collection's properties hold the index's spec, because Milvus Lite stores no
 description.
 """
 
@@ -23,18 +23,18 @@ TITLE = "title"
 YEAR = "year"
 GENRES = "genres"
 REVISION = "revision"
-"""When a movie was last written, by the writer's clock, in ns; never twice the same. By it other
-replicas find what changed (search_service.resident.replica)."""
+"""Time of the upsert by the writer's clock, in ns, increasing from upsert to upsert of a process;
+a replica finds changed movies by it (search_service.resident.replica)."""
 MOVIE_FIELDS = [ID, TITLE, YEAR, GENRES]
-"""Fields that `movie` reads."""
+"""Fields that `movie` needs."""
 STORED_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]
-"""Fields that `stored_movie` reads."""
+"""Fields that `stored_movie` needs."""
 
 MAX_TITLE_BYTES = 512
-"""Room for a title, as much as Movie.title may take."""
+"""Maximum length of the title field, equal to the limit of Movie.title in the contract."""
 
 Row = dict[str, Any]
-"""Values of a movie by field."""
+"""An entity of the collection: values by field name."""
 
 _MODEL = "marquee.model_version"
 _GENRE_NAMES = "marquee.genres"
@@ -43,7 +43,7 @@ _EDITION = "marquee.edition"
 
 
 class StoredMovie(NamedTuple):
-    """A movie with all that is stored of it."""
+    """A movie with its vector and revision."""
 
     movie: IndexedMovie
     vector: NDArray[np.float32]
@@ -51,12 +51,12 @@ class StoredMovie(NamedTuple):
 
 
 def genre_field(position: int) -> str:
-    """Return the name of the boolean field of the genre at this position of the index's genres."""
+    """Return the boolean field of the genre at this position in the index's genres."""
     return f"genre_{position:d}"
 
 
 def properties(index: IndexSpec) -> dict[str, str]:
-    """Return the properties of an index's collection."""
+    """Return the collection properties that hold an index's spec."""
     return {
         _MODEL: index.model_version,
         _GENRE_NAMES: json.dumps(index.genres),
@@ -65,34 +65,45 @@ def properties(index: IndexSpec) -> dict[str, str]:
 
 
 def spec(description: Mapping[str, Any]) -> IndexSpec | None:
-    """Return the index that a collection is, by its description; None: it is none of ours."""
-    said = description["properties"]
-    if _MODEL not in said:
+    """Return the index that a collection holds. None: this service did not create it.
+
+    Args:
+        description: Answer of Milvus's DescribeCollection.
+    """
+    stored = description["properties"]
+    if _MODEL not in stored:
         return None
     (vector,) = (field for field in description["fields"] if field["name"] == VECTOR)
     return IndexSpec(
         name=description["collection_name"],
-        model_version=said[_MODEL],
+        model_version=stored[_MODEL],
         dimension=int(vector["params"]["dim"]),
-        genres=tuple(json.loads(said[_GENRE_NAMES])),
-        metric=said[_METRIC],
+        genres=tuple(json.loads(stored[_GENRE_NAMES])),
+        metric=stored[_METRIC],
     )
 
 
 def edition(description: Mapping[str, Any]) -> str:
-    """Return the edition of an index, by the description of its collection; empty: it has none."""
+    """Return the edition in a collection's description. Empty: nothing has been written yet."""
     return str(description["properties"].get(_EDITION, ""))
 
 
 def edition_property(edition: str) -> dict[str, str]:
-    """Return the property that gives an index's collection another edition."""
+    """Return the collection property that sets an edition."""
     return {_EDITION: edition}
 
 
 def rows(
     index: IndexSpec, movies: Sequence[IndexedMovie], vectors: NDArray[np.float32], revision: int
 ) -> Iterator[Row]:
-    """Yield a collection's rows for movies with their vectors."""
+    """Yield the row of each movie.
+
+    Args:
+        index: The index; it has all genres of the movies.
+        movies: The movies.
+        vectors: One row for each movie.
+        revision: Revision of all of them.
+    """
     fields = [genre_field(position) for position in range(len(index.genres))]
     for movie, vector in zip(movies, vectors, strict=True):
         positions = {index.positions[genre] for genre in movie.genres}
@@ -108,12 +119,12 @@ def rows(
 
 
 def movie(index: IndexSpec, row: Mapping[str, Any]) -> IndexedMovie:
-    """Return the movie of a row with `MOVIE_FIELDS`."""
+    """Return the movie in a row that has `MOVIE_FIELDS`."""
     bits = row[GENRES]
     genres = (genre for position, genre in enumerate(index.genres) if bits >> position & 1)
     return IndexedMovie(row[ID], row[TITLE], row[YEAR], tuple(genres))
 
 
 def stored_movie(index: IndexSpec, row: Mapping[str, Any]) -> StoredMovie:
-    """Return the record of a row with `STORED_FIELDS`."""
+    """Return the movie in a row that has `STORED_FIELDS`."""
     return StoredMovie(movie(index, row), np.array(row[VECTOR], np.float32), row[REVISION])

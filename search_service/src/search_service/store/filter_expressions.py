@@ -1,4 +1,4 @@
-"""Milvus's filter language, written from numbers only: nothing that a caller says gets into it."""
+"""Boolean expressions of Milvus, built from numbers only: no text of a caller enters them."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from search_service.store.collection_schema import ID, REVISION, YEAR, genre_fie
 
 
 def filter_expression(wanted: Filter, index: IndexSpec) -> str:
-    """Return the expression for a filter; empty where everything matches.
+    """Return the expression for a filter. Empty: every movie matches.
 
     Raises:
-        InvalidRequestError: The filter names a genre that the index does not know.
+        InvalidRequestError: The filter names a genre that the index does not have.
     """
     index.check_genres(wanted.genres, "filter.genres")
     terms = []
     if wanted.genres:
         positions = sorted({index.positions[genre] for genre in wanted.genres})
-        anyone = " or ".join(f"{genre_field(position)} == true" for position in positions)
-        terms.append(f"({anyone})")
+        any_genre = " or ".join(f"{genre_field(position)} == true" for position in positions)
+        terms.append(f"({any_genre})")
     if wanted.min_year is not None:
         terms.append(f"{YEAR} >= {wanted.min_year:d}")
     if wanted.max_year is not None:
@@ -30,15 +30,15 @@ def filter_expression(wanted: Filter, index: IndexSpec) -> str:
 
 
 def ids_in(movie_ids: Iterable[int]) -> str:
-    """Return the expression for movies by id."""
+    """Return the expression for the movies with these ids."""
     return f"{ID} in [{', '.join(f'{movie_id:d}' for movie_id in movie_ids)}]"
 
 
 def ids_above(movie_id: int) -> str:
-    """Return the expression for movies with a larger id."""
+    """Return the expression for the movies with a larger id."""
     return f"{ID} > {movie_id:d}"
 
 
 def revised_since(since: int) -> str:
-    """Return the expression for movies of this revision or a later one."""
+    """Return the expression for the movies with this revision or a later one."""
     return f"{REVISION} >= {since:d}"

@@ -1,53 +1,40 @@
-"""A connection to Milvus with what this service needs of it; the only pymilvus client."""
+"""Client of Milvus with the operations that this service needs."""
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from operator import itemgetter
-from typing import Any, Literal, Self, cast
+from typing import Any, Self
 
 import grpc
 import numpy as np
 from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType, MilvusException
 
-from rpckit.errors import ServiceError
 from search_service.index.errors import IndexNotFoundError, StoreUnavailableError
 from search_service.index.vector_index import METRIC, IndexedMovie, IndexSpec
 from search_service.store import collection_schema as schema
 from search_service.store import milvus_messages
 from search_service.store.filter_expressions import ids_above, ids_in, revised_since
-
-IndexType = Literal["FLAT", "HNSW"]
-"""How a collection is searched: by brute force, or by a graph."""
-
-HNSW_BUILD = {"M": 32, "efConstruction": 256}
-"""Neighbours of a node, and candidates looked at to choose them."""
-HNSW_LEAST_EF = 128
-"""Candidates that a search keeps at least."""
-
-# Milvus's codes (internal/util/merr): not found, and those that pass by themselves.
-_COLLECTION_NOT_FOUND = 100
-_ALIAS_NOT_FOUND = (100, 1600)
-_TRANSIENT = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
+from search_service.store.index_types import IndexType, build_params, search_params
+from search_service.store.milvus_errors import (
+    disable_pymilvus_logging,
+    is_alias_not_found,
+    translating_errors,
+)
 
 _NO_RETRIES: dict[str, Any] = {"retry_times": 0}
-"""pymilvus would retry 75 times; here the caller's budget and a fast refusal come first."""
-
-# It logs every failure with a stack trace; this module raises each as what it means.
-logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+"""pymilvus retries 75 times by default; here failing fast within the timeout matters more."""
 
 
 class Milvus:
-    """What this service asks of Milvus. Every method may raise StoreUnavailableError."""
+    """A connection to Milvus. Every method may raise StoreUnavailableError."""
 
     def __init__(self, client: AsyncMilvusClient, timeout: float) -> None:
-        """Use a client of the running loop; see `connect`."""
+        """Use a pymilvus client of the running loop; see `connect`."""
         self._client = client
         self._timeout = timeout
         self._revision = 0
@@ -55,19 +42,20 @@ class Milvus:
     @classmethod
     @asynccontextmanager
     async def connect(cls, uri: str, token: str, timeout: float) -> AsyncIterator[Self]:
-        """Make a client; Milvus need not be there yet, nor stay.
+        """Yield a client; Milvus need not be reachable.
 
         Args:
-            uri: http or https.
+            uri: URI with the scheme http or https.
             token: `user:password` or an API key. Empty: none.
-            timeout: Seconds that a read, a write or a connection may take.
+            timeout: Longest duration of a read, a write or a connection attempt, in seconds.
         """
+        disable_pymilvus_logging()
         client = AsyncMilvusClient(
             uri=uri,
             token=token,
-            timeout=min(1.0, timeout),  # for one attempt to connect
+            timeout=min(1.0, timeout),  # of one connection attempt
             dedicated=True,
-            # The default is two minutes, in which a Milvus that is back would not be noticed.
+            # By default gRPC waits up to two minutes before it tries to reconnect.
             grpc_options={"grpc.max_reconnect_backoff_ms": 500},
         )
         try:
@@ -76,34 +64,34 @@ class Milvus:
             await client.close()
 
     async def set_alias(self, alias: str, index: str) -> None:
-        """Let an alias stand for an index, atomically."""
+        """Point an alias at an index, atomically."""
         async with self._translating_errors(index):
             try:
                 await self._client.alter_alias(index, alias, **_NO_RETRIES)
             except MilvusException as error:
-                if error.code not in _ALIAS_NOT_FOUND:
+                if not is_alias_not_found(error):
                     raise
                 await self._client.create_alias(index, alias, **_NO_RETRIES)
 
     async def collection_names(self) -> list[str]:
-        """Return the names of all collections, those of others too."""
+        """Return the names of all collections, including those that are no indexes."""
         async with self._translating_errors():
             return list(await self._client.list_collections(**_NO_RETRIES))
 
     async def spec(self, name: str) -> IndexSpec:
-        """Return what the index of a name, or of an alias, says it is.
+        """Return the spec of the index with this name or alias.
 
         Raises:
-            IndexNotFoundError: There is no such, or it is not one of this service.
+            IndexNotFoundError: There is none, or this service did not create the collection.
         """
         spec, _ = await self.spec_and_edition(name)
         return spec
 
     async def spec_and_edition(self, name: str) -> tuple[IndexSpec, str]:
-        """Return what `spec` does, and the index's edition; empty: it has none yet.
+        """Return the spec and the edition of the index with this name or alias.
 
         Raises:
-            IndexNotFoundError: There is no such, or it is not one of this service.
+            IndexNotFoundError: There is none, or this service did not create the collection.
         """
         async with self._translating_errors(name):
             answer = await self._client.describe_collection(name, **_NO_RETRIES)
@@ -113,7 +101,7 @@ class Milvus:
         return spec, schema.edition(answer)
 
     async def create(self, spec: IndexSpec) -> None:
-        """Make an empty collection; it is neither indexed nor loaded."""
+        """Create an empty collection, neither indexed nor loaded."""
         fields = self._client.create_schema(auto_id=False, enable_dynamic_field=False)
         fields.add_field(schema.ID, DataType.INT64, is_primary=True)
         fields.add_field(schema.VECTOR, DataType.FLOAT_VECTOR, dim=spec.dimension)
@@ -138,7 +126,7 @@ class Milvus:
             await self._client.drop_collection(name, **_NO_RETRIES)
 
     async def index_type(self, name: str) -> IndexType | None:
-        """Return how a collection is searched; None before it is indexed."""
+        """Return the index type of a collection. None: it has no index yet."""
         async with self._translating_errors(name):
             if not await self._client.list_indexes(name, **_NO_RETRIES):
                 return None
@@ -148,12 +136,12 @@ class Milvus:
         return "HNSW" if answer["index_type"] == "HNSW" else "FLAT"
 
     async def build_index(self, name: str, index_type: IndexType, *, replace: bool) -> None:
-        """Make a collection searchable; returns when it is, which for a large graph takes minutes.
+        """Build a collection's vector index and wait for it, which takes minutes for a large graph.
 
         Args:
-            name: Which collection.
-            index_type: How it will be searched.
-            replace: Whether it is indexed in another way, and perhaps loaded.
+            name: Name of the collection.
+            index_type: Type of index to build.
+            replace: Whether to release the collection and drop its present index first.
         """
         params = self._client.prepare_index_params()
         params.add_index(
@@ -161,7 +149,7 @@ class Milvus:
             index_type=index_type,
             index_name=schema.VECTOR,
             metric_type=METRIC,
-            params=HNSW_BUILD if index_type == "HNSW" else {},
+            params=build_params(index_type),
         )
         async with self._translating_errors(name, patient=True):
             if replace:
@@ -170,30 +158,30 @@ class Milvus:
             try:
                 await self._client.create_index(name, params, **_NO_RETRIES)
             except grpc.RpcError as error:
-                # Milvus Lite indexes at once, but cannot be waited for.
+                # Milvus Lite builds the index at once but lacks the call that waits for it.
                 if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
                     raise
 
     async def load(self, name: str) -> None:
-        """Load a collection into memory; nothing happens if it is."""
+        """Load a collection into memory, if it is not loaded."""
         async with self._translating_errors(name, patient=True):
             await self._client.load_collection(name, **_NO_RETRIES)
 
     async def is_loaded(self, name: str) -> bool:
-        """Tell whether a collection can be searched now."""
+        """Return whether a collection is loaded."""
         async with self._translating_errors(name):
             answer = await self._client.get_load_state(name, **_NO_RETRIES)
             return str(answer["state"]) == "Loaded"
 
     async def flush(self, name: str) -> None:
-        """Write a collection's segments out, so that they can be indexed and loaded as such."""
+        """Seal and persist a collection's growing segments, so that they get indexed."""
         async with self._translating_errors(name, patient=True):
             await self._client.flush(name, timeout=60)
 
     async def upsert(
         self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: NDArray[np.float32]
     ) -> int:
-        """Write movies with their vectors; return their revision."""
+        """Upsert movies with one vector each; return their revision."""
         self._revision = revision = max(self._revision + 1, time.time_ns())
         async with self._translating_errors(index.name):
             rows = list(schema.rows(index, movies, vectors, revision))
@@ -206,16 +194,16 @@ class Milvus:
             await self._client.delete(index, ids=list(movie_ids), **_NO_RETRIES)
 
     async def renew_edition(self, index: str) -> None:
-        """Give an index an edition that no index ever had."""
+        """Set a new, random edition of an index."""
         edition = schema.edition_property(secrets.token_hex(8))
         async with self._translating_errors(index):
             await self._client.alter_collection_properties(index, properties=edition, **_NO_RETRIES)
 
     async def count(self, index: str) -> int:
-        """Return how many movies a loaded index holds, all earlier writes included.
+        """Return the number of movies in a loaded index, all earlier writes included.
 
-        Milvus has to catch up with the newest write first, which takes it up to 0.2 s; a later
-        read without this guarantee sees as much.
+        Its consistency level is Strong: Milvus first catches up with the latest write, which takes
+        up to 0.2 s. Later reads of any level see those writes, too.
         """
         async with self._translating_errors(index):
             rows = await self._client.query(
@@ -224,28 +212,36 @@ class Milvus:
             return int(rows[0]["count(*)"])
 
     async def movies(self, index: IndexSpec, movie_ids: Collection[int]) -> list[IndexedMovie]:
-        """Return those of the movies that a loaded index has, in no order."""
+        """Return the movies with these ids in a loaded index, unordered."""
         rows = await self._query(index.name, ids_in(movie_ids), schema.MOVIE_FIELDS)
         return [schema.movie(index, row) for row in rows]
 
     async def page(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
-        """Return the first movies of a loaded index with an id above `after`, ascending by id."""
+        """Return the first `limit` movies of a loaded index with an id above `after`, by id."""
         rows = await self._page(index.name, ids_above(after), schema.MOVIE_FIELDS, limit)
         return [schema.movie(index, row) for row in rows]
 
     async def stored_movies(
         self, index: IndexSpec, movie_ids: Collection[int]
     ) -> list[schema.StoredMovie]:
-        """Return those of the movies that a loaded index has with all that it has of them."""
-        fields, arrays = (
+        """Return the movies with these ids in a loaded index, with vectors and revisions."""
+        rows = await self._query(
+            index.name,
+            ids_in(movie_ids),
             schema.STORED_FIELDS,
-            {"strict_float32": True},
-        )  # cheaper than lists
-        rows = await self._query(index.name, ids_in(movie_ids), fields, **arrays)
+            strict_float32=True,  # arrays are cheaper than lists
+        )
         return [schema.stored_movie(index, row) for row in rows]
 
     async def revisions(self, index: str, since: int, after: int, limit: int) -> dict[int, int]:
-        """Return the first revisions from `since` on, by movie id, of the ids above `after`."""
+        """Return a page of the revisions from `since` on, by movie id.
+
+        Args:
+            index: Name of a loaded index.
+            since: Earliest revision.
+            after: Ids of the page are above this one.
+            limit: Number of revisions in the page, the ones with the lowest ids.
+        """
         expression = f"{ids_above(after)} and {revised_since(since)}"
         rows = await self._page(index, expression, [schema.ID, schema.REVISION], limit)
         return {row[schema.ID]: row[schema.REVISION] for row in rows}
@@ -258,18 +254,19 @@ class Milvus:
         expression: str,
         limit: int,
     ) -> list[tuple[Sequence[int], Sequence[float]]]:
-        """Return for each row of vectors the ids and scores of the nearest movies, best first."""
+        """Return the ids and scores of each row's best movies, descending by score."""
         request = milvus_messages.search_request(
             index,
             schema.VECTOR,
             vectors,
             metric=METRIC,
-            params={"ef": max(limit, HNSW_LEAST_EF)} if index_type == "HNSW" else {},
+            params=search_params(index_type, limit),
             expression=expression,
             limit=limit,
         )
         async with self._translating_errors(index):
-            # Not pymilvus's public interface, but its connection has the token, TLS and database.
+            # Private to pymilvus, which is therefore pinned exactly in pyproject.toml: only this
+            # connection carries the token, TLS and the database.
             connection = await self._client._get_connection()
             response = await connection._async_stub.Search(request)
             return milvus_messages.hits(response)
@@ -277,7 +274,7 @@ class Milvus:
     async def _page(
         self, index: str, expression: str, fields: list[str], limit: int
     ) -> list[schema.Row]:
-        # Milvus Lite takes any that many, unless the query says that it is an iterator's.
+        # Without `iterator`, Milvus Lite returns any entities instead of those with the lowest ids.
         page = await self._query(index, expression, fields, limit=limit, iterator="True")
         return sorted(page, key=itemgetter(schema.ID))
 
@@ -295,37 +292,7 @@ class Milvus:
             )
             return list(await answer)
 
-    @asynccontextmanager
-    async def _translating_errors(
+    def _translating_errors(
         self, index: str = "", *, patient: bool = False
-    ) -> AsyncIterator[None]:
-        """Turn what pymilvus raises into what it means."""
-        try:
-            async with asyncio.timeout(None if patient else self._timeout):
-                yield
-        except TimeoutError:
-            raise _unavailable(f"did not answer in {self._timeout:g} s") from None
-        except grpc.RpcError as error:
-            raise _unavailable(f"broke the call off ({error.code().name})") from error
-        except MilvusException as error:
-            raise _translate(error, index) from error
-        except asyncio.CancelledError:
-            # pymilvus closes a broken channel under those who wait on it: nobody cancelled.
-            task = asyncio.current_task()
-            if task is None or task.cancelling():
-                raise
-            raise _unavailable("lost the connection") from None
-
-
-def _translate(error: MilvusException, index: str) -> BaseException:
-    if isinstance(error.code, grpc.StatusCode):  # a failed call that pymilvus gave up to retry
-        return _unavailable(f"broke the call off ({error.code.name})")
-    if error.code == _COLLECTION_NOT_FOUND and index:
-        return IndexNotFoundError.of(index)
-    if error.code in _TRANSIENT or error.retriable:
-        return _unavailable(f"says: {error.message}")
-    return cast(BaseException, error)  # pymilvus ships no types
-
-
-def _unavailable(what: str) -> ServiceError:
-    return StoreUnavailableError(f"Milvus {what}", retry_after=1.0)
+    ) -> AbstractAsyncContextManager[None]:
+        return translating_errors(index, timeout=None if patient else self._timeout)

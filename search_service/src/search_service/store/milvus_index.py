@@ -1,10 +1,10 @@
-"""The VectorIndex over Milvus: indexes are collections, the active one has an alias.
+"""The VectorIndex over Milvus: each index is a collection, and an alias marks the active one.
 
-Consistency. A write returns when every later read of this process sees it. Another process on the
-same Milvus sees it within Milvus's bounded staleness (5 s, usually 0.2 s), which index is active
-within a second, and what changed in a hit's title, year and genres within two
-(search_service.store.active_index_watcher); of an index that is not the active one, after
-`MovieCache`'s `max_age`.
+Consistency: every read that this process begins after a write returns sees the write. Another
+process on the same Milvus sees a write within Milvus's bounded staleness (5 s, usually 0.2 s) and
+an activation within a second. It sees a changed title, year or genre in the hits of the active
+index within another two seconds (search_service.store.active_index_watcher), in those of other
+indexes within the `max_age` of MovieCache.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ from search_service.index.vector_index import (
 from search_service.store.active_index_watcher import ActiveIndexObserver, ActiveIndexWatcher
 from search_service.store.collection_loader import CollectionLoader
 from search_service.store.filter_expressions import filter_expression
-from search_service.store.milvus_client import IndexType, Milvus
+from search_service.store.index_types import IndexType
+from search_service.store.milvus_client import Milvus
 from search_service.store.movie_cache import MovieCache
 
 
@@ -52,14 +53,14 @@ class MilvusIndex(ActiveIndexObserver):
         cache: MovieCache,
         telemetry: Telemetry,
     ) -> None:
-        """Use a Milvus.
+        """Observe `watcher`, which must be running before the first call.
 
         Args:
-            milvus: Connection to it.
-            watcher: Knows the active index; must be running before anything is asked.
-            loader: Makes collections searchable.
-            cache: Metadata of movies.
-            telemetry: Where searches are timed and the active index is published.
+            milvus: The client to use.
+            watcher: Knows the active index.
+            loader: Loads collections.
+            cache: Titles, years and genres.
+            telemetry: Records search times and the active index.
         """
         self._milvus = milvus
         self._watcher = watcher
@@ -68,17 +69,15 @@ class MilvusIndex(ActiveIndexObserver):
         self._telemetry = telemetry
         self._stage = telemetry.stage("milvus_search")
         self._specs: dict[str, IndexSpec] = {}
-        self._read_lately: set[str] = (
-            set()
-        )  # names whose spec was read since the last look at the store
-        self._unflushed: set[str] = set()
-        # Milvus Lite does not bear two writes at once.
+        self._current_specs: set[str] = set()  # names whose spec was read since the last poll began
+        self._unflushed: set[str] = set()  # names of indexes written to since their last flush
+        # Milvus Lite fails on concurrent writes.
         self._write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         watcher.subscribe(self)
 
-    def look_started(self) -> None:
-        """Read specs again: another process may have made another index of the same name."""
-        self._read_lately.clear()
+    def poll_started(self) -> None:
+        """Read specs anew: another process may have replaced an index by one of the same name."""
+        self._current_specs.clear()
 
     def active_index_changed(self, index: IndexSpec, movies: int) -> None:
         """Publish the active index."""
@@ -86,17 +85,17 @@ class MilvusIndex(ActiveIndexObserver):
         self._telemetry.index(name=index.name, model_version=index.model_version, movies=movies)
 
     def active_index_written(self, index: IndexSpec) -> None:
-        """Forget what is kept of the movies."""
+        """Drop the cached movies."""
         self._cache.forget(index.name)
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
         if not name:
             return self._watcher.active()
-        if name not in self._read_lately:
-            self._watcher.refuse_without_store()
+        if name not in self._current_specs:
+            self._watcher.require_store()
             self._remember(await self._milvus.spec(name))
-            self._read_lately.add(name)
+            self._current_specs.add(name)
         return self._specs[name]
 
     async def search(
@@ -121,7 +120,7 @@ class MilvusIndex(ActiveIndexObserver):
                         found[row] = select_hits(ids, scores, query)
             movies = await self._metadata(index, (i for hits in found for i, _ in hits))
         return [
-            # A movie that was deleted after it was found has no metadata any more.
+            # A movie that was deleted after the search has no metadata any more.
             [Hit(movies[movie_id], score) for movie_id, score in hits if movie_id in movies]
             for hits in found
         ]
@@ -138,12 +137,12 @@ class MilvusIndex(ActiveIndexObserver):
 
     async def create(self, spec: IndexSpec) -> IndexInfo:
         """See VectorIndex."""
-        self._watcher.refuse_without_store()
+        self._watcher.require_store()
         async with self._write_locks[spec.name]:
             if spec.name in await self._milvus.collection_names():
                 raise IndexExistsError.of(spec.name)
             await self._milvus.create(spec)
-            self._forget(spec.name)  # there may have been one of this name
+            self._forget(spec.name)  # another index may have had this name
         return IndexInfo(spec, movie_count=0, active=False, engine="milvus")
 
     async def upsert(
@@ -155,7 +154,7 @@ class MilvusIndex(ActiveIndexObserver):
     async def write(
         self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
     ) -> int:
-        """Upsert; return the revision that the movies have now."""
+        """Upsert as `upsert` does; return the revision of the movies."""
         index.check_vectors(vectors)
         for number, movie in enumerate(movies):
             index.check_genres(movie.genres, f"movies[{number}].genres")
@@ -184,12 +183,12 @@ class MilvusIndex(ActiveIndexObserver):
 
     async def list_indexes(self) -> list[IndexInfo]:
         """See VectorIndex."""
-        self._watcher.refuse_without_store()
+        self._watcher.require_store()
         infos = []
         for name in sorted(await self._milvus.collection_names()):
             try:
                 infos.append(await self.describe(await self._milvus.spec(name)))
-            except IndexNotFoundError:  # a collection of others, or deleted just now
+            except IndexNotFoundError:  # not an index, or deleted meanwhile
                 continue
         return infos
 
@@ -201,17 +200,17 @@ class MilvusIndex(ActiveIndexObserver):
 
     async def drop(self, index: IndexSpec) -> None:
         """See VectorIndex."""
-        self._watcher.refuse_without_store()
+        self._watcher.require_store()
         async with self._write_locks[index.name]:
             if await self._watcher.active_in_store() == index.name:
                 raise IndexActiveError.of(index.name)
-            await self._milvus.spec(index.name)  # Milvus deletes what is not there without a word
+            await self._milvus.spec(index.name)  # fails if it is missing; drop_collection does not
             await self._milvus.drop(index.name)
             self._forget(index.name)
 
-    def refuse_without_store(self) -> None:
+    def require_store(self) -> None:
         """See ActiveIndexWatcher."""
-        self._watcher.refuse_without_store()
+        self._watcher.require_store()
 
     async def check_store(self) -> None:
         """See VectorIndex."""
@@ -233,31 +232,32 @@ class MilvusIndex(ActiveIndexObserver):
 
     @asynccontextmanager
     async def _loaded(self, index: IndexSpec) -> AsyncIterator[IndexType]:
-        """Have an index open; yield how it is searched."""
-        self._watcher.refuse_without_store()
+        """Load an index; yield its index type."""
+        self._watcher.require_store()
         try:
             yield await self._loader.ensure_loaded(index.name)
         except (IndexNotFoundError, StoreUnavailableError):
-            # Another process may have deleted it, and even made one of the same name.
+            # Another process may have deleted the index, or replaced it by one of the same name.
             self._forget(index.name)
             raise
 
     @asynccontextmanager
     async def _writing(self, index: IndexSpec, movie_ids: Sequence[int]) -> AsyncIterator[None]:
-        """Let one write at a time at an index; return when every later read sees it."""
-        self._watcher.refuse_without_store()
+        """Run one write at a time on an index, and leave once every later read sees it."""
+        self._watcher.require_store()
         async with self._write_locks[index.name]:
             self._unflushed.add(index.name)
             try:
                 try:
                     yield
                 except BaseException:
-                    # It may have happened; but the caller hears what went wrong first.
+                    # The write may have taken effect all the same. A second error must not hide the
+                    # first.
                     with suppress(ServiceError):
                         await self._milvus.renew_edition(index.name)
                     raise
                 await self._milvus.renew_edition(index.name)
-                # While an index is being built nobody reads it, and nobody has to wait.
+                # An index that is not loaded is still being built, so nobody reads it yet.
                 if self._loader.is_loaded(index.name):
                     movies = await self._milvus.count(index.name)
                     if self._watcher.is_active(index):
@@ -267,14 +267,14 @@ class MilvusIndex(ActiveIndexObserver):
 
     def _remember(self, spec: IndexSpec) -> None:
         if self._specs.get(spec.name, spec) != spec:
-            self._forget(spec.name)  # another process made another index of the same name
+            self._forget(spec.name)  # another process replaced it by one of the same name
         self._specs[spec.name] = spec
 
     def _forget(self, name: str) -> None:
         self._loader.forget(name)
         self._cache.forget(name)
         self._specs.pop(name, None)
-        self._read_lately.discard(name)
+        self._current_specs.discard(name)
 
 
 def _info(index: IndexSpec, count: int, index_type: IndexType, *, active: bool) -> IndexInfo:

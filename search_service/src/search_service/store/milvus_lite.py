@@ -1,4 +1,4 @@
-"""Milvus Lite: a Milvus in this process, in a folder of its own; the only milvus_lite import."""
+"""Milvus Lite: a Milvus that runs in this process and stores its data in a folder."""
 
 from __future__ import annotations
 
@@ -13,24 +13,16 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 from rpckit.errors import StartupError
 
 
-def _is_news(record: logging.LogRecord) -> bool:
-    return not (record.exc_info and isinstance(record.exc_info[1], NotImplementedError))
-
-
-# A call that Milvus Lite lacks is answered UNIMPLEMENTED, by an exception that gRPC takes for a
-# defect: every index that is made searchable would leave a stack trace.
-logging.getLogger("grpc._server").addFilter(_is_news)
-
-
 @contextmanager
 def milvus_lite(folder: Path) -> Iterator[str]:
     """Serve a folder on a free loopback port until the context is left; yield the URI.
 
-    pymilvus would do this for a path by itself, but hides the reason where it cannot.
+    pymilvus can serve a path by itself, but hides the reason when that fails.
 
     Raises:
-        StartupError: Another process has the folder, or it cannot be read or written.
+        StartupError: Another process uses the folder, or it cannot be read or written.
     """
+    _disable_logging_of_unimplemented_calls()
     try:
         server, database, port = start_server_in_thread(str(folder))
     except DataDirLockedError:
@@ -45,3 +37,17 @@ def milvus_lite(folder: Path) -> Iterator[str]:
     finally:
         server.stop(grace=2).wait()
         database.close()
+
+
+def _disable_logging_of_unimplemented_calls() -> None:
+    """Keep gRPC from logging the calls that Milvus Lite lacks as errors of the server.
+
+    Milvus Lite answers them UNIMPLEMENTED by raising NotImplementedError, and every index that is
+    built makes one: each would leave a stack trace.
+    """
+    # Idempotent: a logger holds the same filter once.
+    logging.getLogger("grpc._server").addFilter(_is_no_unimplemented_call)
+
+
+def _is_no_unimplemented_call(record: logging.LogRecord) -> bool:
+    return not (record.exc_info and isinstance(record.exc_info[1], NotImplementedError))

@@ -1,9 +1,10 @@
-"""A search in Milvus's own messages, which for 64 queries take a quarter of pymilvus's time.
+"""Search requests and results as messages of Milvus's protocol.
 
-pymilvus makes an object of every hit, for fields that are never asked for here: 4.4 against 1.1 ms
-of CPU for 64 queries of ten, 0.94 against 0.58 for one (Milvus 2.3.5 beside it).
+pymilvus creates an object for every hit, with fields that this service does not read. Handling the
+messages directly takes 1.1 ms of CPU instead of 4.4 for 64 queries of ten hits, and 0.58 instead of
+0.94 for one query (Milvus 2.3.5).
 
-https://github.com/milvus-io/milvus-proto, `SearchRequest` and `SearchResults`.
+See `SearchRequest` and `SearchResults` in https://github.com/milvus-io/milvus-proto.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from pymilvus.client.utils import check_status
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 _BOUNDED_TIMESTAMP = 2
-"""Lets Milvus choose how fresh, within its bounded staleness."""
+"""Guarantee timestamp that stands for bounded staleness."""
 
 
 def search_request(
@@ -32,16 +33,18 @@ def search_request(
     expression: str,
     limit: int,
 ) -> Any:
-    """Return the SearchRequest for the ids and scores of each row's nearest, bounded consistency.
+    """Return the SearchRequest for the ids and scores of each query's best hits.
+
+    Its consistency level is Bounded.
 
     Args:
-        collection: Where to search.
-        field: The vector field.
-        vectors: A query a row, (rows, dimension).
-        metric: Of the field's index.
-        params: Of the search in that index, such as `ef`.
-        expression: Which entities may be found; empty: all.
-        limit: How many for each row.
+        collection: Name of the collection.
+        field: Name of the vector field.
+        vectors: One query a row, (queries, dimension).
+        metric: Metric type of the field's index.
+        params: Search parameters of that index type, such as `ef`.
+        expression: Boolean expression that hits must match. Empty: all do.
+        limit: Number of hits for each query.
     """
     rows = [row.tobytes() for row in vectors.astype("<f4", copy=False)]
     placeholders = common_pb2.PlaceholderGroup(
@@ -51,12 +54,12 @@ def search_request(
             )
         ]
     )
-    how = {
+    search_params = {
         "anns_field": field,
         "metric_type": metric,
         "topk": str(limit),
         "params": json.dumps(params),
-        "round_decimal": "-1",  # scores as they are
+        "round_decimal": "-1",  # do not round scores
     }
     return milvus_pb2.SearchRequest(
         collection_name=collection,
@@ -64,21 +67,23 @@ def search_request(
         dsl_type=common_pb2.DslType.BoolExprV1,
         placeholder_group=placeholders.SerializeToString(),
         nq=len(rows),
-        search_params=[common_pb2.KeyValuePair(key=key, value=value) for key, value in how.items()],
+        search_params=[
+            common_pb2.KeyValuePair(key=key, value=value) for key, value in search_params.items()
+        ],
         consistency_level=common_pb2.ConsistencyLevel.Bounded,
         guarantee_timestamp=_BOUNDED_TIMESTAMP,
     )
 
 
 def hits(response: Any) -> list[tuple[Sequence[int], Sequence[float]]]:
-    """Return the ids and scores that a SearchResults has for each query, best first.
+    """Return the ids and scores in a SearchResults for each query, descending by score.
 
     Raises:
-        pymilvus.MilvusException: It is an error.
+        pymilvus.MilvusException: The response is an error.
     """
     check_status(response.status)
     found = response.results
-    # Slices of lists are cheaper than those of protobuf's containers.
+    # Slicing a list is cheaper than slicing a protobuf container.
     ids, scores = list(found.ids.int_id.data), list(found.scores)
     bounds = pairwise(accumulate(found.topks, initial=0))
     return [(ids[start:end], scores[start:end]) for start, end in bounds]

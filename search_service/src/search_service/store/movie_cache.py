@@ -1,9 +1,9 @@
-"""What hits are dressed with: movies by id, kept because reading them costs more than finding them.
+"""Cache of the titles, years and genres that hits show: reading them takes longer than the search.
 
-A write of this process drops what it changed at once. What another replica changed is seen when
-everything kept for the index is dropped: as soon as a write is noticed
-(search_service.store.active_index_watcher), and some time after the first of it was read, in case
-nobody watches or the writer was killed before it could leave word.
+A write of this process removes the movies that it changed. Writes of other processes are seen when
+the whole entry of an index is dropped: as soon as one is noticed
+(search_service.store.active_index_watcher), and in any case when the entry reaches its maximum age,
+because the index may not be watched or the writer may have died before it set a new edition.
 """
 
 from __future__ import annotations
@@ -14,18 +14,21 @@ from dataclasses import dataclass, field
 
 from search_service.index.vector_index import IndexedMovie
 
-NOTICED_SECONDS = 60.0
-"""How long what is kept of an index lasts while its writes are noticed."""
+WATCHED_MAX_AGE_SECONDS = 60.0
+"""Maximum age of an index's entry while writes to the index are noticed."""
 
 Read = Callable[[Collection[int]], Awaitable[dict[int, IndexedMovie]]]
+"""Reads movies by id from the store."""
 
 
 @dataclass(slots=True)
-class _CachedIndex:
-    """What is kept for one index."""
+class _Entry:
+    """The cached movies of one index."""
 
-    born: float
-    writes: int = 0
+    created_at: float
+    """By the cache's clock, in seconds."""
+    invalidations: int = 0
+    """A read that began before the latest one may be outdated."""
     movies: dict[int, IndexedMovie] = field(default_factory=dict)
 
 
@@ -38,61 +41,62 @@ class MovieCache:
         """Start empty.
 
         Args:
-            capacity: Most movies kept for an index.
-            max_age: Seconds that what is kept of an index lasts while its writes are not noticed.
-            clock: In seconds.
+            capacity: Largest number of movies to cache for an index.
+            max_age: Maximum age of an index's entry while writes to the index go unnoticed, in
+                seconds.
+            clock: Monotonic clock, in seconds.
         """
         self._capacity = capacity
         self._max_age = max_age
         self._clock = clock
-        self._indexes: dict[str, _CachedIndex] = {}
+        self._entries: dict[str, _Entry] = {}
 
     async def get(
         self, index: str, movie_ids: Iterable[int], read: Read, *, writes_noticed: bool
     ) -> dict[int, IndexedMovie]:
-        """Return movies by id, reading those that are not kept.
+        """Return movies by id, reading those that are not cached.
 
         Args:
             index: Name of the index.
-            movie_ids: Which ones; those that `read` does not find are left out.
-            read: Reads movies by id.
+            movie_ids: Ids of the movies; the result lacks those that `read` does not find.
+            read: Reads the missing movies.
             writes_noticed: Whether `forget` is called when another process writes to the index.
         """
-        longest = max(self._max_age, NOTICED_SECONDS) if writes_noticed else self._max_age
-        cached = self._cached_index(index)
-        if self._clock() - cached.born > longest:
-            self.forget(index)  # so that a read under way keeps nothing
-            cached = self._cached_index(index)
+        max_age = max(self._max_age, WATCHED_MAX_AGE_SECONDS) if writes_noticed else self._max_age
+        entry = self._entry(index)
+        if self._clock() - entry.created_at > max_age:
+            self.forget(index)  # so that reads in progress are not cached
+            entry = self._entry(index)
         wanted = set(movie_ids)
-        missing = wanted - cached.movies.keys()
-        found = {i: cached.movies[i] for i in wanted - missing}
+        missing = wanted - entry.movies.keys()
+        found = {i: entry.movies[i] for i in wanted - missing}
         if missing:
-            writes = cached.writes
-            fresh = await read(missing)
-            found.update(fresh)
-            if cached.writes == writes:  # else some of it may be older than the write
-                self._keep(cached, fresh)
+            invalidations = entry.invalidations
+            movies = await read(missing)
+            found.update(movies)
+            if entry.invalidations == invalidations:
+                self._add(entry, movies)
         return found
 
     def invalidate(self, index: str, movie_ids: Iterable[int]) -> None:
-        """Drop movies that were written or deleted."""
-        cached = self._cached_index(index)
-        cached.writes += 1
+        """Remove movies that were written or deleted."""
+        entry = self._entry(index)
+        entry.invalidations += 1
         for movie_id in movie_ids:
-            cached.movies.pop(movie_id, None)
+            entry.movies.pop(movie_id, None)
 
     def forget(self, index: str) -> None:
-        """Drop all that is kept for an index."""
-        if cached := self._indexes.pop(index, None):
-            cached.writes += 1
+        """Remove all movies of an index."""
+        if entry := self._entries.pop(index, None):
+            entry.invalidations += 1
 
-    def _cached_index(self, index: str) -> _CachedIndex:
-        cached = self._indexes.get(index)
-        if cached is None:
-            cached = self._indexes[index] = _CachedIndex(self._clock())
-        return cached
+    def _entry(self, index: str) -> _Entry:
+        entry = self._entries.get(index)
+        if entry is None:
+            entry = self._entries[index] = _Entry(self._clock())
+        return entry
 
-    def _keep(self, cached: _CachedIndex, movies: dict[int, IndexedMovie]) -> None:
-        cached.movies.update(movies)
-        while len(cached.movies) > self._capacity:
-            del cached.movies[next(iter(cached.movies))]
+    def _add(self, entry: _Entry, movies: dict[int, IndexedMovie]) -> None:
+        entry.movies.update(movies)
+        while len(entry.movies) > self._capacity:
+            del entry.movies[next(iter(entry.movies))]

@@ -1,4 +1,4 @@
-"""What a secured suite needs: a certificate for loopback and a token, made for one run."""
+"""Certificate for loopback and token of a secured suite, created for one run."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from suite.ports import LOOPBACK
 
 
 @dataclass(frozen=True, slots=True)
-class Secured:
-    """Files that servers and clients share."""
+class Credentials:
+    """Credential files of servers and clients."""
 
     ca: Path
     """The authority's certificate."""
@@ -24,9 +24,9 @@ class Secured:
     key: Path
     """Its private key."""
     token: Path
-    """The token alone, as clients want it."""
+    """The token alone, for clients."""
     grants: Path
-    """The token with its permissions, as servers want it."""
+    """The token with its permissions, for servers."""
 
     @property
     def server_flags(self) -> Sequence[str]:
@@ -38,14 +38,14 @@ class Secured:
         return [f"--{prefix}-tls-ca={self.ca}", f"--{prefix}-token-file={self.token}"]
 
     def endpoint(self, target: str) -> ClientSettings:
-        """Return how a server is called."""
+        """Return the client settings for a server."""
         return ClientSettings(target=target, tls_ca=self.ca, token_file=self.token)
 
 
-def make(folder: Path) -> Secured:
-    """Make the files in a folder, which may exist."""
+def create(folder: Path) -> Credentials:
+    """Create the files in a folder, which may exist."""
     folder.mkdir(parents=True, exist_ok=True)
-    made = Secured(
+    made = Credentials(
         *(folder / name for name in ("ca.pem", "cert.pem", "key.pem", "token", "grants"))
     )
     authority = trustme.CA()
@@ -59,6 +59,6 @@ def make(folder: Path) -> Secured:
         (made.grants, f"bench read,index {token}\n".encode()),
     ):
         path.touch(mode=0o600)
-        path.chmod(0o600)  # in case it was there
+        path.chmod(0o600)  # in case the file existed
         path.write_bytes(content)
     return made

@@ -1,31 +1,31 @@
-"""`marquee bench run`: any load at any address."""
+"""`marquee bench run`: measure any load at any address."""
 
 from __future__ import annotations
 
 from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marquee_cli.bench.kit import kit, numbers, show_results, write
+from marquee_cli.commands.bench.kit import kit, numbers, show_results, write
 from marquee_cli.options import (
     EMBEDDER,
     GATEWAY,
     SEARCH,
-    Connection,
     EmbedderTarget,
     GatewayTarget,
     SearchTarget,
+    connection_of,
 )
 
 if TYPE_CHECKING:
-    from loadtest.pacing import Pacing
+    from loadtest.load import Load
 
 
 class Arrivals(StrEnum):
-    """How the calls of a fixed rate come."""
+    """Distribution of the calls of a fixed rate over time."""
 
     POISSON = "poisson"
     EVEN = "even"
@@ -50,7 +50,7 @@ def run(
             "-c",
             "--concurrency",
             metavar="N[,N…]",
-            help="Closed loop: callers, each of which calls again once it is answered. "
+            help="Closed loop: callers, each of which calls again after its answer. "
             "Several numbers give a curve. Default: 64, unless there is a rate.",
         ),
     ] = None,
@@ -61,17 +61,21 @@ def run(
             "--rate",
             metavar="N[,N…]",
             help="Open loop: calls a second, whether or not they are answered; latency counts "
-            "from when a call was due.",
+            "from the time a call was due.",
         ),
     ] = None,
     arrivals: Annotated[
-        Arrivals, typer.Option(help="Whether the calls of a rate come at random or evenly.")
+        Arrivals, typer.Option(help="Distribution of the calls of a rate: random or even.")
     ] = Arrivals.POISSON,
     duration: Annotated[
-        float, typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Measured time of a load.")
+        float,
+        typer.Option(min=0.1, max=3600, metavar="SECONDS", help="Measured time of each load."),
     ] = 10.0,
     warm_up: Annotated[
-        float, typer.Option(min=0, max=600, metavar="SECONDS", help="The same load before it.")
+        float,
+        typer.Option(
+            min=0, max=600, metavar="SECONDS", help="Unmeasured time of the same load before it."
+        ),
     ] = 2.0,
     processes: Annotated[int, typer.Option(min=1, max=64, help="Client processes.")] = 1,
     connections: Annotated[
@@ -88,7 +92,9 @@ def run(
     zipf: Annotated[
         float,
         typer.Option(
-            min=0, max=5, help="0: every user as likely; above: the k-th by 1 / k to this power."
+            min=0,
+            max=5,
+            help="0: all users equally likely; above 0: user k by 1 / k to this power.",
         ),
     ] = 0.0,
     batch: Annotated[
@@ -104,17 +110,15 @@ def run(
     timeout: Annotated[
         float, typer.Option(min=0.001, metavar="SECONDS", help="Budget of a call.")
     ] = 5.0,
-    name: Annotated[
-        str | None, typer.Option(help="What it is called in the results. Default: the mix.")
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name in the results. Default: the mix.")] = None,
     out: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="JSON to write, and a page of the same name beside it."),
+        typer.Option(metavar="FILE", help="JSON file to write; the page gets the same name."),
     ] = None,
 ) -> None:
-    """Drive services with a load and say how they bear it.
+    """Measure services under a load.
 
-    CPU is shown of servers that run on this machine. Tokens and TLS are options of `marquee`
+    CPU is shown for servers that run on this machine. Tokens and TLS are options of `marquee`
     itself, as in `marquee --token-file token bench run`.
     """
     with kit():
@@ -124,7 +128,7 @@ def run(
         from loadtest.workload import METHODS, Workload, parse_mix
         from rpckit.settings.client import ClientSettings
 
-        connection = asdict(cast("Connection", context.obj))
+        connection = asdict(connection_of(context))
         targets = {"Recommend": target, "SearchMovies": search_target}
         shares = parse_mix(mix)
         endpoints = {
@@ -156,11 +160,11 @@ def run(
             write(results, out)
 
 
-def _loads(concurrency: str | None, rate: str | None, arrivals: Arrivals) -> list[Pacing]:
-    from loadtest.pacing import Closed, Open
+def _loads(concurrency: str | None, rate: str | None, arrivals: Arrivals) -> list[Load]:
+    from loadtest.load import ClosedLoop, OpenLoop
 
     if rate is None and concurrency is None:
         concurrency = "64"
-    closed = [Closed(int(each)) for each in numbers(concurrency or "", "--concurrency")]
-    opened = [Open(each, arrivals.value) for each in numbers(rate or "", "--rate")]
+    closed = [ClosedLoop(int(each)) for each in numbers(concurrency or "", "--concurrency")]
+    opened = [OpenLoop(each, arrivals.value) for each in numbers(rate or "", "--rate")]
     return [*closed, *opened]

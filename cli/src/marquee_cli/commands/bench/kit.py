@@ -1,4 +1,4 @@
-"""What the commands of `marquee bench` share. The kit is the extra `bench`, imported when used."""
+"""Code that the commands of `marquee bench` share; imports loadtest, an extra, only when used."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ if TYPE_CHECKING:
     from loadtest.results import Results
 
 RESULTS = Path("build/bench/results.json")
-"""Where `make bench` leaves what it measured."""
+"""Results file of `make bench`."""
 
 
 @contextmanager
 def kit() -> Iterator[None]:
-    """Import the kit, and let its errors end the command with their message."""
+    """Import loadtest, and turn its errors into errors of the command."""
     try:
         from loadtest.clients import LoadError
         from loadtest.results import ResultsError
@@ -42,7 +42,7 @@ def numbers(text: str, option: str) -> list[float]:
     """Read an option's numbers, as in `1,8,64`.
 
     Raises:
-        CommandError: One is none, or not above 0.
+        CommandError: A part is not a number above 0.
     """
     try:
         numbers = [float(each) for each in text.split(",") if each.strip()]
@@ -54,7 +54,7 @@ def numbers(text: str, option: str) -> list[float]:
 
 
 def console() -> Console:
-    """Return a console that is wide where nobody sees how wide it is."""
+    """Return a console, 200 columns wide where stdout is not a terminal."""
     from rich.console import Console
 
     shown = Console(highlight=False)
@@ -69,7 +69,7 @@ def show_results(results: Results) -> None:
 
 
 def write(results: Results, out: Path) -> None:
-    """Write a run and its page beside it."""
+    """Write a run, and its page next to it."""
     from loadtest.report.page import page
 
     results.write(out)

@@ -1,4 +1,4 @@
-"""Measures for a run: says each figure when it is made, and keeps it."""
+"""Measure benchmark cases, log each figure and add it to the results."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 from loadtest import clients, h2load
 from loadtest.clients import LoadError
 from loadtest.job import Job
+from loadtest.load import Load
 from loadtest.measurement import Measurement
-from loadtest.pacing import Pacing
 from loadtest.results import Results
 from loadtest.workload import Workload
 from rpckit.settings.client import ClientSettings
@@ -20,8 +20,8 @@ from suite.parent_death import with_parent_death_signal
 
 
 @dataclass(frozen=True, slots=True)
-class Subject:
-    """What is measured under one name."""
+class BenchmarkCase:
+    """A method of a running server, and the requests to measure it with."""
 
     name: str
     endpoint: ClientSettings
@@ -31,79 +31,79 @@ class Subject:
     """Processes whose CPU is measured, by name."""
 
 
-class Recording:
-    """A run that is under way."""
+class Benchmark:
+    """Measures cases for one results file."""
 
-    def __init__(self, results: Results, seconds: float, say: Callable[[str], None]) -> None:
-        """Record into `results`.
+    def __init__(self, results: Results, seconds: float, log: Callable[[str], None]) -> None:
+        """Add measurements to `results`.
 
         Args:
-            results: Takes what is measured.
-            seconds: Of each load.
-            say: Told each figure, a line at a time.
+            results: Results to add to.
+            seconds: Measured seconds of each load.
+            log: Called with each line of progress.
         """
         self._results = results
         self._seconds = seconds
-        self.say = say
+        self.log = log
 
-    def saturate(self, subject: Subject, *, streams: int = 8) -> Measurement:
-        """Measure eight connections of `streams` callers each, by h2load.
+    def saturate(self, case: BenchmarkCase, *, streams: int = 8) -> Measurement:
+        """Measure a closed loop of 8 connections × `streams` callers by h2load.
 
         Raises:
             LoadError: See `loadtest.h2load.measure`.
         """
         return self._keep(
             h2load.measure(
-                subject.endpoint,
-                subject.method,
-                subject.workload,
-                name=subject.name,
+                case.endpoint,
+                case.method,
+                case.workload,
+                name=case.name,
                 streams=streams,
                 duration=self._seconds,
-                servers=subject.pids,
+                servers=case.pids,
             )
         )
 
-    def drive(self, subject: Subject, pacing: Pacing) -> Measurement:
-        """Measure a load of the kit's own client.
+    def drive(self, case: BenchmarkCase, load: Load) -> Measurement:
+        """Measure a load by the wire client.
 
         Raises:
             LoadError: See `loadtest.clients.measure`.
         """
         job = Job(
-            {subject.method: subject.endpoint},
-            replace(subject.workload, mix={subject.method: 1.0}),
-            pacing,
+            {case.method: case.endpoint},
+            replace(case.workload, mix={case.method: 1.0}),
+            load,
             duration=self._seconds,
             warm_up=1.0,
         )
-        return self._keep(clients.measure(job, name=subject.name, servers=subject.pids))
+        return self._keep(clients.measure(job, name=case.name, servers=case.pids))
 
-    def bare(self, *arguments: str) -> None:
-        """Measure a floor in a process of its own; see `loadtest.bench.bare`.
+    def measure_floor(self, *arguments: str) -> None:
+        """Measure a floor in its own process; see `loadtest.bench.floors`.
 
         Raises:
             LoadError: It could not be measured.
         """
-        self.say(f"bare {arguments[0]}")
-        command = [sys.executable, "-m", "loadtest.bench.bare", *arguments]
+        self.log(f"floor: {arguments[0]}")
+        command = [sys.executable, "-m", "loadtest.bench.floors", *arguments]
         done = subprocess.run(
             with_parent_death_signal(command), capture_output=True, text=True, check=False
         )
         if done.returncode:
-            last = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
-            raise LoadError(f"the bare {arguments[0]} could not be measured: {last}")
+            last = (done.stderr.strip().splitlines() or ["no output"])[-1]
+            raise LoadError(f"the floor {arguments[0]} could not be measured: {last}")
         measured: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
         self._results.figures.update(measured)
 
     def note(self, text: str) -> None:
-        """Keep a remark for the reader."""
+        """Add a note to the results."""
         self._results.notes.append(text)
-        self.say(f"note: {text}")
+        self.log(f"note: {text}")
 
     def _keep(self, measurement: Measurement) -> Measurement:
         self._results.measurements.append(measurement)
-        self.say(
+        self.log(
             f"{measurement.name:<36} {measurement.load:>15} {measurement.client:<7}"
             f"{measurement.per_second:>9,.0f}/s  p50 {measurement.percentile_ms(50):7.2f} ms  "
             f"p99 {measurement.percentile_ms(99):7.2f} ms"
@@ -114,5 +114,5 @@ class Recording:
                 for each in measurement.methods.values()
                 for code, number in each.failures.items()
             )
-            self.say(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
+            self.log(f"{measurement.name} at {measurement.load}: calls failed: {codes}")
         return measurement

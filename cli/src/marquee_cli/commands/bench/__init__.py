@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typer
 
-from marquee_cli.bench.files import compare, publish, show
-from marquee_cli.bench.run import run
-from marquee_cli.bench.sets import growth, published
+from marquee_cli.commands.bench.files import compare, publish, show
+from marquee_cli.commands.bench.run import run
+from marquee_cli.commands.bench.sets import growth, published
 
 bench = typer.Typer(
     help="Measure services: any load at any address, or the published set.",

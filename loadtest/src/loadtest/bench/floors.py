@@ -1,8 +1,8 @@
-"""The floors: the same work in one process, without gRPC, one call after the other.
+"""The floors: the same work in one process, without gRPC, one call after another.
 
-`python -m loadtest.bench.bare predictor BUNDLE`, `… search ROWS DIMENSION`, `… milvus URI INDEX`;
-each prints one line of JSON. Programs of their own, so that nothing else runs beside them and the
-bench itself needs neither Paddle nor pymilvus.
+`python -m loadtest.bench.floors predictor BUNDLE`, `… search ROWS DIMENSION`, `… milvus URI INDEX`;
+each prints one line of JSON. They run in their own processes, so that nothing else runs in them and
+the bench itself needs neither Paddle nor pymilvus.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ def milvus(uri: str, index: str) -> dict[str, float]:
 
 
 def times(call: Callable[[], Any]) -> list[float]:
-    """Call again and again for a while; return how long each call took, the first few left out."""
+    """Call repeatedly for a while; return the seconds of each call but the first few."""
     for _ in range(10):
         call()
     taken: list[float] = []
@@ -102,7 +102,7 @@ def median(call: Callable[[], Any]) -> float:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure one floor; return the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.bare", allow_abbrev=False)
+    parser = argparse.ArgumentParser(prog="python -m loadtest.bench.floors", allow_abbrev=False)
     kinds = parser.add_subparsers(dest="kind", required=True)
     of_predictor = kinds.add_parser("predictor")
     of_predictor.add_argument("bundle", type=Path)

@@ -1,4 +1,4 @@
-"""`marquee bench published` and `growth`: sets of measurements that start what they measure."""
+"""`marquee bench published` and `growth`: sets of measurements that start the services."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from marquee_cli.bench.kit import RESULTS, kit, numbers, show_results, write
+from marquee_cli.commands.bench.kit import RESULTS, kit, numbers, show_results, write
 from marquee_cli.errors import CommandError
 from marquee_cli.options import BUNDLE, BundleFolder
 
@@ -21,7 +21,7 @@ MILVUS_SERVER = Path(".venv-milvus/bin/milvus-server")
 
 Out = Annotated[
     Path,
-    typer.Option("--out", metavar="FILE", help="JSON to write; a page of the same name beside it."),
+    typer.Option("--out", metavar="FILE", help="JSON file to write; the page gets the same name."),
 ]
 MilvusServer = Annotated[
     Path, typer.Option("--milvus-server", metavar="FILE", help="The milvus-server program.")
@@ -35,13 +35,13 @@ def published(
     work: Work = WORK,
     milvus_server: MilvusServer = MILVUS_SERVER,
     quick: Annotated[
-        bool, typer.Option("--quick", help="Only what the ratios need, and shorter.")
+        bool, typer.Option("--quick", help="Measure only what the ratios need, and for less time.")
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Fail when a ratio is out of its generous bounds.")
+        bool, typer.Option("--check", help="Fail when a ratio is out of its bounds.")
     ] = False,
 ) -> None:
-    """Measure the published set on this machine; `make bench` and `make bench-check` do."""
+    """Measure the published set on this machine, as `make bench` and `make bench-check` do."""
     with kit():
         from loadtest.bench import ratios
         from loadtest.bench.published import FULL, QUICK, Published
@@ -51,7 +51,7 @@ def published(
             work=work,
             milvus_server=milvus_server,
             effort=QUICK if quick else FULL,
-            say=lambda line: typer.echo(line, err=True),
+            log=lambda line: typer.echo(line, err=True),
         )
         with kept(run.results, out):
             run.run()
@@ -83,7 +83,7 @@ def growth(
             work=work,
             milvus_server=milvus_server,
             seconds=duration,
-            say=lambda line: typer.echo(line, err=True),
+            log=lambda line: typer.echo(line, err=True),
         )
         with kept(run.results, out):
             run.run()
@@ -91,7 +91,7 @@ def growth(
 
 @contextmanager
 def kept(results: Results, out: Path) -> Iterator[None]:
-    """Write what is measured inside, whatever ends it; only a whole run replaces the last one.
+    """Write the measurements made inside, even after a failure; only a whole run replaces the last.
 
     Raises:
         CommandError: Nothing was measured.
@@ -104,5 +104,5 @@ def kept(results: Results, out: Path) -> Iterator[None]:
         raise
     show_results(results)
     if not results.measurements:
-        raise CommandError(f"nothing was measured; {out} is as it was")
+        raise CommandError(f"nothing was measured; {out} is unchanged")
     write(results, out)

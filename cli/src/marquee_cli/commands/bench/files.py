@@ -1,4 +1,4 @@
-"""`marquee bench show`, `compare` and `publish`: what runs left behind."""
+"""`marquee bench show`, `compare` and `publish`: work with results files."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from marquee_cli.bench.kit import RESULTS, console, kit, show_results
+from marquee_cli.commands.bench.kit import RESULTS, console, kit, show_results
 from marquee_cli.errors import CommandError
 
 PUBLISHED = Path("docs/results/published.json")
@@ -17,10 +17,11 @@ def compare(
     before: Annotated[Path, typer.Argument(metavar="BEFORE", help="JSON of one run.")],
     after: Annotated[Path, typer.Argument(metavar="AFTER", help="JSON of another.")],
     threshold: Annotated[
-        float, typer.Option(min=0, metavar="SHARE", help="Changes to mark; 0.1 is a tenth.")
+        float,
+        typer.Option(min=0, metavar="SHARE", help="Smallest change to highlight; 0.1 is 10 %."),
     ] = 0.1,
     strict: Annotated[
-        bool, typer.Option("--strict", help="Fail when a figure became worse by more.")
+        bool, typer.Option("--strict", help="Fail when a figure is worse by more than that.")
     ] = False,
 ) -> None:
     """Compare two runs, figure by figure."""
@@ -34,7 +35,7 @@ def compare(
             raise CommandError("the two runs have no figure in common")
         console().print(compare.table(changes, threshold))
         for each in compare.missing(*runs):
-            typer.echo(f"only in one of them: {each}")
+            typer.echo(f"only in one run: {each}")
         worse = [each for each in changes if each.is_worse(threshold)]
         if strict and worse:
             raise CommandError(f"{len(worse)} figures became worse by more than {threshold:.0%}")
@@ -46,7 +47,7 @@ def show(
         bool, typer.Option("--markdown", help="Print Markdown, as in docs/performance-results.md.")
     ] = False,
 ) -> None:
-    """Show a run again."""
+    """Show the results of a run."""
     with kit():
         from loadtest.report.markdown import sections
         from loadtest.results import Results
@@ -61,10 +62,10 @@ def show(
 def publish(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="JSON of a run.")] = RESULTS,
     out: Annotated[
-        Path, typer.Option(metavar="FILE", help="What docs/generate.py makes a page of.")
+        Path, typer.Option(metavar="FILE", help="File from which docs/generate.py makes a page.")
     ] = PUBLISHED,
 ) -> None:
-    """Make a run the published one; `make bench-publish` writes the page as well."""
+    """Publish a run; `make bench-publish` writes the page as well."""
     with kit():
         from loadtest.bench.ratios import RATIOS
         from loadtest.results import Results

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import replace
 
 import pytest
+from tests.contract.conftest import ready, seconds_until
 from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 
-from rpckit.errors import NotReadyError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import IndexNotFoundError, ModelMismatchError
 from search_service.index.vector_index import IndexSpec, Query, VectorIndex
-from search_service.open_index import open_store
+from search_service.open_index import open_index
 from search_service.settings import SearchSettings
-from search_service.store.movie_cache import NOTICED_SECONDS
+from search_service.store.movie_cache import WATCHED_MAX_AGE_SECONDS
 
 CACHE_SECONDS = 1.0
 VISIBLE_SECONDS = 5.0
@@ -26,7 +24,7 @@ VISIBLE_SECONDS = 5.0
 
 
 @pytest.fixture(params=["milvus", "resident"])
-async def replicas(
+async def services(
     request: pytest.FixtureRequest, milvus_uri: str
 ) -> AsyncIterator[tuple[VectorIndex, VectorIndex]]:
     await wipe(milvus_uri)
@@ -35,7 +33,7 @@ async def replicas(
     )
     async with AsyncExitStack() as stack:
         one, two = [
-            await stack.enter_async_context(open_store(settings, Telemetry("test")))
+            await stack.enter_async_context(open_index(settings, Telemetry("test")))
             for _ in range(2)
         ]
         yield one, two
@@ -47,18 +45,10 @@ async def build(index: VectorIndex, made: IndexSpec, size: int) -> None:
     await index.upsert(made, movies, replace(vectors, model_version=made.model_version))
 
 
-async def seconds_until(holds: Callable[[], Awaitable[bool]]) -> float:
-    started = time.monotonic()
-    while not await holds():
-        assert time.monotonic() - started < 30
-        await asyncio.sleep(0.02)
-    return time.monotonic() - started
-
-
-async def test_the_other_replica_follows_the_active_index(
-    replicas: tuple[VectorIndex, VectorIndex],
+async def test_the_other_service_follows_the_active_index(
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     first, second = spec("first"), spec("second")
     await build(one, first, 20)
     await build(one, second, 30)
@@ -66,11 +56,7 @@ async def test_the_other_replica_follows_the_active_index(
         await one.activate(index, None)
 
         async def follows(name: str = index.name) -> bool:
-            try:
-                await two.check_active()
-            except NotReadyError:
-                return False
-            return (await two.resolve("")).name == name
+            return await ready(two) and (await two.resolve("")).name == name
 
         assert await seconds_until(follows) < 2
     await one.drop(first)
@@ -78,10 +64,10 @@ async def test_the_other_replica_follows_the_active_index(
     assert len(hits) == 30
 
 
-async def test_the_other_replica_sees_writes_and_new_titles(
-    replicas: tuple[VectorIndex, VectorIndex],
+async def test_the_other_service_sees_writes_and_new_titles(
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     await build(one, spec(), 20)
     (before,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])  # fills its cache
     new = replace(before[0].movie, title="Another title", genres=("Sci-Fi",))
@@ -102,20 +88,13 @@ async def test_the_other_replica_sees_writes_and_new_titles(
 
 
 async def test_a_new_title_in_the_active_index_is_seen_before_what_is_kept_of_it_is_old(
-    replicas: tuple[VectorIndex, VectorIndex],
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     await build(one, spec(), 20)
     await one.activate(spec(), 20)
 
-    async def follows() -> bool:
-        try:
-            await two.check_active()
-        except NotReadyError:
-            return False
-        return True
-
-    await seconds_until(follows)
+    await seconds_until(lambda: ready(two))
     (before,) = await two.search(spec(), unit_vectors(1, 1), [Query(20)])
     new = replace(before[0].movie, title="Another title")
     await one.upsert(spec(), [new], unit_vectors(1, 1))
@@ -124,13 +103,13 @@ async def test_a_new_title_in_the_active_index_is_seen_before_what_is_kept_of_it
         (hits,) = await two.search(spec(), unit_vectors(1, 1), [Query(1)])
         return hits[0].movie == new
 
-    assert await seconds_until(sees_it) < 2 + VISIBLE_SECONDS < NOTICED_SECONDS
+    assert await seconds_until(sees_it) < 2 + VISIBLE_SECONDS < WATCHED_MAX_AGE_SECONDS
 
 
 async def test_an_index_that_was_made_anew_elsewhere_is_not_mixed_up(
-    replicas: tuple[VectorIndex, VectorIndex],
+    services: tuple[VectorIndex, VectorIndex],
 ) -> None:
-    one, two = replicas
+    one, two = services
     old, new = spec(), spec(model_version="model-2")
     await build(one, old, 20)
     await two.search(old, unit_vectors(1, 1), [Query(1)])

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import pytest
 
 from search_service.index.vector_index import IndexedMovie
-from search_service.store.movie_cache import NOTICED_SECONDS, MovieCache
+from search_service.store.movie_cache import WATCHED_MAX_AGE_SECONDS, MovieCache
 
 
 class Store:
@@ -90,7 +90,9 @@ async def test_a_read_that_a_new_index_overtook_is_not_kept() -> None:
     assert (await cache.get("a", [1], store.read, writes_noticed=False))[1] is new
 
 
-@pytest.mark.parametrize(("writes_noticed", "seconds"), [(False, 5.0), (True, NOTICED_SECONDS)])
+@pytest.mark.parametrize(
+    ("writes_noticed", "seconds"), [(False, 5.0), (True, WATCHED_MAX_AGE_SECONDS)]
+)
 async def test_what_others_wrote_is_seen_when_what_is_kept_is_old(
     writes_noticed: bool, seconds: float
 ) -> None:

@@ -1,4 +1,4 @@
-"""Data flow one way inside rpckit and rpckit_envoy: a layer imports only those below it."""
+"""Imports inside a package go one way: a layer imports only the layers below it."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-LIBS = Path(__file__).parents[2] / "libs"
+ROOT = Path(__file__).parents[2]
 
-RPCKIT = (
+RPCKIT = (  # from the lowest layer to the highest, here and below
     "errors",
     "addresses",
     "field_limits",
@@ -38,12 +38,31 @@ RPCKIT_ENVOY = (
     "application",
     "supervisor",
 )
+SEARCH_SERVICE = (
+    "index",
+    "store",
+    "resident",
+    "settings",
+    "contract",
+    "open_index",
+    "__main__",
+)
+MEMBERS = {
+    "rpckit": "libs/rpckit",
+    "rpckit_envoy": "libs/rpckit_envoy",
+    "search_service": "search_service",
+}
+LAYERS = [
+    ("rpckit", RPCKIT),
+    ("rpckit_envoy", RPCKIT_ENVOY),
+    ("search_service", SEARCH_SERVICE),
+]
 SIBLINGS = {("calling", "serving"), ("serving", "calling")}
 """Client and server side: a process may have either without the other."""
 
 
 def source(package: str) -> Path:
-    return LIBS / package / "src" / package
+    return ROOT / MEMBERS[package] / "src" / package
 
 
 def imported_modules(path: Path, package: str) -> Iterator[str]:
@@ -61,9 +80,7 @@ def imported_modules(path: Path, package: str) -> Iterator[str]:
         yield from (name.split(".")[1] for name in dotted if name.startswith(f"{package}."))
 
 
-@pytest.mark.parametrize(
-    ("package", "layers"), [("rpckit", RPCKIT), ("rpckit_envoy", RPCKIT_ENVOY)]
-)
+@pytest.mark.parametrize(("package", "layers"), LAYERS)
 def test_a_layer_imports_only_those_below_it(package: str, layers: tuple[str, ...]) -> None:
     wrong = set()
     for path in source(package).rglob("*.py"):
@@ -74,13 +91,11 @@ def test_a_layer_imports_only_those_below_it(package: str, layers: tuple[str, ..
         for imported in imported_modules(path, package):
             above = layers.index(imported) > layers.index(layer)
             if above or (layer, imported) in SIBLINGS:
-                wrong.add(f"{path.relative_to(LIBS)} imports {imported}")
+                wrong.add(f"{path.relative_to(ROOT)} imports {imported}")
     assert not wrong
 
 
-@pytest.mark.parametrize(
-    ("package", "layers"), [("rpckit", RPCKIT), ("rpckit_envoy", RPCKIT_ENVOY)]
-)
+@pytest.mark.parametrize(("package", "layers"), LAYERS)
 def test_the_readme_lists_the_layers_in_their_order(package: str, layers: tuple[str, ...]) -> None:
-    readme = (LIBS / package / "README.md").read_text(encoding="utf-8")
-    assert tuple(re.findall(r"^\| `(\w+)` \|", readme, re.MULTILINE)) == layers
+    readme = (ROOT / MEMBERS[package] / "README.md").read_text(encoding="utf-8")
+    assert tuple(re.findall(r"^\| `(\w+)(?:\.py)?` \|", readme, re.MULTILINE)) == layers

@@ -1,0 +1,1 @@
+"""Declarations of the commands; each imports its implementation only when it runs."""
