@@ -32,7 +32,7 @@ Write = Callable[..., Path]
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a bundle; the towers are opaque here, so any bytes will do."""
+    """Return a function that writes a bundle; its towers may be any bytes."""
     models = tmp_path / "models"
     models.mkdir()
     for name in MODEL_FILES:

@@ -7,12 +7,12 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from fusion.bundle import Vectors
 from fusion.records import Movie, User
 from training.baselines import biases, global_mean, item_mean
 from training.batches import Rows, Split
 from training.movielens import Dataset, Ratings
 
-Vectors = NDArray[np.float32]
 EmbedUsers = Callable[[Sequence[User]], Vectors]
 EmbedMovies = Callable[[Sequence[Movie]], Vectors]
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
+from fusion.bundle import Vectors
 from fusion.features import FeatureEncoder
 from fusion.paddle_predictor import TowerPredictor
 from fusion.records import Movie, User
-from training.evaluate import Vectors
 
 _BATCH = 1024
 """Records that are embedded at once, to keep the intermediate values small."""

@@ -13,13 +13,14 @@ import paddle
 from numpy.typing import NDArray
 from tqdm import tqdm
 
+from fusion.bundle import Vectors
 from fusion.features import FeatureEncoder, Features, Vocabularies
 from training import checkpoint
 from training.batches import Batch, Batches, Rows, Split
 from training.checkpoint import Epoch, Progress
 from training.config import Config
 from training.errors import TrainingError
-from training.evaluate import Vectors, predict
+from training.evaluate import predict
 from training.model import SCORE_SCALE, FusionModel
 from training.movielens import Dataset
 from training.parallel import Workers
