@@ -62,4 +62,6 @@ async def suite(
         )
         await wait_until_serving(gateway_channel, RECOMMENDER_SERVICE, 10)
         searcher = SearchServiceStub(search_channel)
-        yield Suite(RecommenderServiceStub(gateway_channel), searcher, index, movies)
+        yield Suite(
+            gateway_channel, RecommenderServiceStub(gateway_channel), searcher, index, movies
+        )
