@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from pydantic import ByteSize, Field
 from pydantic_settings import SettingsConfigDict
 
 from marquee.search.v1.search_pb2 import SearchMoviesRequest
 from rpckit.field_limits import limits_of
 from rpckit.settings.client import ClientSettings
 from rpckit.settings.server import ServerSettings
-from rpckit.settings.types import Port
+from rpckit.settings.types import KIB, Port
 
 
 class GatewaySettings(ServerSettings):
@@ -21,6 +21,9 @@ class GatewaySettings(ServerSettings):
     """Port of the gRPC server; 0 takes any free one."""
     metrics_port: Port | None = 51050
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
+    max_receive_message_bytes: ByteSize = Field(ByteSize(64 * KIB), ge=1)
+    """Largest request, as in `64KiB`. The largest valid one has 15 KiB, and `max_batch` of them
+    together must fit into one request to the search service."""
     embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051")
     search: ClientSettings = ClientSettings(target="127.0.0.1:50052")
     max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)
