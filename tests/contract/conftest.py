@@ -21,6 +21,8 @@ from search_service.resident import replica
 from search_service.resident.exact_index import ExactIndex
 from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
+from search_service.store.collection_loader import CollectionLoader
+from search_service.store.milvus_client import Milvus
 
 RESIDENT = "resident exact"
 BOUND_SECONDS = replica.MAX_STALENESS_SECONDS
@@ -45,6 +47,17 @@ def store(request: pytest.FixtureRequest) -> SearchSettings | None:
     uri = request.getfixturevalue("milvus_uri" if "server" in request.param else "lite_uri")
     engine = "resident" if "resident" in request.param else "milvus"
     return SearchSettings(milvus_uri=uri, engine=engine)
+
+
+@pytest.fixture
+async def milvus(lite_uri: str) -> AsyncIterator[Milvus]:
+    """A Milvus with one loaded index of 20 movies."""
+    async with Milvus.connect(lite_uri, token="", timeout=10) as milvus:
+        await milvus.create(spec())
+        movies, vectors = catalogue(20)
+        await milvus.upsert(spec(), movies, vectors.values)
+        await CollectionLoader(milvus, "flat", hnsw_from=1).ensure_loaded(spec().name)
+        yield milvus
 
 
 @pytest.fixture

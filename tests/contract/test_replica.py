@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-
 import pytest
-from tests.fixtures.movies import catalogue, spec
+from tests.fixtures.movies import spec
 
 from search_service.resident.replica import MAX_STALENESS_SECONDS, Replica
-from search_service.store.collection_loader import CollectionLoader
 from search_service.store.milvus_client import Milvus
 
 
@@ -18,17 +15,6 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
-
-
-@pytest.fixture
-async def milvus(lite_uri: str) -> AsyncIterator[Milvus]:
-    """A Milvus with one loaded index of 20 movies."""
-    async with Milvus.connect(lite_uri, token="", timeout=10) as milvus:
-        await milvus.create(spec())
-        movies, vectors = catalogue(20)
-        await milvus.upsert(spec(), movies, vectors.values)
-        await CollectionLoader(milvus, "flat", hnsw_from=1).ensure_loaded(spec().name)
-        yield milvus
 
 
 @pytest.mark.parametrize("shared", [True, False])

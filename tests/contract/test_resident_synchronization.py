@@ -125,7 +125,7 @@ async def test_a_write_whose_end_is_not_known_is_looked_up(
 
 @pytest.mark.parametrize(
     ("bound", "value"),
-    [("_INLINE_FLOATS", 0), ("_BATCH_PRODUCTS", 60 * DIMENSION * 2), ("_BATCH_SCORES", 60 * 5)],
+    [("_INLINE_FLOATS", 0), ("_INLINE_PRODUCTS", 60 * DIMENSION * 2), ("_INLINE_SCORES", 60 * 5)],
     ids=["in a thread", "a few rows at a time", "a few scores at a time"],
 )
 async def test_what_would_hold_up_the_loop_is_found_all_the_same(

@@ -17,6 +17,7 @@ RPCKIT = (  # from the lowest layer to the highest, here and below
     "field_limits",
     "page_token",
     "coalescer",
+    "finishing",
     "security",
     "settings",
     "observing",

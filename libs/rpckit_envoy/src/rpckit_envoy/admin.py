@@ -5,12 +5,13 @@ https://www.envoyproxy.io/docs/envoy/latest/operations/admin
 
 from __future__ import annotations
 
-import asyncio
 import json
 import socket
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+
+from rpckit.finishing import finish_in_thread
 
 TIMEOUT_SECONDS = 2.0
 """Timeout of a request, in seconds."""
@@ -47,7 +48,7 @@ class Admin:
         return all(line.endswith(": 0") for line in gauges.splitlines())
 
     async def _request(self, verb: str, path: str) -> str:
-        return await asyncio.to_thread(self._request_blocking, verb, path)
+        return await finish_in_thread(self._request_blocking, verb, path)
 
     def _request_blocking(self, verb: str, path: str) -> str:
         connection = _UnixConnection(self._path)

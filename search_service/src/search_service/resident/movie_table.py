@@ -26,6 +26,9 @@ from search_service.index.vector_index import (
     Vectors,
 )
 
+FEWEST_PRODUCT_ROWS = 4
+"""Fewest rows for which a matrix product pays: OpenBLAS copies the vectors for it first."""
+
 
 class MovieTable:
     """Movies and their vectors in parallel arrays, unordered and without gaps."""
@@ -165,8 +168,7 @@ class MovieTable:
 
 def _products(rows: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the inner products of all rows with all vectors, (rows, vectors)."""
-    if len(rows) < 4:
-        # A matrix product makes OpenBLAS copy the vectors first, which pays from four rows on.
+    if len(rows) < FEWEST_PRODUCT_ROWS:
         return np.stack([vectors @ row for row in rows])
     return rows @ vectors.T
 

@@ -14,12 +14,15 @@ import logging
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from rpckit.finishing import finish_in_thread
 from search_service.index.vector_index import Hits, IndexedMovie, IndexSpec, Query, Vectors
-from search_service.resident.movie_table import MovieTable
+from search_service.resident.movie_table import FEWEST_PRODUCT_ROWS, MovieTable
 from search_service.store.milvus_client import Milvus
 
 log = logging.getLogger(__name__)
@@ -35,15 +38,18 @@ _PAGE_FLOATS = 1 << 15
 """Vector components in a page of movies: unpacking them takes pymilvus about 3 ms."""
 _INLINE_FLOATS = 1 << 22
 """Vector components in a table beyond which one matrix product blocks the event loop too long."""
-_BATCH_PRODUCTS = 1 << 25
-"""Multiplications after which a batch yields to the event loop."""
-_BATCH_SCORES = 1 << 17
-"""Scores computed at once, half a mebibyte: more exceed the CPU caches, and are memory that the
-kernel maps anew for each batch. 64 rows by 3,883 movies: 37 µs a row, in two parts 22."""
-_MIN_BATCH_ROWS = 4
-"""Fewest rows searched at once; for fewer, a matrix product does not pay."""
+_INLINE_PRODUCTS = 1 << 25
+"""Multiplications in a slice of a search that runs in the event loop."""
+_INLINE_SCORES = 1 << 17
+"""Scores in such a slice, half a mebibyte: more exceed the CPU caches, and are memory that the
+kernel maps anew for each slice. 64 rows by 3,883 movies: 37 µs a row, in two parts 22."""
+_THREAD_SCORES = 1 << 22
+"""Scores in a slice of a search that runs in a thread. A search takes up to 16 bytes a score, so
+64 MiB."""
 
 _MAX_ID = 2**63 - 1
+
+Result = TypeVar("Result")
 
 
 class Replica:
@@ -106,24 +112,27 @@ class Replica:
         return self.over_limit is None and not self.is_behind
 
     async def search(self, vectors: Vectors, queries: Sequence[Query]) -> list[Hits]:
-        """Find the movies with the largest inner product for each row; see VectorIndex."""
-        async with self._table_lock:
-            if self._is_large():
-                return await asyncio.to_thread(self._table.search, vectors, queries)
-            step = self._batch_rows()
-            if len(queries) <= step:
-                return self._table.search(vectors, queries)
-            hits: list[Hits] = []
-            for start in range(0, len(queries), step):
-                part = slice(start, start + step)
-                rows = Vectors(vectors.values[part], vectors.model_version)
-                hits += self._table.search(rows, queries[part])
-                await asyncio.sleep(0)
-            return hits
+        """Find the movies with the largest inner product for each row; see VectorIndex.
 
-    def get(self, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
+        It works in slices of rows. After each, the event loop and whoever waits for the table have
+        their turn, and a cancelled search ends.
+        """
+        table = self._table  # a table that is replaced meanwhile changes no more
+        hits: list[Hits] = []
+        step = _slice_rows(table)
+        for start in range(0, len(queries), step):
+            part = slice(start, start + step)
+            rows = Vectors(vectors.values[part], vectors.model_version)
+            async with self._table_lock:
+                hits += await _run(table, partial(table.search, rows, queries[part]))
+            if len(queries) > step:
+                await asyncio.sleep(0)
+        return hits
+
+    async def get(self, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """Return the movies with these ids that the replica holds, by id."""
-        return self._table.get(movie_ids)
+        async with self._table_lock:
+            return self._table.get(movie_ids)
 
     async def upserted(
         self, movies: Sequence[IndexedMovie], vectors: Vectors, revision: int
@@ -136,20 +145,22 @@ class Replica:
             revision: The revision that the upsert gave all of them.
         """
         self._written_here.update(movie.movie_id for movie in movies)
-        newer = [
-            row
-            for row, movie in enumerate(movies)
-            if self._revisions.get(movie.movie_id, 0) < revision
-        ]
-        if newer:
-            await self._upsert(
-                [movies[row] for row in newer], vectors.values[newer], [revision] * len(newer)
-            )
+        async with self._table_lock:
+            newer = [
+                row
+                for row, movie in enumerate(movies)
+                if self._revisions.get(movie.movie_id, 0) < revision
+            ]
+            if newer:
+                await self._upsert(
+                    [movies[row] for row in newer], vectors.values[newer], [revision] * len(newer)
+                )
 
     async def deleted(self, movie_ids: Sequence[int]) -> None:
         """Apply a deletion that this process has just made in Milvus."""
         self._written_here.update(movie_ids)
-        await self._delete(movie_ids)
+        async with self._table_lock:
+            self._delete(movie_ids)
 
     def invalidate(self) -> None:
         """Be behind until the next synchronization: a write failed but may have taken effect."""
@@ -171,11 +182,12 @@ class Replica:
         # This read waits for every earlier write; all later reads see as much.
         count = await self._milvus.count(self.spec.name)
         if count > self._limit:
-            self._give_up_over_limit(count)
+            await self._give_up_over_limit(count)
             return
         self.over_limit = None
-        if not self._revisions:
-            self._table = MovieTable(self.spec, capacity=count + count // 8)
+        async with self._table_lock:
+            if not self._revisions:
+                self._table = MovieTable(self.spec, capacity=count + count // 8)
         if self._complete_until:
             await self._apply_revisions(self._complete_until)
         if not self._complete_until or len(self._revisions) != count:
@@ -200,16 +212,16 @@ class Replica:
         Args:
             since: Earliest revision to list. 0: all, which also finds the deleted movies.
         """
-        held = self._table.ids()[: 0 if since else None]
+        async with self._table_lock:
+            held = self._table.ids()[: 0 if since else None]
         after = 0
         while after < _MAX_ID:
             page = await self._milvus.revisions(self.spec.name, since, after, _PAGE_IDS)
             last = max(page) if len(page) == _PAGE_IDS else _MAX_ID
             await self._fetch([i for i, now in page.items() if self._revisions.get(i) != now])
             in_range = held[(held > after) & (held <= last)].tolist()
-            await self._delete(
-                [i for i in in_range if i not in page and i not in self._written_here]
-            )
+            async with self._table_lock:
+                self._delete([i for i in in_range if i not in page and i not in self._written_here])
             after = last
 
     async def _fetch(self, movie_ids: Sequence[int]) -> None:
@@ -217,48 +229,43 @@ class Replica:
         for start in range(0, len(movie_ids), step):
             stored = await self._milvus.stored_movies(self.spec, movie_ids[start : start + step])
             await asyncio.sleep(0)  # unpacking them blocked the loop, and so does storing them
-            current = [one for one in stored if one.movie.movie_id not in self._written_here]
-            if current:
-                await self._upsert(
-                    [one.movie for one in current],
-                    np.stack([one.vector for one in current]),
-                    [one.revision for one in current],
-                )
+            async with self._table_lock:
+                current = [one for one in stored if one.movie.movie_id not in self._written_here]
+                if current:
+                    await self._upsert(
+                        [one.movie for one in current],
+                        np.stack([one.vector for one in current]),
+                        [one.revision for one in current],
+                    )
 
     async def _upsert(
         self, movies: Sequence[IndexedMovie], values: NDArray[np.float32], revisions: Sequence[int]
     ) -> None:
-        vectors = Vectors(values, self.spec.model_version)
-        async with self._table_lock:
-            if self._is_large():
-                await asyncio.to_thread(self._table.upsert, movies, vectors)
-            else:
-                self._table.upsert(movies, vectors)
-            for movie, revision in zip(movies, revisions, strict=True):
-                self._revisions[movie.movie_id] = revision
+        """Write to the table, whose lock the caller holds."""
+        table = self._table
 
-    async def _delete(self, movie_ids: Sequence[int]) -> None:
-        async with self._table_lock:
-            self._table.delete(movie_ids)
-            for movie_id in movie_ids:
-                self._revisions.pop(movie_id, None)
+        def upsert() -> None:
+            table.upsert(movies, Vectors(values, self.spec.model_version))
+            ids = (movie.movie_id for movie in movies)
+            # In the same step: a movie without a revision would outlive its deletion in Milvus.
+            self._revisions.update(zip(ids, revisions, strict=True))
 
-    def _is_large(self) -> bool:
-        return len(self._table) * self.spec.dimension > _INLINE_FLOATS
+        await _run(table, upsert)
 
-    def _batch_rows(self) -> int:
-        """Return how many rows to search before the event loop gets its turn."""
-        movies = max(1, len(self._table))
-        rows = min(_BATCH_PRODUCTS // (movies * self.spec.dimension), _BATCH_SCORES // movies)
-        return max(_MIN_BATCH_ROWS, rows)
+    def _delete(self, movie_ids: Sequence[int]) -> None:
+        """Delete from the table, whose lock the caller holds."""
+        self._table.delete(movie_ids)
+        for movie_id in movie_ids:
+            self._revisions.pop(movie_id, None)
 
-    def _give_up_over_limit(self, count: int) -> None:
+    async def _give_up_over_limit(self, count: int) -> None:
         self.over_limit = (
             f"index {self.spec.name!r} holds {count} movies, "
             f"more than the {self._limit} of resident_limit"
         )
-        self._table = MovieTable(self.spec)
-        self._revisions.clear()
+        async with self._table_lock:
+            self._table = MovieTable(self.spec)
+            self._revisions.clear()
         self._complete_until = 0
 
     def _report_inconsistency(self, count: int) -> None:
@@ -269,3 +276,23 @@ class Replica:
         if inconsistency != self.inconsistency:
             log.warning("%s", inconsistency)
         self.inconsistency = inconsistency
+
+
+async def _run(table: MovieTable, work: Callable[[], Result]) -> Result:
+    """Run work on a table whose lock the caller holds, in a thread if it may take long."""
+    return await finish_in_thread(work) if _is_large(table) else work()
+
+
+def _is_large(table: MovieTable) -> bool:
+    return len(table) * table.spec.dimension > _INLINE_FLOATS
+
+
+def _slice_rows(table: MovieTable) -> int:
+    """Return how many rows to search before others get their turn."""
+    movies = max(1, len(table))
+    if _is_large(table):
+        rows = _THREAD_SCORES // movies
+    else:
+        products = movies * table.spec.dimension
+        rows = min(_INLINE_PRODUCTS // products, _INLINE_SCORES // movies)
+    return max(FEWEST_PRODUCT_ROWS, rows)

@@ -114,7 +114,7 @@ class ResidentIndex(ActiveIndexObserver):
         if replica is None:
             return await self._milvus_index.get(index, movie_ids)
         self._milvus_index.require_store()
-        return replica.get(movie_ids)
+        return await replica.get(movie_ids)
 
     async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""
