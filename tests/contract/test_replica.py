@@ -9,6 +9,7 @@ from tests.fixtures.movies import catalogue, spec
 
 from search_service.resident.replica import MAX_STALENESS_SECONDS, Replica
 from search_service.store.collection_loader import CollectionLoader
+from search_service.store.milvus_address import MilvusAddress
 from search_service.store.milvus_client import Milvus
 
 
@@ -23,7 +24,7 @@ class Clock:
 @pytest.fixture
 async def milvus(lite_uri: str) -> AsyncIterator[Milvus]:
     """A Milvus with one loaded index of 20 movies."""
-    async with Milvus.connect(lite_uri, token="", timeout=10) as milvus:
+    async with Milvus.connect(MilvusAddress(lite_uri), timeout=10) as milvus:
         await milvus.create(spec())
         movies, vectors = catalogue(20)
         await milvus.upsert(spec(), movies, vectors.values)

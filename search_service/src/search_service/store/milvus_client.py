@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Collection, Sequence
@@ -20,6 +21,7 @@ from search_service.store import collection_schema as schema
 from search_service.store import milvus_messages
 from search_service.store.filter_expressions import ids_above, ids_in, revised_since
 from search_service.store.index_types import IndexType, build_params, search_params
+from search_service.store.milvus_address import MilvusAddress
 from search_service.store.milvus_errors import (
     disable_pymilvus_logging,
     is_alias_not_found,
@@ -41,23 +43,26 @@ class Milvus:
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, uri: str, token: str, timeout: float) -> AsyncIterator[Self]:
+    async def connect(cls, address: MilvusAddress, timeout: float) -> AsyncIterator[Self]:
         """Yield a client; Milvus need not be reachable.
 
         Args:
-            uri: URI with the scheme http or https.
-            token: `user:password` or an API key. Empty: none.
+            address: How to reach Milvus.
             timeout: Longest duration of a read, a write or a connection attempt, in seconds.
+
+        Raises:
+            StartupError: A TLS file is missing or invalid.
         """
         disable_pymilvus_logging()
+        if address.tls is not None:
+            address.tls.watch(interval=math.inf)  # pymilvus would report a bad file at every poll
         client = AsyncMilvusClient(
-            uri=uri,
-            token=token,
             timeout=min(1.0, timeout),  # of one connection attempt
             dedicated=True,
-            # By default gRPC waits up to two minutes before it tries to reconnect.
-            grpc_options={"grpc.max_reconnect_backoff_ms": 500},
+            **address.client_arguments(),
         )
+        # Private to pymilvus, see `search`: it takes the brackets off an IPv6 address.
+        client._config.address = address.target
         try:
             yield cls(client, timeout)
         finally:
