@@ -42,7 +42,9 @@ async def open_index(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
             address = MilvusAddress(stack.enter_context(milvus_lite(Path(settings.milvus_uri))))
             max_age = math.inf  # no other process can write to the folder
             answer_timeout = math.inf  # nor can it go away, though a busy machine may slow it down
-        async with Milvus.connect(address, settings.milvus_timeout_s) as milvus:
+        async with Milvus.connect(
+            address, settings.milvus_timeout_s, suite=settings.suite
+        ) as milvus:
             watcher = ActiveIndexWatcher(milvus, answer_timeout=answer_timeout)
             milvus_index = MilvusIndex(
                 milvus,

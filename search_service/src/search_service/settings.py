@@ -11,6 +11,7 @@ from pydantic_settings import SettingsConfigDict
 from rpckit.security.tls import TlsFiles
 from rpckit.settings.server import ServerSettings
 from rpckit.settings.types import Port
+from search_service.store.collection_schema import DEFAULT_SUITE
 from search_service.store.index_types import IndexTypeChoice
 from search_service.store.milvus_address import MilvusAddress, check_uri, is_server
 
@@ -33,6 +34,12 @@ class SearchSettings(ServerSettings):
     Lite, which serves one process at a time."""
     milvus_token: SecretStr = SecretStr("")
     """Token for the Milvus server, `user:password` or an API key; empty sends none."""
+    milvus_database: str = ""
+    """Database of the Milvus server, which must exist; empty means the default one. Suites that
+    share a server have one each."""
+    suite: str = Field(DEFAULT_SUITE, pattern=r"^[a-z][a-z0-9_-]*$", max_length=63)
+    """Name of the suite that this service belongs to. Indexes belong to the suite that created
+    them, and those of other suites are refused."""
     milvus_tls_ca: Path | None = None
     """PEM file of the CAs of the Milvus server's certificate; none means public CAs."""
     milvus_tls_cert: Path | None = None
@@ -76,7 +83,9 @@ class SearchSettings(ServerSettings):
         return uri
 
     @model_validator(mode="after")
-    def _check_milvus_tls(self) -> Self:
+    def _check_milvus_server(self) -> Self:
+        if self.milvus_database and not is_server(self.milvus_uri):
+            raise ValueError("milvus_database needs a Milvus server")
         if (self.milvus_tls_cert is None) != (self.milvus_tls_key is None):
             raise ValueError("milvus_tls_cert and milvus_tls_key go together")
         if self.milvus_tls_cert and self.milvus_tls_ca is None:
@@ -99,6 +108,7 @@ class SearchSettings(ServerSettings):
         return MilvusAddress(
             self.milvus_uri,
             token=self.milvus_token.get_secret_value(),
+            database=self.milvus_database,
             tls=tls,
             tls_server_name=self.milvus_tls_server_name,
             proxy=self.milvus_proxy,

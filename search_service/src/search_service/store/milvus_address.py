@@ -20,6 +20,8 @@ class MilvusAddress:
     """URI with the scheme http or https; see `check_uri`."""
     token: str = ""
     """`user:password` or an API key; empty sends none."""
+    database: str = ""
+    """Database of the server; empty means its default one."""
     tls: TlsFiles | None = None
     """CA of the server's certificate and, for servers that ask for one, the client's certificate.
     None: a server with https has a certificate of a public CA."""
@@ -45,6 +47,7 @@ class MilvusAddress:
         arguments: dict[str, Any] = {
             "uri": self.uri.rstrip("/") + "/",  # else http://milvus.db would be a Milvus Lite
             "token": self.token,
+            "db_name": self.database,
             "grpc_options": {
                 # By default gRPC waits up to two minutes before it tries to reconnect.
                 "grpc.max_reconnect_backoff_ms": 500,
@@ -98,7 +101,7 @@ def _check_server(uri: str) -> None:
     if not parts.hostname:
         raise ValueError("must name a host")
     if parts.path.strip("/") or parts.query or parts.fragment:
-        raise ValueError("must end after the host and port")
+        raise ValueError("must end after the host and port; milvus_database names a database")
 
 
 def _is_address(text: str) -> bool:
