@@ -22,6 +22,7 @@ from search_service.resident.exact_index import ExactIndex
 from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
 from search_service.store.collection_loader import CollectionLoader
+from search_service.store.milvus_address import MilvusAddress
 from search_service.store.milvus_client import Milvus
 
 RESIDENT = "resident exact"
@@ -52,7 +53,7 @@ def store(request: pytest.FixtureRequest) -> SearchSettings | None:
 @pytest.fixture
 async def milvus(lite_uri: str) -> AsyncIterator[Milvus]:
     """A Milvus with one loaded index of 20 movies."""
-    async with Milvus.connect(lite_uri, token="", timeout=10) as milvus:
+    async with Milvus.connect(MilvusAddress(lite_uri), timeout=10) as milvus:
         await milvus.create(spec())
         movies, vectors = catalogue(20)
         await milvus.upsert(spec(), movies, vectors.values)

@@ -15,6 +15,7 @@ from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import IndexedMovie, VectorIndex
 from search_service.open_index import open_index
 from search_service.settings import SearchSettings
+from search_service.store.milvus_address import MilvusAddress
 from search_service.store.milvus_client import Milvus
 
 BEST = unit_vectors(1, seed=1)
@@ -36,7 +37,7 @@ async def index(
     settings = SearchSettings(milvus_uri=uri, engine=request.param)
     async with AsyncExitStack() as stack:
         one = await stack.enter_async_context(open_index(settings, Telemetry("test")))
-        yield one, await stack.enter_async_context(Milvus.connect(uri, "", 5.0))
+        yield one, await stack.enter_async_context(Milvus.connect(MilvusAddress(uri), 5.0))
 
 
 async def build(index: VectorIndex, name: str = "movies") -> list[IndexedMovie]:

@@ -56,3 +56,14 @@ def test_a_refused_setting_is_named_without_its_secret(
         load(cls, [setting.flag, value, "--port", "-1"])
     printed = capsys.readouterr()
     assert CANARY not in printed.out + printed.err
+
+
+@pytest.mark.parametrize(("cls", "setting"), CASES)
+def test_a_refused_address_without_a_scheme_is_named_without_its_secret(
+    cls: type[ServerSettings], setting: Setting, capsys: pytest.CaptureFixture[str]
+) -> None:
+    value = str(holding_the_canary(setting)).removeprefix("http://")
+    with pytest.raises(SystemExit):
+        load(cls, [setting.flag, value, "--port", "-1"])
+    printed = capsys.readouterr()
+    assert CANARY not in printed.out + printed.err

@@ -79,7 +79,7 @@ MilvusUri = Annotated[
     str,
     typer.Option(
         metavar="URI",
-        help="Where vectors are kept: a file of Milvus Lite, or http://HOST:PORT of a server.",
+        help="Where vectors are kept: a folder of Milvus Lite, or http://HOST:PORT of a server.",
     ),
 ]
 GatewayTarget = Annotated[

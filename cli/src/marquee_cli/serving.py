@@ -81,7 +81,7 @@ def suite_of_one_each(
         host: Address that all listen on.
         ports: Their ports.
         bundle: Folder of the model bundle.
-        milvus_uri: Where the vectors are kept: a file of Milvus Lite or a server's URI.
+        milvus_uri: Where the vectors are kept: a folder of Milvus Lite or a server's URI.
         logs: Folder for one log file each. None: they write to stderr.
     """
     asked = {EMBEDDER: ports.embedder, SEARCH: ports.search, GATEWAY: ports.gateway}

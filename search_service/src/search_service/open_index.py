@@ -15,6 +15,7 @@ from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
 from search_service.store.active_index_watcher import ANSWER_TIMEOUT_SECONDS, ActiveIndexWatcher
 from search_service.store.collection_loader import CollectionLoader
+from search_service.store.milvus_address import MilvusAddress
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
 from search_service.store.milvus_lite import milvus_lite
@@ -28,21 +29,22 @@ async def open_index(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
     A Milvus server need not be reachable.
 
     Raises:
-        StartupError: The Milvus Lite folder cannot be opened.
+        StartupError: The Milvus Lite folder or a TLS file cannot be read.
     """
     with ExitStack() as stack:
         # The product of a batch is too small to share among threads, which would spin while they
         # wait for each other. More processes make use of more cores.
         stack.enter_context(threadpool_limits(limits=1, user_api="blas"))
-        uri, max_age = settings.milvus_uri, settings.movie_cache_max_age_s
+        address, max_age = settings.milvus_server(), settings.movie_cache_max_age_s
         answer_timeout = ANSWER_TIMEOUT_SECONDS
-        shared = "://" in uri
-        if not shared:
-            uri = stack.enter_context(milvus_lite(Path(uri)))
+        shared = address is not None
+        if address is None:
+            address = MilvusAddress(stack.enter_context(milvus_lite(Path(settings.milvus_uri))))
             max_age = math.inf  # no other process can write to the folder
             answer_timeout = math.inf  # nor can it go away, though a busy machine may slow it down
-        token = settings.milvus_token.get_secret_value()
-        async with Milvus.connect(uri, token, settings.milvus_timeout_s) as milvus:
+        async with Milvus.connect(
+            address, settings.milvus_timeout_s, suite=settings.suite
+        ) as milvus:
             watcher = ActiveIndexWatcher(milvus, answer_timeout=answer_timeout)
             milvus_index = MilvusIndex(
                 milvus,

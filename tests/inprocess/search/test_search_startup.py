@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -23,7 +25,7 @@ from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_lite import milvus_lite
 
 
-def start(*flags: str | Path) -> subprocess.CompletedProcess[str]:
+def start(*flags: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
     """Run the service, which is expected to end by itself."""
     return subprocess.run(
         [sys.executable, "-m", "search_service", "--port", "0", "--metrics-port", "none", *flags],
@@ -31,6 +33,7 @@ def start(*flags: str | Path) -> subprocess.CompletedProcess[str]:
         text=True,
         timeout=60,
         check=False,
+        cwd=cwd,
     )
 
 
@@ -55,7 +58,26 @@ def test_a_file_in_place_of_the_folder_is_one_clear_line(tmp_path: Path) -> None
     path.write_text("not a folder")
     ended = start("--milvus-uri", path)
     assert ended.returncode == 1
-    said_one_line(ended, f"cannot open {path}")
+    said_one_line(ended, f"cannot open {path}: it is a file", "folder")
+
+
+def test_a_file_of_milvus_lite_2_is_one_line_that_says_what_to_do(tmp_path: Path) -> None:
+    path = tmp_path / "milvus.db"
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("CREATE TABLE collections (name TEXT)")
+        database.commit()
+    before = path.read_bytes()
+    ended = start("--milvus-uri", path)
+    assert ended.returncode == 1
+    said_one_line(ended, f"cannot open {path}", "Milvus Lite 2", "build the index anew")
+    assert path.read_bytes() == before
+
+
+def test_an_address_without_a_scheme_is_refused_and_makes_no_folder(tmp_path: Path) -> None:
+    ended = start("--milvus-uri", "localhost:19530", cwd=tmp_path)
+    assert ended.returncode == 2
+    said_one_line(ended, "--milvus-uri", "http://localhost:19530")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize(

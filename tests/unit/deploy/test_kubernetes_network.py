@@ -6,6 +6,7 @@ import base64
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 import yaml
@@ -13,6 +14,10 @@ from tests.fixtures.kubernetes import MANIFESTS, OVERLAYS, find, render, variabl
 
 from rpckit.errors import PermissionDeniedError, UnauthenticatedError
 from rpckit.security.tokens import TokenFile
+from search_service.settings import SearchSettings
+
+if TYPE_CHECKING:
+    from tests.unit.deploy.conftest import LoadSettings
 
 
 def test_the_gateway_balances_over_all_replicas_of_what_it_calls() -> None:
@@ -69,7 +74,8 @@ def test_every_pod_is_under_a_network_policy(overlay: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("overlay", "mode"), [("standalone", "standalone"), ("cluster", "cluster")]
+    ("overlay", "mode"),
+    [("standalone", "standalone"), ("cluster", "cluster"), ("secure", "cluster")],
 )
 def test_the_search_service_looks_for_milvus_where_its_operator_puts_it(
     overlay: str, mode: str
@@ -79,7 +85,74 @@ def test_the_search_service_looks_for_milvus_where_its_operator_puts_it(
     assert milvus["apiVersion"] == "milvus.io/v1beta1"
     assert milvus["spec"]["mode"] == mode
     uri = variables(resources, "search")["MARQUEE_SEARCH_MILVUS_URI"]
-    assert uri == f"http://{milvus['metadata']['name']}-milvus:19530"
+    scheme = "https" if overlay == "secure" else "http"
+    assert uri == f"{scheme}://{milvus['metadata']['name']}-milvus:19530"
+
+
+def test_the_hop_to_milvus_has_mutual_tls_in_the_secure_overlay(
+    load_settings: LoadSettings,
+) -> None:
+    resources = render("secure")
+    settings = load_settings("search", variables(resources, "search"))
+    assert isinstance(settings, SearchSettings)
+    address = settings.milvus_server()
+    assert address is not None
+    assert address.secure
+    assert address.tls == settings.tls_files()
+    spec = find(resources, "Milvus", "marquee")["spec"]
+    assert spec["config"]["common"]["security"]["tlsMode"] == 2
+    (volume,) = spec["components"]["volumes"]
+    (mount,) = spec["components"]["volumeMounts"]
+    assert mount["name"] == volume["name"]
+    files = spec["config"]["tls"].values()
+    assert set(files) == {f"{mount['mountPath']}/{key}" for key in ("tls.crt", "tls.key", "ca.crt")}
+    certificate = find(resources, "Certificate", "milvus")["spec"]
+    assert certificate["secretName"] == volume["secret"]["secretName"]
+    assert address.target.partition(":")[0] in certificate["dnsNames"]
+
+
+@pytest.mark.parametrize("overlay", OVERLAYS)
+def test_only_the_search_service_reaches_milvus_and_only_milvus_its_stores(overlay: str) -> None:
+    resources = render(overlay)
+    (milvus,) = (r for r in resources if r["kind"] == "Milvus")
+    pods = {
+        "app.kubernetes.io/name": "milvus",
+        "app.kubernetes.io/instance": milvus["metadata"]["name"],
+    }
+    out = find(resources, "NetworkPolicy", "search")["spec"]["egress"]
+    assert any(peer["podSelector"]["matchLabels"] == pods for rule in out for peer in rule["to"])
+    into = find(resources, "NetworkPolicy", "milvus")["spec"]
+    assert into["podSelector"]["matchLabels"] == pods
+    search, *_ = into["ingress"]
+    (peer,) = search["from"]
+    assert peer["podSelector"]["matchLabels"] == {"app.kubernetes.io/name": "search"}
+    assert search["ports"] == [{"port": 19530}]
+    for store in ("milvus-etcd", "milvus-minio"):
+        spec = find(resources, "NetworkPolicy", store)["spec"]
+        callers = [
+            peer["podSelector"]["matchLabels"]
+            for rule in spec["ingress"]
+            for peer in rule["from"]
+            if "podSelector" in peer
+        ]
+        assert callers == [pods, spec["podSelector"]["matchLabels"]]
+
+
+@pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")
+def test_minio_has_no_keys_that_everybody_knows_in_the_secure_overlay() -> None:
+    storage = find(render("secure"), "Milvus", "marquee")["spec"]["dependencies"]["storage"]
+    values = storage["inCluster"]["values"]
+    script = MANIFESTS / "overlays/secure/create-minio-secret"
+    made = []
+    for _ in range(2):
+        command = [script, "--dry-run=client", "-o", "yaml"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        made.append(yaml.safe_load(done.stdout))
+    assert made[0]["metadata"] == made[1]["metadata"] | {"name": values["existingSecret"]}
+    for key in ("accesskey", "secretkey"):
+        first, second = (base64.b64decode(secret["data"][key]).decode() for secret in made)
+        assert first != second
+        assert len(first) >= 32
 
 
 @pytest.mark.skipif(not shutil.which("kubectl"), reason="kubectl is not installed")

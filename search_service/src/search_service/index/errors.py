@@ -35,6 +35,23 @@ class IndexExistsError(ServiceError):
         return cls(f"index {name!r} exists", metadata={"index": name})
 
 
+class OtherSuiteError(ServiceError):
+    """The index belongs to another suite on the same Milvus database."""
+
+    code = grpc.StatusCode.FAILED_PRECONDITION
+    reason = "OTHER_SUITE"
+    when = "A request names another suite's index, or ActivateIndex would replace its active index."
+    action = "Give each suite a Milvus database of its own (`--milvus-database`)."
+
+    @classmethod
+    def of(cls, name: str, *, suite: str) -> OtherSuiteError:
+        """Build the error for an index by name and the suite that created it."""
+        return cls(
+            f"index {name!r} belongs to the suite {suite!r}",
+            metadata={"index": name, "suite": suite},
+        )
+
+
 class NoActiveIndexError(ServiceError):
     """No index is active."""
 

@@ -24,6 +24,7 @@ from rpckit.errors import NotReadyError, ServiceError
 from search_service.index.errors import (
     IndexNotFoundError,
     NoActiveIndexError,
+    OtherSuiteError,
     StoreUnavailableError,
 )
 from search_service.index.vector_index import METRIC, IndexSpec
@@ -156,7 +157,11 @@ class ActiveIndexWatcher:
             raise StoreUnavailableError(self._store_error, retry_after=1.0)
 
     async def active_in_store(self) -> str:
-        """Read the name of the active index from Milvus. Empty: none."""
+        """Read the name of the active index from Milvus. Empty: none.
+
+        Raises:
+            OtherSuiteError: Another suite on this Milvus has an active index.
+        """
         try:
             return (await self._milvus.spec(_ALIAS)).name
         except IndexNotFoundError:
@@ -203,7 +208,10 @@ class ActiveIndexWatcher:
         try:
             spec, edition = await self._milvus.spec_and_edition(_ALIAS)
         except IndexNotFoundError:
+            await self._milvus.collection_names()  # which fails if there is no such database
             return _ActiveIndex(error="no index is active")
+        except OtherSuiteError as other:
+            return _ActiveIndex(error=f"the active index is not ours: {other.message}")
         if spec.metric != METRIC:
             error = f"index {spec.name!r} has metric {spec.metric}, not {METRIC}"
             return _ActiveIndex(spec, error=error)

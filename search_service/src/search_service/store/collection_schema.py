@@ -40,6 +40,10 @@ _MODEL = "marquee.model_version"
 _GENRE_NAMES = "marquee.genres"
 _METRIC = "marquee.metric"
 _EDITION = "marquee.edition"
+_SUITE = "marquee.suite"
+
+DEFAULT_SUITE = "marquee"
+"""Suite of collections that name none."""
 
 
 class StoredMovie(NamedTuple):
@@ -55,9 +59,10 @@ def genre_field(position: int) -> str:
     return f"genre_{position:d}"
 
 
-def properties(index: IndexSpec) -> dict[str, str]:
-    """Return the collection properties that hold an index's spec."""
+def properties(index: IndexSpec, suite: str = DEFAULT_SUITE) -> dict[str, str]:
+    """Return the collection properties that hold an index's spec and the suite it belongs to."""
     return {
+        _SUITE: suite,
         _MODEL: index.model_version,
         _GENRE_NAMES: json.dumps(index.genres),
         _METRIC: index.metric,
@@ -81,6 +86,11 @@ def spec(description: Mapping[str, Any]) -> IndexSpec | None:
         genres=tuple(json.loads(stored[_GENRE_NAMES])),
         metric=stored[_METRIC],
     )
+
+
+def suite(description: Mapping[str, Any]) -> str:
+    """Return the suite that the index in a collection's description belongs to."""
+    return str(description["properties"].get(_SUITE, DEFAULT_SUITE))
 
 
 def edition(description: Mapping[str, Any]) -> str:

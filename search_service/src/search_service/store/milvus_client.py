@@ -14,14 +14,15 @@ import numpy as np
 from numpy.typing import NDArray
 from pymilvus import AsyncMilvusClient, DataType, MilvusException
 
-from search_service.index.errors import IndexNotFoundError, StoreUnavailableError
+from search_service.index.errors import IndexNotFoundError, OtherSuiteError, StoreUnavailableError
 from search_service.index.vector_index import METRIC, IndexedMovie, IndexSpec
 from search_service.store import collection_schema as schema
 from search_service.store import milvus_messages
 from search_service.store.filter_expressions import ids_above, ids_in, revised_since
 from search_service.store.index_types import IndexType, build_params, search_params
+from search_service.store.milvus_address import MilvusAddress
+from search_service.store.milvus_connection import open_client
 from search_service.store.milvus_errors import (
-    disable_pymilvus_logging,
     is_alias_not_found,
     translating_errors,
 )
@@ -33,35 +34,30 @@ _NO_RETRIES: dict[str, Any] = {"retry_times": 0}
 class Milvus:
     """A connection to Milvus. Every method may raise StoreUnavailableError."""
 
-    def __init__(self, client: AsyncMilvusClient, timeout: float) -> None:
+    def __init__(self, client: AsyncMilvusClient, timeout: float, suite: str) -> None:
         """Use a pymilvus client of the running loop; see `connect`."""
         self._client = client
         self._timeout = timeout
+        self._suite = suite
         self._revision = 0
 
     @classmethod
     @asynccontextmanager
-    async def connect(cls, uri: str, token: str, timeout: float) -> AsyncIterator[Self]:
+    async def connect(
+        cls, address: MilvusAddress, timeout: float, *, suite: str = schema.DEFAULT_SUITE
+    ) -> AsyncIterator[Self]:
         """Yield a client; Milvus need not be reachable.
 
         Args:
-            uri: URI with the scheme http or https.
-            token: `user:password` or an API key. Empty: none.
+            address: How to reach Milvus.
             timeout: Longest duration of a read, a write or a connection attempt, in seconds.
+            suite: The indexes of other suites are refused.
+
+        Raises:
+            StartupError: A TLS file is missing or invalid.
         """
-        disable_pymilvus_logging()
-        client = AsyncMilvusClient(
-            uri=uri,
-            token=token,
-            timeout=min(1.0, timeout),  # of one connection attempt
-            dedicated=True,
-            # By default gRPC waits up to two minutes before it tries to reconnect.
-            grpc_options={"grpc.max_reconnect_backoff_ms": 500},
-        )
-        try:
-            yield cls(client, timeout)
-        finally:
-            await client.close()
+        async with open_client(address, timeout) as client:
+            yield cls(client, timeout, suite)
 
     async def set_alias(self, alias: str, index: str) -> None:
         """Point an alias at an index, atomically."""
@@ -83,6 +79,7 @@ class Milvus:
 
         Raises:
             IndexNotFoundError: There is none, or this service did not create the collection.
+            OtherSuiteError: It belongs to another suite.
         """
         spec, _ = await self.spec_and_edition(name)
         return spec
@@ -92,12 +89,15 @@ class Milvus:
 
         Raises:
             IndexNotFoundError: There is none, or this service did not create the collection.
+            OtherSuiteError: It belongs to another suite.
         """
         async with self._translating_errors(name):
             answer = await self._client.describe_collection(name, **_NO_RETRIES)
         spec = schema.spec(answer)
         if spec is None:
             raise IndexNotFoundError.of(name)
+        if (suite := schema.suite(answer)) != self._suite:
+            raise OtherSuiteError.of(spec.name, suite=suite)
         return spec, schema.edition(answer)
 
     async def create(self, spec: IndexSpec) -> None:
@@ -115,7 +115,7 @@ class Milvus:
             await self._client.create_collection(
                 spec.name,
                 schema=fields,
-                properties=schema.properties(spec),
+                properties=schema.properties(spec, self._suite),
                 consistency_level="Bounded",
                 **_NO_RETRIES,
             )
@@ -268,6 +268,7 @@ class Milvus:
             # Private to pymilvus, which is therefore pinned exactly in pyproject.toml: only this
             # connection carries the token, TLS and the database.
             connection = await self._client._get_connection()
+            request.db_name = self._client._config.db_name
             response = await connection._async_stub.Search(request)
             return milvus_messages.hits(response)
 

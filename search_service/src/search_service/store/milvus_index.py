@@ -21,6 +21,7 @@ from search_service.index.errors import (
     IndexActiveError,
     IndexExistsError,
     IndexNotFoundError,
+    OtherSuiteError,
     StoreUnavailableError,
 )
 from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
@@ -188,7 +189,7 @@ class MilvusIndex(ActiveIndexObserver):
         for name in sorted(await self._milvus.collection_names()):
             try:
                 infos.append(await self.describe(await self._milvus.spec(name)))
-            except IndexNotFoundError:  # not an index, or deleted meanwhile
+            except (IndexNotFoundError, OtherSuiteError):  # not ours, or deleted meanwhile
                 continue
         return infos
 
@@ -202,8 +203,9 @@ class MilvusIndex(ActiveIndexObserver):
         """See VectorIndex."""
         self._watcher.require_store()
         async with self._write_locks[index.name]:
-            if await self._watcher.active_in_store() == index.name:
-                raise IndexActiveError.of(index.name)
+            with suppress(OtherSuiteError):  # then this index is not the active one
+                if await self._watcher.active_in_store() == index.name:
+                    raise IndexActiveError.of(index.name)
             await self._milvus.spec(index.name)  # fails if it is missing; drop_collection does not
             await self._milvus.drop(index.name)
             self._forget(index.name)

@@ -12,6 +12,8 @@ from milvus_lite.adapter.grpc.server import start_server_in_thread
 
 from rpckit.errors import StartupError
 
+_SQLITE = b"SQLite format 3\0"  # Milvus Lite 2 kept everything in one SQLite database
+
 
 @contextmanager
 def milvus_lite(folder: Path) -> Iterator[str]:
@@ -20,9 +22,11 @@ def milvus_lite(folder: Path) -> Iterator[str]:
     pymilvus can serve a path by itself, but hides the reason when that fails.
 
     Raises:
-        StartupError: Another process uses the folder, or it cannot be read or written.
+        StartupError: Another process uses the folder, or it cannot be read or written, or is none.
     """
     _disable_logging_of_unimplemented_calls()
+    if folder.is_file():
+        raise StartupError(f"cannot open {folder}: {_why_a_file_is_no_folder(folder)}")
     try:
         server, database, port = start_server_in_thread(str(folder))
     except DataDirLockedError:
@@ -37,6 +41,20 @@ def milvus_lite(folder: Path) -> Iterator[str]:
     finally:
         server.stop(grace=2).wait()
         database.close()
+
+
+def _why_a_file_is_no_folder(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            start = opened.read(len(_SQLITE))
+    except OSError as error:
+        return error.strerror or str(error)
+    if start == _SQLITE:
+        return (
+            "it is a file of Milvus Lite 2, which version 3 cannot read; move it away or name "
+            "another folder, and build the index anew"
+        )
+    return "it is a file, and Milvus Lite keeps its data in a folder; name another one"
 
 
 def _disable_logging_of_unimplemented_calls() -> None:

@@ -30,7 +30,7 @@ REQUIRED = PydanticUndefined
 """Marks a setting without a default."""
 
 
-_URI_CREDENTIALS = re.compile(r"(?<=://)[^/\s]+(?=@)")
+_URI_CREDENTIALS = re.compile(r"((?<=://)|^)[^/\s]+(?=@)")  # with and without the scheme
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,5 +267,5 @@ def _printable(value: object) -> object:
 
 
 def _without_credentials(text: str) -> str:
-    """Return a text with user name and password of any URI in it replaced."""
+    """Return a text with user name and password of any address in it replaced."""
     return _URI_CREDENTIALS.sub("***", text)
