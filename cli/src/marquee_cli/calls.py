@@ -50,8 +50,8 @@ async def connected(
         async with connect(settings) as channel:
             yield cast("grpc.aio.Channel", _ServiceChannel(channel.grpc, service, target))
     except ValidationError as error:
-        reasons = (each["msg"].removeprefix("Value error, ") for each in error.errors())
-        raise CommandError("; ".join(reasons)) from None
+        reasons = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
+        raise CommandError(f"the {service.name} service at {target}: {reasons}") from None
     except StartupError as error:
         raise CommandError(str(error)) from None
     except grpc.aio.AioRpcError as error:

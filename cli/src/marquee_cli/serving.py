@@ -9,6 +9,7 @@ from pathlib import Path
 
 from marquee_cli.environment import with_defaults
 from marquee_cli.errors import CommandError
+from rpckit.addresses import parse_host
 from suite.interruption import Interrupted, interruptible
 from suite.ports import free_ports
 from suite.process import ProcessError
@@ -83,7 +84,14 @@ def suite_of_one_each(
         bundle: Folder of the model bundle.
         milvus_uri: Where the vectors are kept: a file of Milvus Lite or a server's URI.
         logs: Folder for one log file each. None: they write to stderr.
+
+    Raises:
+        CommandError: The host is not one.
     """
+    try:
+        host = parse_host(host)
+    except ValueError as error:
+        raise CommandError(f"--host {host}: {error}") from None
     asked = {EMBEDDER: ports.embedder, SEARCH: ports.search, GATEWAY: ports.gateway}
     free = free_ports(sum(port == 0 for port in asked.values()), host)
     defaults = {}

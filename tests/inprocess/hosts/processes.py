@@ -26,8 +26,8 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class PuppetProcess(ChildProcess):
     """A server, and what it writes."""
 
-    def __init__(self, host: str, log: Path, **settings: object) -> None:
-        settings = {"server": host, "shutdown_delay_s": 0, **settings}
+    def __init__(self, server: str, log: Path, **settings: object) -> None:
+        settings = {"server": server, "shutdown_delay_s": 0, **settings}
         variables = {f"MARQUEE_PUPPET_{name.upper()}": str(settings[name]) for name in settings}
         super().__init__("puppet", [sys.executable, "-m", "tests.fixtures.puppet"])
         self._written = log
@@ -40,7 +40,7 @@ class PuppetProcess(ChildProcess):
     @property
     def target(self) -> str:
         """Where it listens, once it does."""
-        listening = re.compile(r"listening on (127\.0\.0\.1:\d+)")
+        listening = re.compile(r'listening on ([^\s"]+)')
         self.wait_until(lambda: listening.search(self.log) is not None, 30)
         return listening.search(self.log)[1]
 

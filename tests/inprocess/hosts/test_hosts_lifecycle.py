@@ -52,6 +52,18 @@ def test_a_taken_port_is_one_line_and_exit_code_1(start: Callable[..., PuppetPro
     assert line.startswith(f"puppet: cannot listen on 127.0.0.1:{port}: the port is taken")
 
 
+@pytest.mark.parametrize("address", ["::1", "[::1]", "::"])
+async def test_it_listens_on_ipv6_in_either_spelling(
+    address: str, start: Callable[..., PuppetProcess]
+) -> None:
+    puppet = start(host=address, insecure="true")
+    assert puppet.target.startswith("[::")
+    port = puppet.target.rpartition(":")[2]
+    for target in [f"[::1]:{port}", *([f"127.0.0.1:{port}"] if address == "::" else [])]:
+        async with connected(target) as channel:
+            await EmbedderServiceStub(channel).EmbedMovies(command("echo"))
+
+
 def test_two_servers_never_share_a_port(start: Callable[..., PuppetProcess]) -> None:
     _, _, port = start().target.rpartition(":")
     second = start(port=port)

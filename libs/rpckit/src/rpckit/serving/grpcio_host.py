@@ -13,7 +13,7 @@ from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
 from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_status import rpc_status
 
-from rpckit.addresses import resolve_free_address
+from rpckit.addresses import join_host_port, resolve_free_address
 from rpckit.errors import ServiceError
 from rpckit.security.tls import server_credentials
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
@@ -62,7 +62,7 @@ class GrpcioHost:
         """Listen and return the port; see `Host.start`."""
         settings = self._settings
         resolve_free_address(settings.host, settings.port)
-        address = f"{settings.host}:{settings.port}"
+        address = join_host_port(settings.host, settings.port)
         credentials = server_credentials(settings.tls_files())
         if credentials is None:
             port = self._server.add_insecure_port(address)

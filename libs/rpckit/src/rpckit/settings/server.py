@@ -21,7 +21,7 @@ from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rpckit.addresses import is_loopback
 from rpckit.security.tls import TlsFiles
-from rpckit.settings.types import MIB, Port, PositiveSeconds, Seconds
+from rpckit.settings.types import MIB, Host, Port, PositiveSeconds, Seconds
 
 
 class ServerSettings(BaseSettings):
@@ -43,11 +43,11 @@ class ServerSettings(BaseSettings):
     server: str = "grpcio"
     """What listens: `grpcio` (grpc.aio), or `envoy` (Envoy with the service inside, by the package
     rpckit_envoy), which answers the same for a fraction of the CPU."""
-    host: str = "127.0.0.1"
-    """Address that the gRPC server listens on; `0.0.0.0` or `[::]` for all."""
+    host: Host = "127.0.0.1"
+    """Address that the gRPC server listens on; `0.0.0.0` for all of IPv4, `::` for all."""
     port: Port = 0
     """Port of the gRPC server; 0 takes any free one."""
-    metrics_host: str = "127.0.0.1"
+    metrics_host: Host = "127.0.0.1"
     """Address that the metrics' HTTP server listens on; it has neither TLS nor tokens."""
     metrics_port: Port | None = None
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
