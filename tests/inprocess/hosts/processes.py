@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from marquee.embedder.v1 import embedder_pb2 as pb
 from suite.process import ChildProcess
@@ -65,6 +66,15 @@ async def connected(
     )
     async with channel:
         yield channel
+
+
+def reflect(channel: grpc.aio.Channel, version: str = "v1") -> grpc.aio.StreamStreamCall:
+    """Open a stream of reflection; the messages of both versions are the same."""
+    return channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )()
 
 
 def command(text: str) -> pb.EmbedMoviesRequest:

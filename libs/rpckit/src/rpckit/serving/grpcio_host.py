@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any
 
 import grpc
 from grpc import aio
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
 from rpckit.addresses import join_host_port, resolve_free_address
@@ -18,6 +17,11 @@ from rpckit.errors import ServiceError
 from rpckit.security.tls import server_credentials
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
 from rpckit.serving.health import Health
+from rpckit.serving.reflection import (
+    REFLECTION_METHOD,
+    REFLECTION_SERVICES,
+    reflection_servicer,
+)
 from rpckit.settings.server import ServerSettings
 
 IDLE_POLL_SECONDS = 0.02
@@ -53,10 +57,10 @@ class GrpcioHost:
             self._server.add_generic_rpc_handlers((generic,))
         health_pb2_grpc.add_HealthServicer_to_server(health_checks.servicer, self._server)
         if settings.reflection:
-            names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-                _AuthorizedReflection(authorizer, names), self._server
-            )
+            info = _reflection(authorizer, services)
+            for name in REFLECTION_SERVICES:
+                generic = grpc.method_handlers_generic_handler(name, {REFLECTION_METHOD: info})
+                self._server.add_generic_rpc_handlers((generic,))
 
     async def start(self) -> int:
         """Listen and return the port; see `Host.start`."""
@@ -122,19 +126,22 @@ def _metadata(context: aio.ServicerContext[Any, Any]) -> Mapping[str, str | byte
     return dict(context.invocation_metadata() or ())
 
 
-class _AuthorizedReflection(ReflectionServicer):  # type: ignore[misc]
-    """Reflection for callers with the permission `read`."""
+def _reflection(authorizer: Authorizer, services: Iterable[str]) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return the handler of reflection, for callers with the permission `read`."""
+    servicer = reflection_servicer(services)
 
-    def __init__(self, authorizer: Authorizer, names: list[str]) -> None:
-        super().__init__(names)
-        self._authorizer = authorizer
-
-    async def ServerReflectionInfo(
-        self, request_iterator: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]
+    async def info(
+        requests: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
         try:
-            self._authorizer.authorize(_metadata(context), "read")
+            authorizer.authorize(_metadata(context), "read")
         except ServiceError as error:
             await context.abort_with_status(rpc_status.to_status(error.status()))
-        async for response in super().ServerReflectionInfo(request_iterator, context):
+        async for response in servicer.ServerReflectionInfo(requests, context):
             yield response
+
+    return grpc.stream_stream_rpc_method_handler(
+        info,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )
