@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from rpckit.addresses import (
@@ -7,8 +9,10 @@ from rpckit.addresses import (
     join_host_port,
     parse_host,
     parse_target,
+    resolve_free_address,
     targets_loopback,
 )
+from rpckit.errors import StartupError
 
 
 @pytest.mark.parametrize(
@@ -20,6 +24,8 @@ from rpckit.addresses import (
         ("[::1]", "::1"),
         ("[::]", "::"),
         ("fe80::1%eth0", "fe80::1%eth0"),
+        ("unix:/run/search.sock", "unix:/run/search.sock"),
+        ("unix:///run/search.sock", "unix:/run/search.sock"),
     ],
 )
 def test_a_host_is_understood_in_every_spelling(host: str, parsed: str) -> None:
@@ -72,13 +78,26 @@ def test_any_other_target_is_refused_with_the_right_spelling(target: str, right:
     assert right in str(refusal.value)
 
 
+@pytest.mark.parametrize("host", ["unix:", "unix:here.sock"])
+def test_the_path_of_a_socket_is_absolute(host: str) -> None:
+    with pytest.raises(ValueError, match="write unix:/PATH"):
+        parse_host(host)
+
+
+def test_a_socket_that_cannot_be_made_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(StartupError, match="No such file or directory"):
+        resolve_free_address(f"unix:{tmp_path}/none/a.sock", 0)
+    with pytest.raises(StartupError, match="path too long"):
+        resolve_free_address(f"unix:{tmp_path}/{'a' * 108}", 0)
+
+
 def test_a_refused_url_is_not_repeated_with_its_password() -> None:
     with pytest.raises(ValueError, match="write search:1") as refusal:
         parse_target("http://admin:canary@search:1")
     assert "canary" not in str(refusal.value)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1"])
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "unix:/run/search.sock"])
 def test_host_and_port_are_joined_to_a_target(host: str) -> None:
     target = join_host_port(host, 50051)
     assert parse_target(target) == target
@@ -96,6 +115,7 @@ def test_host_and_port_are_joined_to_a_target(host: str) -> None:
         ("::", False),
         ("10.0.0.1", False),
         ("localhost.example", False),
+        ("unix:/run/search.sock", True),
         ("", False),
     ],
 )

@@ -273,6 +273,16 @@ def test_an_address_of_the_wrong_form_is_refused_with_the_right_one(
     assert f": {flag} ({variable}): {reason}, not {value!r}" in refusal(capsys, *GIVEN, *flags)
 
 
+def test_metrics_are_not_served_on_a_socket(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refusal(capsys, *GIVEN, "--metrics-host", "unix:/run/metrics.sock")
+    assert "metrics_host is an IP address or a name, not a socket" in error
+
+
+@pytest.mark.parametrize("mode", ["rw", "99", "1777", ""])
+def test_the_mode_of_a_socket_is_octal(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--socket-mode" in refusal(capsys, *GIVEN, "--socket-mode", mode)
+
+
 @pytest.mark.parametrize("host", ["::1", "[::1]"])
 def test_ipv6_can_be_written_with_and_without_brackets(host: str) -> None:
     settings = load(KioskSettings, [*GIVEN, "--host", host, "--metrics-host", host])

@@ -5,22 +5,29 @@ from __future__ import annotations
 import ipaddress
 import re
 import socket
+from pathlib import Path
 
 from rpckit.errors import StartupError
 
 _SCHEMES = ("dns:", "unix:", "unix-abstract:", "vsock:", "xds:")
 """Schemes of gRPC targets whose rest gRPC checks itself."""
 _ADDRESS_LISTS = ("ipv4:", "ipv6:")
+_UNIX = "unix:"
 _URL = re.compile(r"(\w+)://(?:[^/@]*@)?([^/]*)")
 _PORT = re.compile(r"[0-9]{1,5}")
 
 
 def parse_host(host: str) -> str:
-    """Return a host to listen on as sockets take it: IPv6 without brackets.
+    """Return a host to listen on as sockets take it: IPv6 without brackets, `unix:/path`.
 
     Raises:
-        ValueError: It is a URL, or has a port.
+        ValueError: It is a URL, has a port, or a socket's path is not absolute.
     """
+    if host.startswith(_UNIX):
+        path = host.removeprefix(_UNIX).removeprefix("//")
+        if not path.startswith("/"):
+            raise ValueError("the path of a socket is absolute: write unix:/PATH")
+        return _UNIX + path
     if "://" in host:
         raise ValueError("a host has no scheme and no port: write a name or an IP address")
     bare = host.removeprefix("[").removesuffix("]")
@@ -59,12 +66,19 @@ def parse_target(target: str) -> str:
 
 
 def join_host_port(host: str, port: int) -> str:
-    """Return `host:port`, with brackets around an IPv6 address."""
+    """Return `host:port`, with brackets around an IPv6 address; a socket has no port."""
+    if socket_path(host):
+        return host
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def socket_path(host: str) -> Path | None:
+    """Return the path of a host that is a Unix socket, as in `unix:/path`; None for any other."""
+    return Path(host.removeprefix(_UNIX)) if host.startswith(_UNIX) else None
+
+
 def resolve_free_address(host: str, port: int) -> str:
-    """Return the IP address to listen on, after checking that the port is free.
+    """Return the IP address or path to listen on, after checking that nothing listens there.
 
     gRPC and Envoy report a taken port in several lines of their own; this check makes it one.
 
@@ -73,8 +87,12 @@ def resolve_free_address(host: str, port: int) -> str:
         port: Port number. 0 is always free.
 
     Raises:
-        StartupError: The port is taken, or the address does not belong to this machine.
+        StartupError: The port or the socket is taken, or the address or the socket's folder does
+            not belong to this machine or user.
     """
+    if path := socket_path(host):
+        _check_free_socket(path)
+        return str(path)
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -91,7 +109,9 @@ def resolve_free_address(host: str, port: int) -> str:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether a host name or IP address is reachable from this machine only."""
+    """Tell whether a host to listen on is reachable from this machine only."""
+    if socket_path(host):
+        return True
     try:
         return ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
@@ -100,10 +120,31 @@ def is_loopback(host: str) -> bool:
 
 def targets_loopback(target: str) -> bool:
     """Tell whether all servers of a gRPC target are on this machine."""
-    if target.startswith(("unix:", "unix-abstract:")):
+    if target.startswith((_UNIX, "unix-abstract:")):
         return True
     addresses = _addresses(target.removeprefix("dns:///"))
     return all(is_loopback(address.rpartition(":")[0]) for address in addresses)
+
+
+def _check_free_socket(path: Path) -> None:
+    """Check that a socket can be made, and remove one that a dead server left."""
+    try:
+        if path.exists() and not path.is_socket():
+            raise OSError("the file is not a socket")
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+            except FileNotFoundError:
+                pass
+            else:
+                raise OSError("a server listens there")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.bind(str(path))  # the path may be too long, or its folder missing or closed
+            path.unlink()
+    except OSError as error:
+        raise StartupError(f"cannot listen on {_UNIX}{path}: {error.strerror or error}") from error
 
 
 def _addresses(target: str) -> list[str]:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
@@ -12,7 +14,7 @@ from grpc_health.v1 import health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from rpckit.addresses import join_host_port, resolve_free_address
+from rpckit.addresses import join_host_port, resolve_free_address, socket_path
 from rpckit.errors import ServiceError
 from rpckit.security.tls import server_credentials
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
@@ -68,12 +70,13 @@ class GrpcioHost:
         resolve_free_address(settings.host, settings.port)
         address = join_host_port(settings.host, settings.port)
         credentials = server_credentials(settings.tls_files())
-        if credentials is None:
-            port = self._server.add_insecure_port(address)
-        else:
-            port = self._server.add_secure_port(address, credentials)
+        with _umask_of(settings):
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
         await self._server.start()
-        return port
+        return 0 if socket_path(settings.host) else port
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; see `Host.stop`."""
@@ -107,6 +110,19 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ),
         ("grpc.http2.max_ping_strikes", 2),
     ]
+
+
+@contextmanager
+def _umask_of(settings: ServerSettings) -> Iterator[None]:
+    """Let the socket have the permissions of the settings from its first instant."""
+    if not socket_path(settings.host):
+        yield
+        return
+    before = os.umask(0o777 & ~int(settings.socket_mode, 8))
+    try:
+        yield
+    finally:
+        os.umask(before)
 
 
 def _unary(dispatcher: Dispatcher, method: Method) -> Unary:

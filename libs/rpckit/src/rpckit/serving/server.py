@@ -53,6 +53,8 @@ class Host(Protocol):
     async def start(self) -> int:
         """Listen, and return the port; the system chooses one if the settings say 0.
 
+        A socket has no port: 0.
+
         Two servers never share a port.
 
         Raises:
