@@ -54,22 +54,25 @@ async def connected(
         raise CallError(error, service, target) from error
 
 
-def client_settings(connection: Connection, service: Service, target: str) -> ClientSettings:
+def client_settings(
+    connection: Connection, service: Service, target: str, **others: object
+) -> ClientSettings:
     """Return the settings of a client of a service.
 
     Args:
         connection: TLS and token.
         service: Which service it is; error messages name it.
         target: Address of the service.
+        others: Its other settings, as in `timeout_s`.
 
     Raises:
         CommandError: The target is not one, or the connection's options contradict each other.
     """
     try:
-        return ClientSettings(target=target, **asdict(connection))
+        return ClientSettings.model_validate({"target": target, **asdict(connection), **others})
     except ValidationError as error:
         reasons = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
-        raise CommandError(f"the {service.name} service at {target}: {reasons}") from None
+        raise CommandError(f"cannot call the {service.name} service: {reasons}") from None
 
 
 class _ServiceChannel:
