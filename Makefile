@@ -1,5 +1,8 @@
 # The everyday commands. Each installs what it needs; `make help` lists them.
-PYTHON ?= python3.11
+# The first of these that runs and is new enough; the images have 3.11.
+PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
+	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
+	&& echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 MEMBERS := protos libs/rpckit libs/rpckit_envoy libs/fusion libs/suite embedder_service search_service gateway training cli loadtest
@@ -14,6 +17,7 @@ help: ## list the targets
 setup: $(VENV)/.done ## create .venv with everything that the checkout needs
 
 $(VENV)/.done: requirements/dev.txt $(MEMBERS:%=%/pyproject.toml)
+	$(if $(PYTHON),,$(error setup: no Python 3.11, 3.12 or 3.13 here; name one with PYTHON=/path/to/python))
 	@echo "setup: installing into $(VENV), a few minutes on a fresh machine"
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python $(PIP) install --require-hashes -r requirements/dev.txt

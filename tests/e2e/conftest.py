@@ -73,6 +73,7 @@ def serving(
     log: Path,
     *,
     before: Sequence[str] = (),
+    connection: Sequence[str] = (),
     **variables: str,
 ) -> Iterator[Running]:
     """Run `marquee serve all` on free ports until the block ends.
@@ -81,12 +82,13 @@ def serving(
         bundle: The model.
         milvus_uri: Where the vectors are kept.
         log: File that takes what all write to stderr.
+        connection: TLS options of the command.
         before: What the command line begins with, as in `nohup marquee serve all`.
         variables: Environment variables.
     """
     options = ["--port", "0", "--embedder-port", "0", "--search-port", "0", "--json"]
     options += ["--bundle", str(bundle), "--milvus-uri", str(milvus_uri)]
-    command = [*before, sys.executable, "-m", "marquee_cli", "serve", "all", *options]
+    command = [*before, sys.executable, "-m", "marquee_cli", *connection, "serve", "all", *options]
     process = ChildProcess("command", command)
     stdout = log.with_suffix(".json")
     process.start(ENVIRONMENT | variables, log=log, stdout=stdout)

@@ -8,7 +8,11 @@ import time
 from pathlib import Path
 
 import pytest
+import trustme
 from tests.e2e.conftest import Built, Running, marquee, serving
+from tests.fixtures.certificates import issue, write_ca, write_pair
+
+from rpckit import probe
 
 
 @pytest.fixture
@@ -76,6 +80,22 @@ def test_a_service_that_dies_takes_the_others_along(running: Running, tmp_path: 
     assert running.process.wait(30) == 1
     wait_until_gone(pids)
     assert "marquee: the embedder ended by signal 9" in (tmp_path / "log").read_text()
+
+
+def test_with_tls_it_starts_when_it_knows_the_authority(built: Built, tmp_path: Path) -> None:
+    authority = trustme.CA()
+    ca = str(write_ca(authority, tmp_path))
+    cert, key = map(str, write_pair(issue(authority, "marquee.test"), tmp_path, "server"))
+    variables = {"MARQUEE_GATEWAY_EMBEDDER_TLS_CA": ca, "MARQUEE_GATEWAY_SEARCH_TLS_CA": ca}
+    for service in ("EMBEDDER", "SEARCH", "GATEWAY"):
+        variables[f"MARQUEE_{service}_TLS_CERT"] = cert
+        variables[f"MARQUEE_{service}_TLS_KEY"] = key
+    refused = marquee("serve", "all", "--bundle", built.bundle, **variables)
+    assert_one_line(refused.returncode, refused.stderr, "--tls-ca")
+    database, log, connection = tmp_path / "milvus.db", tmp_path / "log", ["--tls-ca", ca]
+    with serving(built.bundle, database, log, connection=connection, **variables) as running:
+        assert probe.main([running.gateway, *connection]) == 0
+        assert probe.main([running.gateway]) == 1
 
 
 def test_without_an_index_the_gateway_is_there_and_says_that_it_is_not_ready(

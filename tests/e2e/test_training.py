@@ -166,6 +166,7 @@ def test_a_bundle_is_evaluated_on_the_test_ratings_of_its_run(data: Path, traine
     [
         (["train", "--data", "nowhere"], "nowhere holds no data"),
         (["data", "--synthetic", "--out", "/dev/null/made"], "Not a directory"),
+        (["train", "--data", "DATA", "--bundle", "DATA"], "exists and is not a bundle"),
         (["evaluate", "--data", "DATA", "--bundle=no"], "no is missing or not a folder"),
     ],
 )
@@ -178,6 +179,15 @@ def test_what_cannot_be_done_is_told_in_one_line_and_by_the_exit_code(
     assert message in done.stderr
     assert done.stderr.count("\n") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_a_folder_that_is_no_bundle_is_refused_before_the_training(
+    data: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    done = marquee("train", "--data", str(data), "--bundle", str(data), "--out", str(run))
+    assert done.returncode == 1
+    assert not run.exists()
 
 
 @pytest.mark.parametrize(

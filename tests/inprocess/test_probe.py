@@ -49,6 +49,30 @@ def test_a_serving_server_gives_exit_code_0(
     assert capsys.readouterr() == (f"{target}: SERVING\n", "")
 
 
+def test_a_server_on_ipv6_is_probed(
+    health: HealthServicer, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = grpc.server(ThreadPoolExecutor(2))
+    health_pb2_grpc.add_HealthServicer_to_server(health, server)
+    port = server.add_insecure_port("[::1]:0")
+    server.start()
+    try:
+        assert probe.main([f"[::1]:{port}"]) == 0
+        assert probe.main([f"::1:{port}"]) == 1
+        assert f"write [::1]:{port}" in capsys.readouterr().err
+    finally:
+        server.stop(None).wait()
+
+
+def test_a_url_is_refused_with_the_right_spelling(
+    target: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert probe.main([f"http://{target}"]) == 1
+    assert capsys.readouterr().err == (
+        f"http://{target}: a gRPC target has no http://: write {target}\n"
+    )
+
+
 def test_a_service_is_asked_for_by_its_full_name(
     target: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

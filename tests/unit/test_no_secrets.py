@@ -18,7 +18,9 @@ def holding_the_canary(setting: Setting) -> str | None:
     """Return a value of the setting that holds a secret as people write it; None: none fits."""
     if setting.kind == "secret":
         return CANARY
-    if setting.kind == "text" and setting.name.endswith(("uri", "endpoint", "target")):
+    if setting.kind == "text" and setting.name.endswith("target"):
+        return f"dns://user:{CANARY}@127.0.0.1/localhost:1"  # http:// is refused
+    if setting.kind == "text" and setting.name.endswith(("uri", "endpoint")):
         return f"http://user:{CANARY}@127.0.0.1:1/"
     return None
 
@@ -51,7 +53,8 @@ def test_print_config_shows_no_secret(
 def test_a_refused_setting_is_named_without_its_secret(
     cls: type[ServerSettings], setting: Setting, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    value = str(holding_the_canary(setting)).replace("http://", "ftp://")
+    _, scheme_end, rest = str(holding_the_canary(setting)).partition("://")
+    value = f"ftp://{rest}" if scheme_end else CANARY
     with pytest.raises(SystemExit):
         load(cls, [setting.flag, value, "--port", "-1"])
     printed = capsys.readouterr()

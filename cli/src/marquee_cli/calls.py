@@ -46,16 +46,33 @@ async def connected(
             inside the block failed.
     """
     try:
-        settings = ClientSettings(target=target, **asdict(connection))
-        async with connect(settings) as channel:
+        async with connect(client_settings(connection, service, target)) as channel:
             yield cast("grpc.aio.Channel", _ServiceChannel(channel.grpc, service, target))
-    except ValidationError as error:
-        reasons = (each["msg"].removeprefix("Value error, ") for each in error.errors())
-        raise CommandError("; ".join(reasons)) from None
     except StartupError as error:
         raise CommandError(str(error)) from None
     except grpc.aio.AioRpcError as error:
         raise CallError(error, service, target) from error
+
+
+def client_settings(
+    connection: Connection, service: Service, target: str, **others: object
+) -> ClientSettings:
+    """Return the settings of a client of a service.
+
+    Args:
+        connection: TLS and token.
+        service: Which service it is; error messages name it.
+        target: Address of the service.
+        others: Its other settings, as in `timeout_s`.
+
+    Raises:
+        CommandError: The target is not one, or the connection's options contradict each other.
+    """
+    try:
+        return ClientSettings.model_validate({"target": target, **asdict(connection), **others})
+    except ValidationError as error:
+        reasons = "; ".join(each["msg"].removeprefix("Value error, ") for each in error.errors())
+        raise CommandError(f"cannot call the {service.name} service: {reasons}") from None
 
 
 class _ServiceChannel:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from fusion.bundle import BundleError
 from fusion.records import Movie
 from marquee_cli.environment import movielens_dir
 from marquee_cli.errors import CommandError
@@ -158,14 +159,14 @@ def make_synthetic(out: Path) -> Path:
 
 @contextmanager
 def as_command_errors() -> Iterator[None]:
-    """Turn errors of the training package and the file system into errors of the command.
+    """Turn errors of training, of bundles and of the file system into errors of the command.
 
     Raises:
-        CommandError: A TrainingError or an OSError was raised.
+        CommandError: A TrainingError, a BundleError or an OSError was raised.
     """
     try:
         yield
-    except TrainingError as error:
+    except (TrainingError, BundleError) as error:
         raise CommandError(str(error)) from error
     except OSError as error:
         raise CommandError(f"{error.filename}: {error.strerror}") from error

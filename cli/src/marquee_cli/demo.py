@@ -70,6 +70,7 @@ def demo(build: Path, *, source: Path | None, synthetic: bool) -> None:
                 ports=ANY_PORTS,
                 bundle=bundle,
                 milvus_uri=str(build / "milvus.db"),
+                connection=NO_TLS,
                 logs=logs,
             )
             with suite:

@@ -13,6 +13,11 @@ def movielens_dir() -> Path | None:
     return Path(value) if value else None
 
 
+def is_set(variable: str) -> bool:
+    """Return whether a variable has a value."""
+    return bool(os.environ.get(variable))
+
+
 def with_defaults(defaults: Mapping[str, str]) -> dict[str, str]:
     """Return this process's environment for a child process, with defaults for unset variables."""
     return {**defaults, **os.environ}

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import grpc
 from grpc_health.v1 import health_pb2
+from grpc_reflection.v1alpha import reflection_pb2
 
 from marquee.embedder.v1 import embedder_pb2 as pb
 from suite.process import ChildProcess
@@ -26,8 +27,8 @@ NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 class PuppetProcess(ChildProcess):
     """A server, and what it writes."""
 
-    def __init__(self, host: str, log: Path, **settings: object) -> None:
-        settings = {"server": host, "shutdown_delay_s": 0, **settings}
+    def __init__(self, server: str, log: Path, **settings: object) -> None:
+        settings = {"server": server, "shutdown_delay_s": 0, **settings}
         variables = {f"MARQUEE_PUPPET_{name.upper()}": str(settings[name]) for name in settings}
         super().__init__("puppet", [sys.executable, "-m", "tests.fixtures.puppet"])
         self._written = log
@@ -40,7 +41,7 @@ class PuppetProcess(ChildProcess):
     @property
     def target(self) -> str:
         """Where it listens, once it does."""
-        listening = re.compile(r"listening on (127\.0\.0\.1:\d+)")
+        listening = re.compile(r'listening on ([^\s"]+)')
         self.wait_until(lambda: listening.search(self.log) is not None, 30)
         return listening.search(self.log)[1]
 
@@ -65,6 +66,15 @@ async def connected(
     )
     async with channel:
         yield channel
+
+
+def reflect(channel: grpc.aio.Channel, version: str = "v1") -> grpc.aio.StreamStreamCall:
+    """Open a stream of reflection; the messages of both versions are the same."""
+    return channel.stream_stream(
+        f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo",
+        reflection_pb2.ServerReflectionRequest.SerializeToString,
+        reflection_pb2.ServerReflectionResponse.FromString,
+    )()
 
 
 def command(text: str) -> pb.EmbedMoviesRequest:

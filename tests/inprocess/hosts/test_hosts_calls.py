@@ -52,7 +52,17 @@ async def test_a_defect_is_an_internal_error_without_details(stub: EmbedderServi
 
 @pytest.mark.parametrize(
     "path",
-    ["/marquee.embedder.v1.EmbedderService/Forget", "/marquee.Nothing/EmbedUsers", "/nothing"],
+    [
+        "/marquee.embedder.v1.EmbedderService/Forget",
+        "/marquee.Nothing/EmbedUsers",
+        "/nothing",
+        # Other spellings of a method, which a rule of a proxy for its path would let pass.
+        "/marquee.embedder.v1.EmbedderService/%45mbedUsers",
+        "/marquee.embedder.v1.EmbedderService/EmbedUsers?a=b",
+        "/marquee.embedder.v1.EmbedderService//EmbedUsers",
+        "/marquee.embedder.v1.EmbedderService/Forget/../EmbedUsers",
+        "/grpc.health.v1.Health/%43heck",
+    ],
 )
 async def test_an_unknown_method_is_unimplemented(target: str, path: str) -> None:
     async with connected(target) as channel:

@@ -9,7 +9,7 @@ import grpc
 import pytest
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from tests.fixtures.puppet import SERVICE
 from tests.inprocess.hosts.processes import (
     NOT_SERVING,
@@ -17,6 +17,7 @@ from tests.inprocess.hosts.processes import (
     PuppetProcess,
     command,
     connected,
+    reflect,
 )
 
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
@@ -74,29 +75,35 @@ async def test_many_watches_leave_nothing_behind(channel: grpc.aio.Channel) -> N
     assert (await health.Check(Request())).status == SERVING
 
 
-async def test_reflection_explains_the_service(channel: grpc.aio.Channel) -> None:
-    reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+@pytest.mark.parametrize("version", ["v1", "v1alpha"])
+async def test_reflection_explains_every_service_that_it_lists(
+    version: str, channel: grpc.aio.Channel
+) -> None:
+    reflection = reflect(channel, version)
     await reflection.write(reflection_pb2.ServerReflectionRequest(list_services=""))
     answer = await reflection.read()
     names = {service.name for service in answer.list_services_response.service}
     assert names == {
         SERVICE.full_name,
         "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
         "grpc.reflection.v1alpha.ServerReflection",
     }
-    await reflection.write(
-        reflection_pb2.ServerReflectionRequest(file_containing_symbol=SERVICE.full_name)
-    )
-    answer = await reflection.read()
-    files = answer.file_descriptor_response.file_descriptor_proto
-    assert any(b"EmbedUsers" in file for file in files)
+    for name in names:
+        await reflection.write(reflection_pb2.ServerReflectionRequest(file_containing_symbol=name))
+        answer = await reflection.read()
+        files = map(
+            FileDescriptorProto.FromString, answer.file_descriptor_response.file_descriptor_proto
+        )
+        described = {f"{file.package}.{each.name}" for file in files for each in file.service}
+        assert name in described
     await reflection.done_writing()
     assert await reflection.read() is grpc.aio.EOF
     assert await reflection.code() == grpc.StatusCode.OK
 
 
 async def test_reflection_tells_a_client_the_limits_of_a_field(channel: grpc.aio.Channel) -> None:
-    reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
+    reflection = reflect(channel)
     files = {}
     for name in (
         "marquee/type/v1/types.proto",
@@ -119,5 +126,5 @@ async def test_reflection_tells_a_client_the_limits_of_a_field(channel: grpc.aio
 
 async def test_reflection_can_be_switched_off(start: Callable[..., PuppetProcess]) -> None:
     async with connected(start(reflection="false").target) as channel:
-        reflection = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo()
-        assert await reflection.code() == grpc.StatusCode.UNIMPLEMENTED
+        for version in ("v1", "v1alpha"):
+            assert await reflect(channel, version).code() == grpc.StatusCode.UNIMPLEMENTED

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import signal
 import socket
+import stat
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 
 import grpc
 import pytest
@@ -50,6 +52,62 @@ def test_a_taken_port_is_one_line_and_exit_code_1(start: Callable[..., PuppetPro
         assert puppet.wait(20) == 1
     [line] = puppet.log.splitlines()
     assert line.startswith(f"puppet: cannot listen on 127.0.0.1:{port}: the port is taken")
+
+
+@pytest.mark.parametrize("address", ["::1", "[::1]", "::"])
+async def test_it_listens_on_ipv6_in_either_spelling(
+    address: str, start: Callable[..., PuppetProcess]
+) -> None:
+    puppet = start(host=address, insecure="true")
+    assert puppet.target.startswith("[::")
+    port = puppet.target.rpartition(":")[2]
+    for target in [f"[::1]:{port}", *([f"127.0.0.1:{port}"] if address == "::" else [])]:
+        async with connected(target) as channel:
+            await EmbedderServiceStub(channel).EmbedMovies(command("echo"))
+
+
+def permissions(path: Path) -> int:
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+class TestSocket:
+    """Listening on a Unix socket."""
+
+    @pytest.fixture
+    def path(self, tmp_path: Path) -> Path:
+        return tmp_path / "puppet.sock"
+
+    @pytest.mark.parametrize("mode", ["660", "0606"])
+    async def test_it_listens_with_the_permissions_of_the_settings(
+        self, mode: str, path: Path, start: Callable[..., PuppetProcess]
+    ) -> None:
+        puppet = start(host=f"unix:{path}", socket_mode=mode)
+        assert puppet.target == f"unix:{path}"
+        assert permissions(path) == int(mode, 8)
+        async with connected(puppet.target) as channel:
+            await EmbedderServiceStub(channel).EmbedMovies(command("echo"))
+        assert puppet.stop_by(signal.SIGTERM) == 0
+
+    def test_two_servers_never_share_one_but_a_dead_ones_is_taken_over(
+        self, path: Path, start: Callable[..., PuppetProcess]
+    ) -> None:
+        first = start(host=f"unix:{path}")
+        assert first.target
+        second = start(host=f"unix:{path}")
+        assert second.wait(20) == 1
+        assert second.log == f"puppet: cannot listen on unix:{path}: a server listens there\n"
+        first.kill()
+        first.wait(20)
+        assert start(host=f"unix:{path}").target == f"unix:{path}"
+
+    def test_a_file_is_never_replaced(
+        self, path: Path, start: Callable[..., PuppetProcess]
+    ) -> None:
+        path.write_text("precious")
+        puppet = start(host=f"unix:{path}")
+        assert puppet.wait(20) == 1
+        assert puppet.log == f"puppet: cannot listen on unix:{path}: the file is not a socket\n"
+        assert path.read_text() == "precious"
 
 
 def test_two_servers_never_share_a_port(start: Callable[..., PuppetProcess]) -> None:

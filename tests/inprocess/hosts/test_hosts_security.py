@@ -12,9 +12,8 @@ import grpc
 import pytest
 import trustme
 from grpc_health.v1 import health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2_grpc
 from tests.fixtures.certificates import cert_pem, issue, replace, write_ca, write_pair
-from tests.inprocess.hosts.processes import SERVING, PuppetProcess, connected
+from tests.inprocess.hosts.processes import SERVING, PuppetProcess, connected, reflect
 
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
@@ -137,8 +136,8 @@ async def test_tokens_decide_who_may_call(
 
         health = health_pb2_grpc.HealthStub(channel)
         assert (await health.Check(health_pb2.HealthCheckRequest())).status == SERVING
-        reflection = reflection_pb2_grpc.ServerReflectionStub(channel)
-        assert await reflection.ServerReflectionInfo().code() == grpc.StatusCode.UNAUTHENTICATED
+        for version in ("v1", "v1alpha"):
+            assert await reflect(channel, version).code() == grpc.StatusCode.UNAUTHENTICATED
     assert OPERATOR not in puppet.log
     assert READER not in puppet.log
 

@@ -100,6 +100,14 @@ def test_misuse_is_one_line_and_status_2(arguments: tuple[str, ...], words: str)
             ("recommend", "--target", "127.0.0.1:1"),
             "the gateway service at 127.0.0.1:1 does not answer",
         ),
+        (
+            ("recommend", "--target", "http://127.0.0.1:1"),
+            "the gateway service: a gRPC target has no http://: write 127.0.0.1:1",
+        ),
+        (
+            ("bench", "run", "EmbedUsers", "--embedder-target", "::1:50051"),
+            "the embedder service: an IPv6 address needs brackets: write [::1]:50051",
+        ),
         (("--tls-cert", "x.pem", "recommend"), "tls_cert and tls_key go together"),
     ],
 )

@@ -7,7 +7,6 @@ import pytest
 from pydantic import SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
-from rpckit.addresses import is_loopback
 from rpckit.security.tls import TlsFiles
 from rpckit.settings.client import ClientSettings
 from rpckit.settings.loading import REQUIRED, describe, load
@@ -254,19 +253,37 @@ def test_tls_files_are_those_of_the_side_that_is_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("host", "expected"),
+    ("flags", "reason"),
     [
-        ("127.0.0.1", True),
-        ("127.1.2.3", True),
-        ("::1", True),
-        ("[::1]", True),
-        ("localhost", True),
-        ("192.168.0.1", False),
-        ("::", False),
-        ("10.0.0.1", False),
-        ("localhost.example", False),
-        ("", False),
+        (
+            ("--search-target", "http://search:50052"),
+            "a gRPC target has no http://: write search:50052",
+        ),
+        (
+            ("--host", "127.0.0.1:50059"),
+            "a host has no port: the port is a setting of its own",
+        ),
     ],
 )
-def test_loopback_addresses_are_recognized(host: str, expected: bool) -> None:
-    assert is_loopback(host) is expected
+def test_an_address_of_the_wrong_form_is_refused_with_the_right_one(
+    flags: tuple[str, str], reason: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flag, value = flags
+    variable = f"MARQUEE_KIOSK_{flag.strip('-').replace('-', '_').upper()}"
+    assert f": {flag} ({variable}): {reason}, not {value!r}" in refusal(capsys, *GIVEN, *flags)
+
+
+def test_metrics_are_not_served_on_a_socket(capsys: pytest.CaptureFixture[str]) -> None:
+    error = refusal(capsys, *GIVEN, "--metrics-host", "unix:/run/metrics.sock")
+    assert "metrics_host is an IP address or a name, not a socket" in error
+
+
+@pytest.mark.parametrize("mode", ["rw", "99", "1777", ""])
+def test_the_mode_of_a_socket_is_octal(mode: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "--socket-mode" in refusal(capsys, *GIVEN, "--socket-mode", mode)
+
+
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_ipv6_can_be_written_with_and_without_brackets(host: str) -> None:
+    settings = load(KioskSettings, [*GIVEN, "--host", host, "--metrics-host", host])
+    assert (settings.host, settings.metrics_host) == ("::1", "::1")

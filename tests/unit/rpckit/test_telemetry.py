@@ -205,6 +205,14 @@ def test_without_a_port_nothing_is_served() -> None:
         assert telemetry.metrics_port is None
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]"])
+def test_metrics_are_served_on_ipv6(host: str) -> None:
+    settings = ServerSettings(metrics_host=host, metrics_port=0)
+    with Telemetry.open("kiosk", settings) as telemetry:
+        page = urllib.request.urlopen(f"http://[::1]:{telemetry.metrics_port}/metrics", timeout=20)
+        assert b"marquee_build_info" in page.read()
+
+
 def test_a_taken_metrics_port_is_a_startup_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -84,7 +84,12 @@ async def call(
     path: str = METHOD,
     headers: Sequence[tuple[bytes, bytes]] = (GRPC,),
 ) -> None:
-    scope = {"type": "http", "path": path, "headers": list(headers)}
+    scope = {
+        "type": "http",
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": list(headers),
+    }
     await asyncio.create_task(host(scope, caller.receive, caller.send))
 
 

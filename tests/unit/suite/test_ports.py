@@ -25,6 +25,11 @@ def test_a_port_that_is_taken_is_not_free(monkeypatch: pytest.MonkeyPatch) -> No
         assert free_ports(1) == [other]
 
 
+def test_ports_of_ipv6_are_found_too() -> None:
+    [port] = free_ports(1, "::1")
+    socket.create_server(("::1", port), family=socket.AF_INET6).close()
+
+
 def test_an_address_that_is_not_this_machines_is_refused_not_tried_for_ever() -> None:
     with pytest.raises(OSError, match="assign"):
         free_ports(1, "192.0.2.1")

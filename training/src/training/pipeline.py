@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from fusion.bundle import Bundle
+from fusion.bundle import Bundle, check_replaceable
 from fusion.manifest import Manifest
 from training.batches import Split
 from training.config import Config
@@ -58,6 +58,8 @@ def train(
         BundleError: `bundle` exists and is not a bundle.
     """
     workers = workers or Workers()
+    if workers.leads:
+        check_replaceable(bundle)  # now, because training takes minutes
     result = fit(config, dataset, out, resume=resume, progress=progress, workers=workers)
     if not workers.leads:
         return None

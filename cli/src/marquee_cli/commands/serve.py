@@ -17,6 +17,7 @@ from marquee_cli.options import (
     BundleFolder,
     Json,
     MilvusUri,
+    connection_of,
 )
 from suite import services
 
@@ -47,6 +48,7 @@ def serve_gateway(context: typer.Context) -> None:
 
 @serve.command("all", context_settings=CONTEXT_SETTINGS)
 def serve_all(
+    context: typer.Context,
     bundle: BundleFolder = BUNDLE,
     milvus_uri: MilvusUri = MILVUS,
     host: Annotated[str, typer.Option(help="Address that all three listen on.")] = HOST,
@@ -63,7 +65,8 @@ def serve_all(
 ) -> None:
     """Run all three services until SIGTERM or SIGINT (Ctrl-C), then stop them.
 
-    Other settings come from the environment; docs/configuration.md lists them.
+    Other settings come from the environment; docs/configuration.md lists them. If they give a
+    service a certificate, `marquee --tls-ca FILE serve all` needs its authority.
     """
     from marquee_cli.serving import Ports, serve_all
 
@@ -72,6 +75,7 @@ def serve_all(
         ports=Ports(gateway=port, embedder=embedder_port, search=search_port),
         bundle=bundle,
         milvus_uri=milvus_uri,
+        connection=connection_of(context),
         as_json=as_json,
     )
 

@@ -118,6 +118,16 @@ class Bundle:
         _compare("movie", golden.movies, golden.movie_vectors, embed_movies(golden.movies))
 
 
+def check_replaceable(path: Path) -> None:
+    """Check that nothing but a bundle is lost when a bundle is written to a path.
+
+    Raises:
+        BundleError: `path` exists and is not a bundle.
+    """
+    if path.exists() and not (path / _MANIFEST).is_file():
+        raise BundleError(f"{path} already exists and is not a bundle, so it is not replaced.")
+
+
 def write_bundle(
     path: Path,
     *,
@@ -141,8 +151,7 @@ def write_bundle(
     Raises:
         BundleError: `path` exists and is not a bundle, or a model file is missing.
     """
-    if path.exists() and not (path / _MANIFEST).is_file():
-        raise BundleError(f"{path} already exists and is not a bundle, so it is not replaced.")
+    check_replaceable(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{path.name}-", dir=path.parent) as scratch:
         draft = Path(scratch) / "bundle"

@@ -16,6 +16,8 @@ from pathlib import Path
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from rpckit.addresses import parse_target
+
 PAUSE_SECONDS = 0.5
 """Pause between two attempts of `--wait`."""
 
@@ -76,13 +78,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     deadline = time.monotonic() + arguments.wait
     try:
         channel = open_channel(
-            arguments.target,
+            parse_target(arguments.target),
             ca=arguments.tls_ca,
             cert=arguments.tls_cert,
             key=arguments.tls_key,
             server_name=arguments.tls_server_name,
         )
-    except OSError as error:
+    except (OSError, ValueError) as error:
         print(f"{subject}: {error}", file=sys.stderr)
         return 1
     with channel:

@@ -25,7 +25,7 @@ class Admin:
         self._path = path
 
     async def port(self) -> int:
-        """Return the port that Envoy listens on.
+        """Return the port that Envoy listens on; 0 if it is a socket.
 
         Raises:
             OSError: Envoy does not answer (yet).
@@ -33,7 +33,8 @@ class Admin:
         """
         answer = json.loads(await self._request("GET", "/listeners?format=json"))
         [listener] = answer.get("listener_statuses") or [{}]
-        return int(listener["local_address"]["socket_address"]["port_value"])
+        address = listener["local_address"]
+        return 0 if "pipe" in address else int(address["socket_address"]["port_value"])
 
     async def refuse_connections(self) -> None:
         """Refuse new connections; the next response on each open one asks the client to leave."""

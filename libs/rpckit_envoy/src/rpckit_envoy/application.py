@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
+from rpckit.addresses import join_host_port
 from rpckit.errors import StartupError
 from rpckit.observing.logs import configure_logging
 from rpckit.observing.telemetry import Telemetry
@@ -104,7 +105,7 @@ async def _report_port_and_wait(
             port = await admin.port()
         except (OSError, LookupError):  # it does not listen yet
             await asyncio.sleep(LISTEN_POLL_SECONDS)
-    log.info("listening on %s:%d", settings.host, port)
+    log.info("listening on %s", join_host_port(settings.host, port))
     await supervisor.send_port(port)
     await supervisor.wait_for_stop()
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from pyvoy import PyvoyServer
 
+from rpckit.addresses import socket_path
 from rpckit.settings.server import ServerSettings
 from rpckit_envoy.certificates import write_secrets
 
@@ -36,7 +37,7 @@ class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that myp
 
         Args:
             settings: Settings of the server.
-            address: IP address to listen on; Envoy does not resolve names.
+            address: IP address or path to listen on; Envoy does not resolve names.
             run_dir: Directory of the administration socket and of the secrets.
         """
         super().__init__(
@@ -59,7 +60,11 @@ class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that myp
         [listener] = config["static_resources"]["listeners"]
         # Two processes on one port is a mistake, not a way to scale.
         listener["enable_reuse_port"] = False
-        listener["address"]["socket_address"]["ipv4_compat"] = self._address == "::"
+        if path := socket_path(settings.host):
+            mode = int(settings.socket_mode, 8)
+            listener["address"] = {"pipe": {"path": str(path), "mode": mode}}
+        else:
+            listener["address"]["socket_address"]["ipv4_compat"] = self._address == "::"
         [chain] = listener["filter_chains"]
         files = settings.tls_files()
         if files is not None:

@@ -7,12 +7,15 @@ from collections.abc import Awaitable, Callable, Sequence
 from google.rpc import code_pb2, status_pb2
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest
-from grpc_reflection.v1alpha import reflection
-from grpc_reflection.v1alpha._async import ReflectionServicer
 from grpc_reflection.v1alpha.reflection_pb2 import ServerReflectionRequest
 
 from rpckit.serving.dispatch import Authorizer
 from rpckit.serving.health import HealthServicer
+from rpckit.serving.reflection import (
+    REFLECTION_METHOD,
+    REFLECTION_SERVICES,
+    reflection_servicer,
+)
 from rpckit_envoy.exchange import Exchange
 
 
@@ -39,9 +42,9 @@ class HealthAndReflection:
             f"/{health.SERVICE_NAME}/Watch": self._watch,
         }
         if reflected is not None:
-            names = [*reflected, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            self._reflection = ReflectionServicer(names)
-            self.methods[f"/{reflection.SERVICE_NAME}/ServerReflectionInfo"] = self._reflect
+            self._reflection = reflection_servicer(reflected)
+            for name in REFLECTION_SERVICES:
+                self.methods[f"/{name}/{REFLECTION_METHOD}"] = self._reflect
 
     async def _check(self, exchange: Exchange) -> None:
         request = await exchange.request(HealthCheckRequest)

@@ -84,7 +84,7 @@ class EnvoyHost:
 
     async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Answer one call. Never raises, because pyvoy would answer with an empty success."""
-        path = scope["path"]
+        path = _path(scope)
         active_call = self._active_calls.add(receive, is_stream=path in self._other_methods)
         exchange = Exchange(scope["headers"], receive, send, active_call, self._max_receive_bytes)
         http_status = 200
@@ -140,6 +140,16 @@ class EnvoyHost:
                 return not self._active_calls
             await asyncio.sleep(IDLE_POLL_SECONDS)
         return True
+
+
+def _path(scope: dict[str, Any]) -> str:
+    """Return the path as the caller sent it, which is the one that proxies have checked.
+
+    ASGI's own `path` is decoded and without the query, so that one method would have many paths.
+    """
+    path: str = scope["raw_path"].decode("latin-1")
+    query: bytes = scope["query_string"]
+    return f"{path}?{query.decode('latin-1')}" if query else path
 
 
 _STOPPING = ProtocolError(grpc.StatusCode.UNAVAILABLE, "the server is stopping")

@@ -32,9 +32,10 @@ def free_ports(number: int, host: str = LOOPBACK) -> list[int]:
 
 
 def _is_free(host: str, port: int) -> bool:
-    with socket.socket() as probe:
+    family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family) as probe:
         try:
-            probe.bind((host, port))
+            probe.bind(address)
         except OSError as error:
             if error.errno != errno.EADDRINUSE:
                 raise

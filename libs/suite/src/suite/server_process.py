@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from rpckit.addresses import join_host_port
 from rpckit.settings.client import ClientSettings
 from suite.health import is_serving
 from suite.ports import LOOPBACK
@@ -42,7 +43,7 @@ class ServerProcess(ChildProcess):
         """
         address = ["--host", host, "--port", str(port)]
         super().__init__(name, [sys.executable, "-m", module, *address, *arguments])
-        self.endpoint = endpoint or ClientSettings(target=f"{host}:{port}")
+        self.endpoint = endpoint or ClientSettings(target=join_host_port(host, port))
         """Client settings to call it."""
         self._startup_service = startup_service
 

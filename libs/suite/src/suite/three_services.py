@@ -51,7 +51,8 @@ def target_of(replicas: Sequence[ServerProcess]) -> str:
     """Return the gRPC target of a service's processes, one or several."""
     if len(replicas) == 1:
         return replicas[0].target
-    return "ipv4:" + ",".join(each.target for each in replicas)
+    scheme = "ipv6:" if replicas[0].target.startswith("[") else "ipv4:"
+    return scheme + ",".join(each.target for each in replicas)
 
 
 class Suite:

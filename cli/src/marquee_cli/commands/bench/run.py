@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -19,6 +18,7 @@ from marquee_cli.options import (
     SearchTarget,
     connection_of,
 )
+from suite import services
 
 if TYPE_CHECKING:
     from loadtest.load import Load
@@ -126,14 +126,18 @@ def run(
         from loadtest.results import Results
         from loadtest.scenario import Scenario, complete
         from loadtest.workload import METHODS, Workload, parse_mix
-        from rpckit.settings.client import ClientSettings
+        from marquee_cli.calls import client_settings
 
-        connection = asdict(connection_of(context))
-        targets = {"Recommend": target, "SearchMovies": search_target}
+        connection = connection_of(context)
+        called = {
+            "Recommend": (services.GATEWAY, target),
+            "SearchMovies": (services.SEARCH, search_target),
+        }
+        embedder_called = (services.EMBEDDER, embedder_target)
         shares = parse_mix(mix)
         endpoints = {
-            method: ClientSettings(
-                target=targets.get(method, embedder_target), timeout_s=timeout, **connection
+            method: client_settings(
+                connection, *called.get(method, embedder_called), timeout_s=timeout
             )
             for method in METHODS
         }

@@ -17,6 +17,7 @@ import grpc
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 from prometheus_client.gc_collector import GCCollector
 
+from rpckit.addresses import join_host_port
 from rpckit.errors import StartupError
 from rpckit.observing.metrics import definitions as metrics
 from rpckit.observing.metrics.instruments import Instruments
@@ -119,9 +120,10 @@ class Telemetry:
             server, thread = start_http_server(port, host, self.registry)
         except OSError as error:
             reason = error.strerror or error
-            raise StartupError(f"cannot serve metrics on {host}:{port}: {reason}") from None
+            address = join_host_port(host, port)
+            raise StartupError(f"cannot serve metrics on {address}: {reason}") from None
         self.metrics_port = server.server_port
-        log.info("metrics at http://%s:%d/metrics", host, self.metrics_port)
+        log.info("metrics at http://%s/metrics", join_host_port(host, self.metrics_port))
         try:
             yield
         finally:

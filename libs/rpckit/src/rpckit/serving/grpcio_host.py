@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+import os
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import grpc
 from grpc import aio
-from grpc_health.v1 import health, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection, reflection_pb2_grpc
-from grpc_reflection.v1alpha._async import ReflectionServicer
+from grpc_health.v1 import health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from rpckit.addresses import resolve_free_address
+from rpckit.addresses import join_host_port, resolve_free_address, socket_path
 from rpckit.errors import ServiceError
 from rpckit.security.tls import server_credentials
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
 from rpckit.serving.health import Health
+from rpckit.serving.reflection import (
+    REFLECTION_METHOD,
+    REFLECTION_SERVICES,
+    reflection_servicer,
+)
 from rpckit.settings.server import ServerSettings
 
 IDLE_POLL_SECONDS = 0.02
@@ -53,23 +59,24 @@ class GrpcioHost:
             self._server.add_generic_rpc_handlers((generic,))
         health_pb2_grpc.add_HealthServicer_to_server(health_checks.servicer, self._server)
         if settings.reflection:
-            names = [*services, health.SERVICE_NAME, reflection.SERVICE_NAME]
-            reflection_pb2_grpc.add_ServerReflectionServicer_to_server(
-                _AuthorizedReflection(authorizer, names), self._server
-            )
+            info = _reflection(authorizer, services)
+            for name in REFLECTION_SERVICES:
+                generic = grpc.method_handlers_generic_handler(name, {REFLECTION_METHOD: info})
+                self._server.add_generic_rpc_handlers((generic,))
 
     async def start(self) -> int:
         """Listen and return the port; see `Host.start`."""
         settings = self._settings
         resolve_free_address(settings.host, settings.port)
-        address = f"{settings.host}:{settings.port}"
+        address = join_host_port(settings.host, settings.port)
         credentials = server_credentials(settings.tls_files())
-        if credentials is None:
-            port = self._server.add_insecure_port(address)
-        else:
-            port = self._server.add_secure_port(address, credentials)
+        with _umask_of(settings):
+            if credentials is None:
+                port = self._server.add_insecure_port(address)
+            else:
+                port = self._server.add_secure_port(address, credentials)
         await self._server.start()
-        return port
+        return 0 if socket_path(settings.host) else port
 
     async def stop(self, grace: float) -> None:
         """Refuse new calls; see `Host.stop`."""
@@ -105,6 +112,19 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
     ]
 
 
+@contextmanager
+def _umask_of(settings: ServerSettings) -> Iterator[None]:
+    """Let the socket have the permissions of the settings from its first instant."""
+    if not socket_path(settings.host):
+        yield
+        return
+    before = os.umask(0o777 & ~int(settings.socket_mode, 8))
+    try:
+        yield
+    finally:
+        os.umask(before)
+
+
 def _unary(dispatcher: Dispatcher, method: Method) -> Unary:
     async def handle(request: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
         try:
@@ -122,19 +142,22 @@ def _metadata(context: aio.ServicerContext[Any, Any]) -> Mapping[str, str | byte
     return dict(context.invocation_metadata() or ())
 
 
-class _AuthorizedReflection(ReflectionServicer):  # type: ignore[misc]
-    """Reflection for callers with the permission `read`."""
+def _reflection(authorizer: Authorizer, services: Iterable[str]) -> grpc.RpcMethodHandler[Any, Any]:
+    """Return the handler of reflection, for callers with the permission `read`."""
+    servicer = reflection_servicer(services)
 
-    def __init__(self, authorizer: Authorizer, names: list[str]) -> None:
-        super().__init__(names)
-        self._authorizer = authorizer
-
-    async def ServerReflectionInfo(
-        self, request_iterator: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]
+    async def info(
+        requests: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]
     ) -> AsyncIterator[Any]:
         try:
-            self._authorizer.authorize(_metadata(context), "read")
+            authorizer.authorize(_metadata(context), "read")
         except ServiceError as error:
             await context.abort_with_status(rpc_status.to_status(error.status()))
-        async for response in super().ServerReflectionInfo(request_iterator, context):
+        async for response in servicer.ServerReflectionInfo(requests, context):
             yield response
+
+    return grpc.stream_stream_rpc_method_handler(
+        info,
+        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
+        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
+    )

@@ -18,6 +18,7 @@ from typing import Protocol, cast
 
 import uvloop
 
+from rpckit.addresses import join_host_port
 from rpckit.errors import StartupError
 from rpckit.observing.logs import configure_logging
 from rpckit.observing.telemetry import Telemetry
@@ -107,7 +108,7 @@ async def _serve_until_signal(name: str, settings: SettingsT, wire: Wire[Setting
         telemetry = stack.enter_context(Telemetry.open(name, settings))
         async with serving(settings, wire, telemetry) as server:
             freeze_gc()
-            log.info("listening on %s:%d", settings.host, server.port)
+            log.info("listening on %s", join_host_port(settings.host, server.port))
             loop = asyncio.get_running_loop()
             for signum in (signal.SIGTERM, signal.SIGINT):
                 loop.add_signal_handler(signum, stop.set)

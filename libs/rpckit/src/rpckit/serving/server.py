@@ -32,7 +32,7 @@ class Host(Protocol):
     host and holds it to the following.
 
     - Statuses: a `ServiceError` reaches the caller with its code, message and google.rpc details.
-      An unknown method is UNIMPLEMENTED.
+      An unknown method is UNIMPLEMENTED, and so is any other spelling of a method's path.
     - Deadlines: the host passes the time from `grpc-timeout` to `dispatch`, which enforces it.
     - Cancellation: when the caller cancels or disconnects, the host cancels `dispatch`.
     - Messages: requests may be compressed with gzip or deflate. A request or response over the
@@ -40,7 +40,7 @@ class Host(Protocol):
     - Concurrency: the host accepts more than `max_concurrent_rpcs` calls, so that `dispatch` can
       refuse the ones over the limit; HTTP/2 limits a connection to twice that number.
     - Health: `Health.servicer` answers grpc.health.v1, Watch included, without a token.
-    - Reflection: served if the settings say so, to callers with the permission `read`.
+    - Reflection: v1 and v1alpha, if the settings say so, for callers with the permission `read`.
     - TLS: TLS and mTLS with `ServerSettings.tls_files`. When the files change and are valid
       together, new connections use them, without a restart; open connections stay.
     - Tokens: the host passes all metadata to `dispatch`, with keys in lower case.
@@ -52,6 +52,8 @@ class Host(Protocol):
 
     async def start(self) -> int:
         """Listen, and return the port; the system chooses one if the settings say 0.
+
+        A socket has no port: 0.
 
         Two servers never share a port.
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
-from pydantic import BaseModel, ByteSize, ConfigDict, model_validator
+from pydantic import AfterValidator, BaseModel, ByteSize, ConfigDict, model_validator
 
-from rpckit.addresses import is_loopback
+from rpckit.addresses import parse_target, targets_loopback
 from rpckit.security.tls import TlsFiles
 from rpckit.settings.types import MIB, PositiveSeconds
 
@@ -17,8 +17,9 @@ class ClientSettings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    target: str
-    """gRPC target: `host:port`, `dns:///host:port`, or `ipv4:a:port,b:port` for replicas."""
+    target: Annotated[str, AfterValidator(parse_target)]
+    """gRPC target: `host:port`, `[::1]:port`, `unix:/path`, `dns:///host:port`, or
+    `ipv4:a:port,b:port` for replicas."""
     tls_ca: Path | None = None
     """PEM file of the CAs of the server's certificate; none means no TLS."""
     tls_cert: Path | None = None
@@ -45,7 +46,7 @@ class ClientSettings(BaseModel):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_ca is None and (self.tls_cert or self.tls_server_name):
             raise ValueError("tls_cert and tls_server_name need tls_ca")
-        if self.token_file and self.tls_ca is None and not _targets_loopback(self.target):
+        if self.token_file and self.tls_ca is None and not targets_loopback(self.target):
             raise ValueError(
                 "token_file needs tls_ca: a token is not sent in the clear off loopback"
             )
@@ -56,10 +57,3 @@ class ClientSettings(BaseModel):
         if self.tls_ca is None:
             return None
         return TlsFiles(cert=self.tls_cert, key=self.tls_key, ca=self.tls_ca)
-
-
-def _targets_loopback(target: str) -> bool:
-    if target.startswith("unix:"):
-        return True
-    addresses = target.removeprefix("dns:///").removeprefix("ipv4:").removeprefix("ipv6:")
-    return all(is_loopback(address.rpartition(":")[0]) for address in addresses.split(","))

@@ -19,9 +19,9 @@ from typing import Literal, Self
 from pydantic import ByteSize, Field, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from rpckit.addresses import is_loopback
+from rpckit.addresses import is_loopback, socket_path
 from rpckit.security.tls import TlsFiles
-from rpckit.settings.types import MIB, Port, PositiveSeconds, Seconds
+from rpckit.settings.types import MIB, Host, Port, PositiveSeconds, Seconds
 
 
 class ServerSettings(BaseSettings):
@@ -43,11 +43,14 @@ class ServerSettings(BaseSettings):
     server: str = "grpcio"
     """What listens: `grpcio` (grpc.aio), or `envoy` (Envoy with the service inside, by the package
     rpckit_envoy), which answers the same for a fraction of the CPU."""
-    host: str = "127.0.0.1"
-    """Address that the gRPC server listens on; `0.0.0.0` or `[::]` for all."""
+    host: Host = "127.0.0.1"
+    """Address that the gRPC server listens on; `0.0.0.0` for all of IPv4, `::` for all, or
+    `unix:/path` for a socket, which needs no port."""
     port: Port = 0
     """Port of the gRPC server; 0 takes any free one."""
-    metrics_host: str = "127.0.0.1"
+    socket_mode: str = Field("660", pattern="^0?[0-7]{3}$")
+    """Permissions of the socket if `host` is one, in octal."""
+    metrics_host: Host = "127.0.0.1"
     """Address that the metrics' HTTP server listens on; it has neither TLS nor tokens."""
     metrics_port: Port | None = None
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
@@ -112,6 +115,8 @@ class ServerSettings(BaseSettings):
             raise ValueError("tls_cert and tls_key go together")
         if self.tls_client_ca and self.tls_cert is None:
             raise ValueError("tls_client_ca needs tls_cert and tls_key")
+        if socket_path(self.metrics_host):
+            raise ValueError("metrics_host is an IP address or a name, not a socket")
         if self.metrics_port and self.metrics_port == self.port:
             raise ValueError("metrics_port and port must differ")
         if self.tls_cert is None and not is_loopback(self.host):
