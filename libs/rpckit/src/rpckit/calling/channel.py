@@ -21,6 +21,7 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
+from rpckit.calling.channel_options import channel_options
 from rpckit.calling.service_config import service_config
 from rpckit.calling.upstream_errors import to_service_error
 from rpckit.errors import NotReadyError, StartupError, UpstreamError
@@ -173,30 +174,6 @@ async def connect(
         yield channel
     finally:
         await channel.close()
-
-
-def channel_options(settings: ClientSettings, config: str) -> list[tuple[str, str | int]]:
-    """Return the channel arguments of a client; `grpcio_host` has those of a server."""
-    options: list[tuple[str, str | int]] = [
-        ("grpc.service_config", config),
-        ("grpc.enable_http_proxy", 0),  # hops are direct, whatever http_proxy says
-        ("grpc.service_config_disable_resolution", 1),  # a config from DNS would override this one
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
-        ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        # Finds a restarted replica within 0.6 s, jitter included, before the next one restarts.
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 5_000),  # in C-core, the timeout of one attempt
-        ("grpc.max_reconnect_backoff_ms", 500),
-        # Finds a new replica when a server asks its clients to reconnect (max_connection_age).
-        ("grpc.dns_min_time_between_resolutions_ms", 2_000),
-    ]
-    if settings.tls_server_name is not None:
-        options.append(("grpc.ssl_target_name_override", settings.tls_server_name))
-    return options
 
 
 class _Unary:
