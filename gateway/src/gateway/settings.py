@@ -21,8 +21,8 @@ class GatewaySettings(ServerSettings):
     """Port of the gRPC server; 0 takes any free one."""
     metrics_port: Port | None = 51050
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
-    embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051")
-    search: ClientSettings = ClientSettings(target="127.0.0.1:50052")
+    embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051", timeout_s=2)
+    search: ClientSettings = ClientSettings(target="127.0.0.1:50052", timeout_s=2)
     max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)
     """Most requests in one batch; 1 turns batching off."""
     max_in_flight: int = Field(2, ge=1)

@@ -30,7 +30,8 @@ class ClientSettings(BaseModel):
     token_file: Path | None = None
     """File with the bearer token that is sent with every call."""
     timeout_s: PositiveSeconds = 5.0
-    """Timeout of one call in seconds; a shorter deadline of the caller wins."""
+    """Seconds for an answer; then a call that may be repeated goes to another replica, once. A
+    shorter deadline of the caller wins."""
     keepalive_time_s: PositiveSeconds = 1.0
     """Seconds without activity before the connection is pinged; at least the server's
     keepalive_min_interval_s."""
