@@ -156,7 +156,10 @@ class BatchedRanking:
 
 
 def _budget(requests: Sequence[RankingRequest]) -> float:
-    """Return what the most patient request has left; each request's own deadline still holds."""
+    """Return what the most patient request has left.
+
+    Each request's own deadline still holds, and the channel has a bound for each attempt.
+    """
     longest = max(requests, key=lambda request: request.call.deadline)
     return longest.call.budget()
 

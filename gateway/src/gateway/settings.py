@@ -24,8 +24,8 @@ class GatewaySettings(ServerSettings):
     max_receive_message_bytes: ByteSize = Field(ByteSize(64 * KIB), ge=1)
     """Largest request, as in `64KiB`. The largest valid one has 15 KiB, and `max_batch` of them
     together must fit into one request to the search service."""
-    embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051")
-    search: ClientSettings = ClientSettings(target="127.0.0.1:50052")
+    embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051", timeout_s=2)
+    search: ClientSettings = ClientSettings(target="127.0.0.1:50052", timeout_s=2)
     max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)
     """Most requests in one batch; 1 turns batching off."""
     max_in_flight: int = Field(2, ge=1)

@@ -118,6 +118,32 @@ async def test_a_call_that_takes_too_long_is_a_deadline_error(serve: Serve) -> N
     async with channel_to(await serve(replica.mount())) as channel:
         with pytest.raises(DeadlineError, match="ListIndexes did not answer in time"):
             await list_indexes(channel.unary(IDEMPOTENT), timeout=0.2)
+    assert len(replica.calls) <= 1
+
+
+async def test_a_call_that_one_replica_leaves_unanswered_goes_to_another(serve: Serve) -> None:
+    stuck, well = Replica(), Replica()
+    servers = [await serve(stuck.mount()), await serve(well.mount())]
+    async with channel_to(*servers, timeout_s=0.5) as channel:
+        call = await connected(channel, stuck, well)
+        stuck.gate.clear()
+        for _ in range(2):  # one of them at least goes to the stuck replica first
+            await list_indexes(call, timeout=60.0)
+    assert stuck.calls
+    assert len(well.calls) == 2
+
+
+async def test_a_call_waits_no_longer_than_its_attempts_may_take(serve: Serve) -> None:
+    replica = Replica()
+    async with channel_to(await serve(replica.mount()), timeout_s=0.5) as channel:
+        call = await connected(channel, replica)
+        replica.gate.clear()
+        with pytest.raises(UpstreamError, match=r"ListIndexes did not answer within 0\.5 s"):
+            await list_indexes(call, timeout=60.0)
+        assert len(replica.calls) == 2
+        with pytest.raises(UpstreamError, match="CreateIndex did not answer"):
+            await create_index(channel)
+        assert len(replica.calls) == 3, "it is not idempotent"
 
 
 async def test_cancelling_the_caller_cancels_the_call_at_the_other_side(serve: Serve) -> None:

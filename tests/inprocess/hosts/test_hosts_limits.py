@@ -14,6 +14,9 @@ from tests.inprocess.hosts.processes import PuppetProcess, command, connected
 
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from rpckit.calling.channel_options import channel_options
+from rpckit.calling.service_config import service_config
+from rpckit.settings.client import ClientSettings
 
 MIB = 1 << 20
 
@@ -89,15 +92,12 @@ async def test_a_call_without_a_deadline_gets_the_default_deadline(
         assert evaluation["cancelled"] == 1
 
 
-async def test_a_client_may_ping_as_often_as_the_settings_say(
+async def test_a_client_of_the_default_settings_pings_no_more_than_a_server_allows(
     start: Callable[..., PuppetProcess],
 ) -> None:
-    puppet = start(keepalive_min_interval_s=0.1, default_deadline_s=10)
-    probing = [
-        ("grpc.keepalive_time_ms", 1000),
-        ("grpc.keepalive_timeout_ms", 5000),
-        ("grpc.http2.max_pings_without_data", 0),
-    ]
-    async with grpc.aio.insecure_channel(puppet.target, options=probing) as channel:
-        # A client probes once a second at most, and gRPC's own limit cuts it off at the fourth.
+    puppet = start(default_deadline_s=10)
+    settings = ClientSettings(target=puppet.target)
+    pinging = channel_options(settings, service_config([]))
+    async with grpc.aio.insecure_channel(puppet.target, options=pinging) as channel:
+        # gRPC's own limit would end the connection at the fourth ping, after as many seconds.
         await EmbedderServiceStub(channel).EmbedMovies(command("sleep 5.5"), timeout=10)

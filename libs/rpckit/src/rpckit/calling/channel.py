@@ -4,12 +4,17 @@ The channel balances calls over the ready replicas and retries idempotent method
 `rpckit.calling.service_config`. Calls fail fast (gRPC's wait-for-ready is off): if the service
 cannot be reached, they fail after the retries, and the caller decides what to do. A call that finds
 the channel still connecting waits, within its timeout.
+
+No replica holds a call for as long as its caller is patient. One that does not answer within
+`timeout_s` loses the call to the next replica, and one that does not answer pings loses its
+connection and with it all its calls.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -21,9 +26,10 @@ from google.protobuf.message import Message
 from google.protobuf.message_factory import GetMessageClass
 from grpc import aio
 
-from rpckit.calling.service_config import service_config
+from rpckit.calling.channel_options import channel_options
+from rpckit.calling.service_config import is_idempotent, service_config
 from rpckit.calling.upstream_errors import to_service_error
-from rpckit.errors import NotReadyError, StartupError, UpstreamError
+from rpckit.errors import DeadlineError, NotReadyError, StartupError, UpstreamError
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext
 from rpckit.security.tls import TlsMaterial
@@ -36,6 +42,10 @@ Request_contra = TypeVar("Request_contra", bound=Message, contravariant=True)
 Response_co = TypeVar("Response_co", bound=Message, covariant=True)
 
 Metadata = tuple[tuple[str, str], ...]
+
+UNANSWERED_ATTEMPTS = 2
+"""Attempts of an idempotent method, each of `timeout_s`. Every one may double the work of a service
+that is slow, so there is no third."""
 
 
 class UnaryCall(Protocol, Generic[Request_contra, Response_co]):
@@ -53,14 +63,14 @@ class UnaryCall(Protocol, Generic[Request_contra, Response_co]):
 
         Args:
             request: The request.
-            timeout: Longest time for the answer in seconds, retries included.
+            timeout: Longest time for the answer in seconds, further attempts included.
             trace: Trace that the call belongs to; parent of its span.
             links: Traces of the other calls, if this call serves a batch; links of its span.
 
         Raises:
             DeadlineError: The time ran out.
-            UpstreamError: The service cannot be reached, broke the call off, or rejected this
-                process's credentials.
+            UpstreamError: The service cannot be reached, broke the call off, left all attempts
+                without an answer, or rejected this process's credentials.
             InvalidRequestError: The service rejected fields of the request.
             RemoteError: The service answered with any other status.
         """
@@ -78,6 +88,7 @@ class Channel:
     ) -> None:
         """See `connect`."""
         self.target = settings.target
+        self.attempt_timeout = settings.timeout_s
         self._settings = settings
         self._telemetry = telemetry or Telemetry("client")
         self._config = service_config(services)
@@ -175,30 +186,6 @@ async def connect(
         await channel.close()
 
 
-def channel_options(settings: ClientSettings, config: str) -> list[tuple[str, str | int]]:
-    """Return the channel arguments of a client; `grpcio_host` has those of a server."""
-    options: list[tuple[str, str | int]] = [
-        ("grpc.service_config", config),
-        ("grpc.enable_http_proxy", 0),  # hops are direct, whatever http_proxy says
-        ("grpc.service_config_disable_resolution", 1),  # a config from DNS would override this one
-        ("grpc.max_receive_message_length", settings.max_message_bytes),
-        ("grpc.max_send_message_length", settings.max_message_bytes),
-        ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
-        ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
-        ("grpc.keepalive_permit_without_calls", 1),
-        ("grpc.http2.max_pings_without_data", 0),
-        # Finds a restarted replica within 0.6 s, jitter included, before the next one restarts.
-        ("grpc.initial_reconnect_backoff_ms", 200),
-        ("grpc.min_reconnect_backoff_ms", 5_000),  # in C-core, the timeout of one attempt
-        ("grpc.max_reconnect_backoff_ms", 500),
-        # Finds a new replica when a server asks its clients to reconnect (max_connection_age).
-        ("grpc.dns_min_time_between_resolutions_ms", 2_000),
-    ]
-    if settings.tls_server_name is not None:
-        options.append(("grpc.ssl_target_name_override", settings.tls_server_name))
-    return options
-
-
 class _Unary:
     """See `UnaryCall`."""
 
@@ -212,6 +199,7 @@ class _Unary:
         path = f"{method.containing_service.full_name}/{method.name}"
         self._channel = channel
         self._path = path
+        self._attempts = UNANSWERED_ATTEMPTS if is_idempotent(method) else 1
         self._serialize = GetMessageClass(method.input_type).SerializeToString
         self._parse = parse or GetMessageClass(method.output_type).FromString
         self._recorder = telemetry.client(path)
@@ -224,6 +212,23 @@ class _Unary:
         timeout: float,
         trace: TraceContext,
         links: Sequence[TraceContext] = (),
+    ) -> Any:
+        bound = self._channel.attempt_timeout
+        end = time.monotonic() + timeout
+        for _ in range(self._attempts):
+            left = end - time.monotonic()
+            try:
+                return await self._attempt(request, min(left, bound), trace, links)
+            except DeadlineError:
+                if left <= bound:
+                    raise
+        raise UpstreamError(
+            f"{self._path} did not answer within {bound:g} s",
+            metadata={"target": self._channel.target, "method": self._path},
+        )
+
+    async def _attempt(
+        self, request: Message, timeout: float, trace: TraceContext, links: Sequence[TraceContext]
     ) -> Any:
         channel = self._channel.current()
         if channel is not self._call_channel:

@@ -90,7 +90,7 @@ class GrpcioHost:
 
 
 def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
-    """Return the channel arguments of a server; `rpckit.calling.channel` has those of a client."""
+    """Return the arguments of a server; `rpckit.calling.channel_options` has a client's."""
     return [
         ("grpc.so_reuseport", 0),  # two processes on one port is a mistake, not a way to scale
         ("grpc.max_receive_message_length", settings.max_receive_message_bytes),
@@ -103,6 +103,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),
         ("grpc.keepalive_time_ms", int(settings.keepalive_time_s * 1000)),
         ("grpc.keepalive_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
+        ("grpc.http2.ping_timeout_ms", int(settings.keepalive_timeout_s * 1000)),
         ("grpc.keepalive_permit_without_calls", 1),
         (
             "grpc.http2.min_ping_interval_without_data_ms",

@@ -31,12 +31,14 @@ class ClientSettings(BaseModel):
     token_file: Path | None = None
     """File with the bearer token that is sent with every call."""
     timeout_s: PositiveSeconds = 5.0
-    """Timeout of one call in seconds; a shorter deadline of the caller wins."""
-    keepalive_time_s: PositiveSeconds = 30.0
+    """Seconds for an answer; then a call that may be repeated goes to another replica, once. A
+    shorter deadline of the caller wins."""
+    keepalive_time_s: PositiveSeconds = 1.0
     """Seconds without activity before the connection is pinged; at least the server's
     keepalive_min_interval_s."""
-    keepalive_timeout_s: PositiveSeconds = 10.0
-    """Seconds without an answer to a ping before the connection is closed."""
+    keepalive_timeout_s: PositiveSeconds = 0.75
+    """Seconds without an answer to a ping before the connection is closed, and its calls go to
+    another replica."""
     max_message_bytes: ByteSize = ByteSize(8 * MIB)
     """Largest message to send or receive, as in `8MiB`."""
 

@@ -95,7 +95,7 @@ class ServerSettings(BaseSettings):
     """Seconds without activity before a client's connection is pinged."""
     keepalive_timeout_s: PositiveSeconds = 10.0
     """Seconds without an answer to a ping before the connection is closed."""
-    keepalive_min_interval_s: Seconds = 10.0
+    keepalive_min_interval_s: Seconds = 0.5
     """Shortest time between pings in seconds; clients that ping more often are disconnected."""
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
