@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 from tests.fixtures.certificates import cert_pem, issue, replace, write_ca, write_pair
 from tests.fixtures.replica import IDEMPOTENT, SERVICE, Replica
 
@@ -202,13 +203,22 @@ def test_invalid_files_are_named_at_start(tmp_path: Path) -> None:
     other_key = write_pair(issue(OURS, "other"), tmp_path, "other")[1]
     empty = tmp_path / "empty.pem"
     empty.touch()
+    encrypted = tmp_path / "encrypted.key"
+    plain = serialization.load_pem_private_key(key.read_bytes(), None)
+    encrypted.write_bytes(
+        plain.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b"password"),
+        )
+    )
     for files, complaint in (
         (TlsFiles(cert=tmp_path / "none.pem", key=key), r"cannot read .*none\.pem: No such file"),
         (TlsFiles(cert=cert, key=other_key), r"server\.pem and .*other\.key are not a PEM"),
         (TlsFiles(cert=empty, key=key), r"empty\.pem and .*server\.key are not a PEM"),
         (TlsFiles(cert=cert, key=key, ca=empty), r"empty\.pem holds no PEM certificates"),
+        (TlsFiles(cert=cert, key=encrypted), r"encrypted\.key is encrypted; decrypt it"),
         (TlsFiles(ca=cert), "a server with TLS needs a certificate"),
     ):
         with pytest.raises(StartupError, match=complaint):
-            server_credentials(files)
-    assert server_credentials(None) is None
+            server_credentials(files.watch(interval=0))

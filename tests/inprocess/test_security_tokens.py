@@ -20,8 +20,9 @@ from tests.fixtures.replica import IDEMPOTENT, SERVICE, Replica
 
 from marquee.search.v1 import index_pb2, index_pb2_grpc
 from rpckit.calling.channel import connect
-from rpckit.errors import StartupError, UpstreamError
+from rpckit.errors import NotReadyError, StartupError, UpstreamError
 from rpckit.observing.tracing.context import TraceContext
+from rpckit.security import watched_files
 from rpckit.serving.server import Server
 from rpckit.settings.client import ClientSettings
 
@@ -179,6 +180,35 @@ async def test_tokens_never_reach_the_log(
     for record in caplog.records:
         for token in (READER, OPERATOR, STRANGER):
             assert token not in str(vars(record))
+
+
+async def test_a_client_whose_token_file_stays_away_is_not_ready(
+    serve: Serve, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(watched_files, "RELOAD_GRACE_SECONDS", 0)
+    server = await serve(Replica().mount())
+    path = tmp_path / "own-token"
+    path.write_text(READER)
+    settings = ClientSettings(target=f"127.0.0.1:{server.port}", token_file=path)
+
+    async def until(reason: str | None) -> None:
+        async with asyncio.timeout(10):
+            while True:
+                try:
+                    channel.check_ready()
+                    seen = None
+                except NotReadyError as error:
+                    seen = str(error)
+                if seen == reason or (reason and seen and reason in seen):
+                    return
+                await asyncio.sleep(0.05)
+
+    async with connect(settings, SERVICE) as channel:
+        await until(None)
+        path.unlink()
+        await until("cannot read the token in")
+        path.write_text(READER)
+        await until(None)
 
 
 @pytest.mark.parametrize("content", ["", "two tokens", "tökén"])

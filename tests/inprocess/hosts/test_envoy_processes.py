@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import trustme
+from tests.fixtures.certificates import issue, write_pair
 from tests.inprocess.hosts.processes import PuppetProcess
 
 
@@ -55,6 +57,28 @@ def test_the_death_of_envoy_is_exit_code_1(
     os.kill(envoy, signum)
     assert puppet.wait(20) == 1
     assert "Envoy ended with status" in puppet.log
+
+
+def test_a_process_that_cannot_follow_its_certificates_ends_instead_of_keeping_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    authority = trustme.CA()
+    cert, key = write_pair(issue(authority, "puppet.test"), tmp_path, "server")
+    puppet = PuppetProcess("envoy", tmp_path / "log", tls_cert=cert, tls_key=key)
+    try:
+        assert puppet.target
+        [run_dir] = tmp_path.glob("puppet-*")
+        marker = run_dir / "changed"
+        assert within(10, marker.exists)
+        marker.unlink()
+        marker.mkdir()  # no file can be moved onto it
+        write_pair(issue(authority, "puppet.test"), tmp_path, "server")
+        assert puppet.wait(20) == 1
+        assert "the service cannot run" in puppet.log
+        assert "IsADirectoryError" in puppet.log
+    finally:
+        puppet.stop()
 
 
 def test_envoy_does_not_outlive_the_supervisor(puppet: PuppetProcess, envoy: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import grpc
@@ -49,6 +49,37 @@ async def answers(target: str, channel_credentials: grpc.ChannelCredentials | No
         except grpc.aio.AioRpcError as error:
             return error.code().name
         return "OK"
+
+
+async def status(channel: grpc.aio.Channel, token: str) -> str:
+    """Return OK, or the status of a call with a token."""
+    metadata = [("authorization", f"Bearer {token}")]
+    try:
+        await EmbedderServiceStub(channel).GetModel(
+            pb.GetModelRequest(), metadata=metadata, timeout=5
+        )
+    except grpc.aio.AioRpcError as error:
+        return error.code().name
+    return "OK"
+
+
+async def readiness(channel: grpc.aio.Channel) -> str:
+    request = health_pb2.HealthCheckRequest(service="marquee.embedder.v1.EmbedderService")
+    answer = await health_pb2_grpc.HealthStub(channel).Check(request, timeout=5)
+    return health_pb2.HealthCheckResponse.ServingStatus.Name(answer.status)
+
+
+async def until(observe: Callable[[], Awaitable[str]], wanted: str) -> None:
+    async with asyncio.timeout(20):
+        while await observe() != wanted:  # noqa: ASYNC110 - the server is another process
+            await asyncio.sleep(0.1)
+
+
+def write_tokens(folder: Path) -> Path:
+    path = folder / "tokens"
+    path.touch(0o600)
+    path.write_text(f"reader read {READER}\n")
+    return path
 
 
 async def test_with_tls_only_clients_that_trust_the_authority_can_call(
@@ -140,6 +171,47 @@ async def test_tokens_decide_who_may_call(
             assert await reflect(channel, version).code() == grpc.StatusCode.UNAUTHENTICATED
     assert OPERATOR not in puppet.log
     assert READER not in puppet.log
+
+
+async def test_an_emptied_token_file_revokes_at_once(
+    start: Callable[..., PuppetProcess], tmp_path: Path
+) -> None:
+    tokens = write_tokens(tmp_path)
+    puppet = start(token_file=tokens)
+    async with connected(puppet.target) as channel:
+        assert await status(channel, READER) == "OK"
+        replace(tokens, b"")
+        await until(lambda: status(channel, READER), "UNAUTHENTICATED")
+        await until(lambda: readiness(channel), "NOT_SERVING")
+        replace(tokens, f"reader read {READER}\n".encode())
+        await until(lambda: status(channel, READER), "OK")
+        await until(lambda: readiness(channel), "SERVING")
+
+
+@pytest.mark.parametrize("files", ["tokens", "certificates"])
+async def test_files_that_stay_away_longer_than_the_grace_are_seen_in_readiness(
+    start: Callable[..., PuppetProcess],
+    authority: trustme.CA,
+    server_files: tuple[Path, Path],
+    tmp_path: Path,
+    files: str,
+) -> None:
+    cert, key = server_files
+    tokens = write_tokens(tmp_path)
+    removed = {"tokens": tokens, "certificates": key}[files]
+    content = removed.read_bytes()
+    puppet = start(token_file=tokens, tls_cert=cert, tls_key=key, reload_grace_s=1)
+    async with connected(puppet.target, credentials(authority)) as channel:
+        assert await status(channel, READER) == "OK"
+        removed.unlink()
+        # No call has to come for it to be noticed.
+        puppet.wait_until(lambda: f"cannot read {removed}" in puppet.log, 20)
+        await until(lambda: readiness(channel), "NOT_SERVING")
+        assert await status(channel, READER) == ("UNAUTHENTICATED" if files == "tokens" else "OK")
+        replace(removed, content)
+        await until(lambda: readiness(channel), "SERVING")
+        assert await status(channel, READER) == "OK"
+    assert puppet.log.count("changed but not reloaded") == 1
 
 
 @pytest.mark.parametrize("name", ["tls_cert", "tls_key"])

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import grpc
 import pytest
@@ -17,6 +18,8 @@ from rpckit.observing.metrics import definitions as metrics
 from rpckit.observing.metrics.instruments import Definition, Histogram, Instruments
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext
+from rpckit.security.tokens import TokenFile
+from rpckit.security.watched_files import FileWatcher
 from rpckit.settings.server import ServerSettings
 
 METHOD = "kiosk.v1.Kiosk/Sell"
@@ -165,6 +168,24 @@ def test_readiness_follows_the_last_report(telemetry: Telemetry) -> None:
     assert value(telemetry, "marquee_ready", service="kiosk.v1.Kiosk") == 0
 
 
+def test_failed_reloads_of_files_are_read_when_scraped(
+    telemetry: Telemetry, tmp_path: Path
+) -> None:
+    path = tmp_path / "tokens"
+    path.write_text("gateway read 0123456789abcdef\n")
+    path.chmod(0o600)
+    watcher = FileWatcher([path], lambda: TokenFile(path), interval=0)
+    telemetry.watched_files(watcher)
+    failures, failing = "marquee_file_reload_failures_total", "marquee_file_reload_failing_seconds"
+    assert value(telemetry, failures, files=str(path)) == 0
+    assert value(telemetry, failing, files=str(path)) == 0
+    path.unlink()
+    watcher.get()
+    watcher.get()
+    assert value(telemetry, failures, files=str(path)) == 2
+    assert value(telemetry, failing, files=str(path)) > 0
+
+
 def test_a_wrong_number_of_labels_is_a_defect_found_at_once() -> None:
     definition = Definition("kiosk_sales_total", "counter", "Sales.", ("till",))
     instruments = Instruments((definition,))
@@ -234,7 +255,7 @@ def test_names_follow_prometheus_conventions(definition: Definition) -> None:
     assert definition.name.endswith("_total") == (definition.kind == "counter")
     assert bool(definition.buckets) == (definition.kind == "histogram")
     assert list(definition.buckets) == sorted(set(definition.buckets))
-    if definition.name.endswith("_seconds"):
+    if definition.buckets and definition.name.endswith("_seconds"):
         assert definition.buckets[0] == 100e-6
 
 

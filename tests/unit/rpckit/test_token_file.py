@@ -2,12 +2,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from functools import partial
 from pathlib import Path
 
 import pytest
 
-from rpckit.errors import PermissionDeniedError, StartupError, UnauthenticatedError
+from rpckit.errors import (
+    NotReadyError,
+    PermissionDeniedError,
+    StartupError,
+    UnauthenticatedError,
+)
+from rpckit.security import tokens as tokens_module
+from rpckit.security import watched_files
 from rpckit.security.tokens import TokenFile
+from rpckit.security.watched_files import FileWatcher
 
 TOKEN = "0123456789abcdef-reader"
 
@@ -21,6 +30,14 @@ def token_file(folder: Path, text: str, mode: int = 0o600) -> TokenFile:
 
 def bearer(token: str) -> dict[str, str | bytes]:
     return {"authorization": f"Bearer {token}"}
+
+
+def admits(tokens: TokenFile, token: str) -> bool:
+    try:
+        tokens.authorize(bearer(token), "read")
+    except UnauthenticatedError:
+        return False
+    return True
 
 
 def test_comments_and_blank_lines_are_skipped_and_columns_may_be_aligned(tmp_path: Path) -> None:
@@ -79,6 +96,63 @@ def test_a_file_that_is_missing_or_names_nobody_is_refused(tmp_path: Path) -> No
         TokenFile(tmp_path / "none")
     with pytest.raises(StartupError, match="names no caller"):
         token_file(tmp_path, "# nobody\n")
+
+
+@pytest.fixture
+def reloaded_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files are checked at every use."""
+    monkeypatch.setattr(tokens_module, "FileWatcher", partial(FileWatcher, interval=0))
+
+
+@pytest.mark.usefixtures("reloaded_at_once")
+def test_a_shorter_file_revokes_the_tokens_that_it_lacks(tmp_path: Path) -> None:
+    tokens = token_file(tmp_path, f"one read {TOKEN}-1\ntwo read {TOKEN}-2\n")
+    (tmp_path / "tokens").write_text(f"two read {TOKEN}-2\n")
+    assert not admits(tokens, f"{TOKEN}-1")
+    assert admits(tokens, f"{TOKEN}-2")
+    tokens.check()
+
+
+@pytest.mark.parametrize("text", ["", "# nobody\n"])
+@pytest.mark.usefixtures("reloaded_at_once")
+def test_a_file_that_is_emptied_revokes_every_token_and_says_so_in_readiness(
+    tmp_path: Path, text: str
+) -> None:
+    tokens = token_file(tmp_path, f"gateway read {TOKEN}\n")
+    (tmp_path / "tokens").write_text(text)
+    assert not admits(tokens, TOKEN)
+    with pytest.raises(NotReadyError, match="tokens names no caller"):
+        tokens.check()
+    (tmp_path / "tokens").write_text(f"gateway read {TOKEN}\n")
+    assert admits(tokens, TOKEN)
+    tokens.check()
+
+
+@pytest.mark.parametrize("damage", ["removed", "unreadable", "malformed", "binary"])
+@pytest.mark.usefixtures("reloaded_at_once")
+def test_a_file_that_cannot_be_loaded_keeps_its_tokens_for_the_grace_and_then_admits_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: str
+) -> None:
+    tokens, path = token_file(tmp_path, f"gateway read {TOKEN}\n"), tmp_path / "tokens"
+    path.unlink()
+    match damage:
+        case "unreadable":
+            path.mkdir()  # permissions do not stop root, who may run the tests
+        case "malformed":
+            path.write_text("gateway\n")
+        case "binary":
+            path.write_bytes(b"\xff\xfe")
+    assert admits(tokens, TOKEN)
+    tokens.check()
+    monkeypatch.setattr(watched_files, "RELOAD_GRACE_SECONDS", 0)
+    assert not admits(tokens, TOKEN)
+    with pytest.raises(NotReadyError, match="not reloaded for 0 s") as reason:
+        tokens.check()
+    assert TOKEN not in str(reason.value)
+    path.rmdir() if damage == "unreadable" else path.unlink(missing_ok=True)
+    path.write_text(f"gateway read {TOKEN}\n")
+    assert admits(tokens, TOKEN)
+    tokens.check()
 
 
 def test_a_file_that_everybody_can_read_is_warned_about(

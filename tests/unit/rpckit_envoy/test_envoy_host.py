@@ -75,7 +75,7 @@ def host(**settings: Any) -> EnvoyHost:
         margin=0.0,
     )
     health = Health(mounts, telemetry)
-    return EnvoyHost(made, dispatcher, health, AllowAll(), admin=Admin(Path("unused")))
+    return EnvoyHost(made, dispatcher, health, AllowAll(), None, admin=Admin(Path("unused")))
 
 
 async def call(

@@ -62,7 +62,7 @@ class Application:
                 freeze_gc()
                 await send({"type": "lifespan.startup.complete"})
                 envoy_ends = asyncio.ensure_future(receive())
-                stop = asyncio.create_task(_report_port_and_wait(settings, supervisor, admin))
+                stop = asyncio.create_task(self._run_until_stop(spec, settings, supervisor, admin))
                 await asyncio.wait({envoy_ends, stop}, return_when=asyncio.FIRST_COMPLETED)
                 if not stop.done():
                     log.error("Envoy ended unexpectedly")
@@ -90,10 +90,24 @@ class Application:
         async with AsyncExitStack() as stack:
             telemetry = stack.enter_context(Telemetry.open(spec.name, settings))
             await stack.enter_async_context(serving(settings, spec.wire(), telemetry, make_host))
-            if (files := settings.tls_files()) is not None:
-                reloading = asyncio.create_task(reload_on_change(files, spec.run_dir))
-                stack.callback(reloading.cancel)
             yield
+
+    async def _run_until_stop(
+        self,
+        spec: LaunchSpec,
+        settings: ServerSettings,
+        supervisor: ApplicationSocket,
+        admin: Admin,
+    ) -> None:
+        assert self._host is not None  # noqa: S101 - it is built
+        certificates = self._host.certificates
+        # A task that fails ends the group, and so the process: it must not go on with certificates
+        # that nothing replaces.
+        async with asyncio.TaskGroup() as group:
+            waiting = group.create_task(_report_port_and_wait(settings, supervisor, admin))
+            if certificates is not None:
+                following = group.create_task(reload_on_change(certificates, spec.run_dir))
+                waiting.add_done_callback(lambda _: following.cancel())
 
 
 async def _report_port_and_wait(

@@ -10,7 +10,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from rpckit.security.tls import TlsFiles
+from rpckit.security.tls import TlsFiles, TlsMaterial
+from rpckit.security.watched_files import FileWatcher
 
 RELOAD_SECONDS = 0.5
 """Pause between checks of the files."""
@@ -63,19 +64,25 @@ def write_secrets(files: TlsFiles, run_dir: Path) -> dict[str, Any]:
     }
 
 
-async def reload_on_change(files: TlsFiles, run_dir: Path) -> None:
+async def reload_on_change(certificates: FileWatcher[TlsMaterial], run_dir: Path) -> None:
     """Make Envoy reload the files whenever they change, until cancelled.
 
     It waits until they are valid together, because files are replaced one after the other.
+
+    Args:
+        certificates: TLS files of the server.
+        run_dir: Directory that `write_secrets` wrote to.
+
+    Raises:
+        OSError: Envoy cannot be told, and so cannot follow the files any more.
     """
-    watcher = files.watch(interval=0)
-    current = watcher.get()
+    current = None  # the files may have changed since Envoy read them, so it is told at once
     while True:
-        await asyncio.sleep(RELOAD_SECONDS)
-        if (material := watcher.get()) is not current:
+        if (material := certificates.get()) is not current:
             current = material
             (run_dir / f".{_RELOAD_MARKER}").touch()
             (run_dir / f".{_RELOAD_MARKER}").replace(run_dir / _RELOAD_MARKER)
+        await asyncio.sleep(RELOAD_SECONDS)
 
 
 def _write(run_dir: Path, name: str, secret: dict[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from typing import Any
 import grpc
 
 from rpckit.errors import ServiceError
+from rpckit.security.tls import TlsMaterial
+from rpckit.security.watched_files import FileWatcher
 from rpckit.serving.dispatch import Authorizer, Dispatcher
 from rpckit.serving.health import Health
 from rpckit.settings.server import ServerSettings
@@ -42,6 +44,7 @@ class EnvoyHost:
         dispatcher: Dispatcher,
         health_checks: Health,
         authorizer: Authorizer,
+        certificates: FileWatcher[TlsMaterial] | None,
         *,
         admin: Admin,
     ) -> None:
@@ -52,8 +55,11 @@ class EnvoyHost:
             dispatcher: Answers the calls.
             health_checks: Has the health servicer.
             authorizer: Checks the callers of reflection.
+            certificates: TLS files of the server, which the application lets Envoy follow.
             admin: The Envoy that this process runs in.
         """
+        self.certificates = certificates
+        """TLS files of the server; None without TLS."""
         self._settings = settings
         self._max_receive_bytes = settings.max_receive_message_bytes
         self._max_send_bytes = settings.max_send_message_bytes

@@ -260,12 +260,12 @@ class _Link:
 
 
 def _tls(settings: ClientSettings) -> ssl.SSLContext | None:
-    if settings.tls_ca is None:
+    files = settings.tls_files()
+    if files is None:
         return None
-    context = ssl.create_default_context(cafile=settings.tls_ca)
+    context = ssl.create_default_context(cafile=files.ca)
     context.set_alpn_protocols(["h2"])
-    if settings.tls_cert is not None:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    files.load_identity(context)
     return context
 
 

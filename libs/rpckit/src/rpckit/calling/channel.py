@@ -95,6 +95,11 @@ class Channel:
         files = settings.tls_files()
         self._tls = None if files is None else files.watch(interval=1.0)
         self._token = None if settings.token_file is None else _watch_token(settings.token_file)
+        self._files: list[FileWatcher[Any]] = [
+            watcher for watcher in (self._tls, self._token) if watcher is not None
+        ]
+        for watcher in self._files:
+            self._telemetry.watched_files(watcher)
         self._closing: set[asyncio.Task[None]] = set()
         self._material = None if self._tls is None else self._tls.get()
         self._channel = self._open()
@@ -125,8 +130,11 @@ class Channel:
         """Check without a call that a replica of the service is ready.
 
         Raises:
-            NotReadyError: No replica is ready, or none is known to be yet.
+            NotReadyError: No replica is ready, or none is known to be yet, or the channel's
+                certificates or token could not be reloaded for too long.
         """
+        for watcher in self._files:
+            watcher.check()
         state = self.current().get_state(try_to_connect=True)
         if state is not grpc.ChannelConnectivity.READY:
             raise NotReadyError(f"no replica at {self.target} is ready ({state.name.lower()})")

@@ -11,7 +11,7 @@ import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
-from typing import Self
+from typing import Any, Self
 
 import grpc
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
@@ -28,6 +28,7 @@ from rpckit.observing.metrics.recorders import (
     Stage,
 )
 from rpckit.observing.tracing.context import NoopTracer, Span, TraceContext, Tracer
+from rpckit.security.watched_files import FileWatcher
 from rpckit.settings.server import ServerSettings
 
 log = logging.getLogger(__name__)
@@ -101,6 +102,15 @@ class Telemetry:
     def ready(self, service: str, ready: bool) -> None:
         """Publish a service's readiness."""
         self._instruments.gauge(metrics.READY, service).set(float(ready))
+
+    def watched_files(self, watcher: FileWatcher[Any]) -> None:
+        """Publish whether changes of files can be reloaded, read at each scrape."""
+        self._instruments.counter(metrics.RELOAD_FAILURES, watcher.names).source = lambda: (
+            watcher.failures
+        )
+        self._instruments.gauge(
+            metrics.RELOAD_FAILING, watcher.names
+        ).source = watcher.failing_seconds
 
     def model(self, *, name: str, version: str, objective: str, dimension: int) -> None:
         """Publish which model is loaded."""

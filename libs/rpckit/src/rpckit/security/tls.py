@@ -28,10 +28,26 @@ class TlsFiles:
         """Load the files, and reload them when they change.
 
         Raises:
-            StartupError: A file cannot be read or is not PEM, or key and certificate do not match.
+            StartupError: A file cannot be read or is not PEM, the key is encrypted, or key and
+                certificate do not match.
         """
         paths = [path for path in (self.cert, self.key, self.ca) if path is not None]
         return FileWatcher(paths, self._load, interval=interval)
+
+    def load_identity(self, context: ssl.SSLContext) -> None:
+        """Load the certificate and its key, if there are any, into a context.
+
+        Raises:
+            StartupError: They are not a PEM certificate and its key, or the key is encrypted.
+        """
+        if self.cert is None:
+            return
+        try:
+            context.load_cert_chain(self.cert, self.key, self._refuse_encrypted_key)
+        except (OSError, ValueError) as error:
+            raise StartupError(
+                f"{self.cert} and {self.key} are not a PEM certificate and its key: {error}"
+            ) from error
 
     def _load(self) -> TlsMaterial:
         identity = None
@@ -40,19 +56,17 @@ class TlsFiles:
         material = TlsMaterial(identity, _read(self.ca) if self.ca else None)
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
         # gRPC reports a bad file only at the first handshake, and only to the other side.
-        try:
-            if self.cert is not None:
-                context.load_cert_chain(self.cert, self.key)
-        except (OSError, ValueError) as error:
-            raise StartupError(
-                f"{self.cert} and {self.key} are not a PEM certificate and its key: {error}"
-            ) from error
+        self.load_identity(context)
         try:
             if self.ca is not None:
                 context.load_verify_locations(self.ca)
         except (OSError, ValueError) as error:
             raise StartupError(f"{self.ca} holds no PEM certificates: {error}") from error
         return material
+
+    def _refuse_encrypted_key(self) -> str:
+        # OpenSSL asks for a password, by default on the terminal, only if the key is encrypted.
+        raise StartupError(f"{self.key} is encrypted; decrypt it with `openssl pkey`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,31 +85,31 @@ class TlsMaterial:
     ca: bytes | None
 
 
-def server_credentials(files: TlsFiles | None) -> grpc.ServerCredentials | None:
-    """Return the credentials of a server, or None if it has no TLS files.
+def server_credentials(certificates: FileWatcher[TlsMaterial]) -> grpc.ServerCredentials:
+    """Return the credentials of a server.
 
     With `ca`, clients must present a certificate that chains to it (mTLS). The files are checked
     before each handshake, so new certificates need no restart. Open connections keep the old ones.
 
+    Args:
+        certificates: TLS files of the server.
+
     Raises:
-        StartupError: See `TlsFiles.watch`.
+        StartupError: There is no certificate, or no key.
     """
-    if files is None:
-        return None
-    watcher = files.watch(interval=0)
-    current = watcher.get()
+    current = certificates.get()
 
     # gRPC takes None for "no change", which its type stubs do not say.
     def fetch() -> Any:
         nonlocal current
-        material = watcher.get()
+        material = certificates.get()
         if material is current:
             return None
         current = material
         return _configuration(material)
 
     credentials: grpc.ServerCredentials = grpc.dynamic_ssl_server_credentials(
-        _configuration(current), fetch, require_client_authentication=files.ca is not None
+        _configuration(current), fetch, require_client_authentication=current.ca is not None
     )
     return credentials
 

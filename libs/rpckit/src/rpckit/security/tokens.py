@@ -9,7 +9,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rpckit.errors import PermissionDeniedError, StartupError, UnauthenticatedError
+from rpckit.errors import (
+    NotReadyError,
+    PermissionDeniedError,
+    StartupError,
+    UnauthenticatedError,
+)
 from rpckit.security.watched_files import FileWatcher
 
 log = logging.getLogger(__name__)
@@ -33,17 +38,32 @@ class TokenFile:
     ```
 
     A caller may have several lines, so that a token can be rotated without downtime. The file is
-    reloaded when it changes.
+    reloaded when it changes; an empty one revokes every token. One that cannot be loaded keeps the
+    tokens for `RELOAD_GRACE_SECONDS`, and counts as empty from then on.
     """
 
     def __init__(self, path: Path) -> None:
         """Read the file.
 
         Raises:
-            StartupError: The file cannot be read, or a line is invalid; the message names the line,
-                never a token.
+            StartupError: The file cannot be read or names no caller, or a line is invalid; the
+                message names the line, never a token.
         """
-        self._grants = FileWatcher([path], lambda: _read_grants(path))
+        self.file = FileWatcher([path], lambda: _read_grants(path))
+        """The file's watcher."""
+        if not self.file.get():
+            raise StartupError(_names_no_caller(path))
+        self._path = path
+
+    def check(self) -> None:
+        """Check that the file admits somebody.
+
+        Raises:
+            NotReadyError: The file names no caller, or could not be loaded for too long.
+        """
+        self.file.check()
+        if not self.file.get():
+            raise NotReadyError(_names_no_caller(self._path))
 
     def authorize(self, metadata: Mapping[str, str | bytes], permission: str) -> str:
         """Return the name of the caller that the call's token belongs to.
@@ -70,7 +90,10 @@ class TokenFile:
     def _find(self, token: str) -> _Grant | None:
         digest = _digest(token)
         found = None
-        for grant in self._grants.get():  # compares all: the time must not tell which one matches
+        grants = self.file.get()
+        if self.file.is_stale():
+            return None
+        for grant in grants:  # compares all: the time must not tell which one matches
             if hmac.compare_digest(grant.digest, digest):
                 found = grant
         return found
@@ -104,8 +127,6 @@ def _read_grants(path: Path) -> list[_Grant]:
         except ValueError as error:
             raise StartupError(f"{path}:{number}: {error}") from None
         grants[grant.digest] = grant
-    if not grants:
-        raise StartupError(f"{path} names no caller")
     return list(grants.values())
 
 
@@ -127,6 +148,10 @@ def _parse_grant(line: str) -> _Grant:
     else:
         digest = _digest(token)
     return _Grant(caller, permissions, digest)
+
+
+def _names_no_caller(path: Path) -> str:
+    return f"{path} names no caller"
 
 
 def _digest(token: str) -> bytes:

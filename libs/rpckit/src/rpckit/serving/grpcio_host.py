@@ -16,7 +16,8 @@ from grpc_status import rpc_status
 
 from rpckit.addresses import join_host_port, resolve_free_address, socket_path
 from rpckit.errors import ServiceError
-from rpckit.security.tls import server_credentials
+from rpckit.security.tls import TlsMaterial, server_credentials
+from rpckit.security.watched_files import FileWatcher
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
 from rpckit.serving.health import Health
 from rpckit.serving.reflection import (
@@ -43,11 +44,13 @@ class GrpcioHost:
         dispatcher: Dispatcher,
         health_checks: Health,
         authorizer: Authorizer,
+        certificates: FileWatcher[TlsMaterial] | None,
     ) -> None:
         """Create the server; it does not listen yet."""
         self._settings = settings
         self._dispatcher = dispatcher
         self._health = health_checks
+        self._certificates = certificates
         self._server = aio.server(options=server_options(settings))
         services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
         for method in dispatcher.methods.values():
@@ -69,11 +72,11 @@ class GrpcioHost:
         settings = self._settings
         resolve_free_address(settings.host, settings.port)
         address = join_host_port(settings.host, settings.port)
-        credentials = server_credentials(settings.tls_files())
         with _umask_of(settings):
-            if credentials is None:
+            if self._certificates is None:
                 port = self._server.add_insecure_port(address)
             else:
+                credentials = server_credentials(self._certificates)
                 port = self._server.add_secure_port(address, credentials)
         await self._server.start()
         return 0 if socket_path(settings.host) else port

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import grpc
@@ -34,10 +34,22 @@ WRITE_SECONDS = 5.0
 class Health:
     """Updates the statuses of the health service from the readiness checks of the mounts."""
 
-    def __init__(self, mounts: Sequence[Mount], telemetry: Telemetry) -> None:
-        """Create the servicer; every service is NOT_SERVING and "" is SERVING."""
+    def __init__(
+        self,
+        mounts: Sequence[Mount],
+        telemetry: Telemetry,
+        server_checks: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        """Create the servicer; every service is NOT_SERVING and "" is SERVING.
+
+        Args:
+            mounts: The services, with their readiness checks.
+            telemetry: Publishes the readiness.
+            server_checks: Checks that hold for all services; each raises NotReadyError.
+        """
         self.servicer = HealthServicer()
         self._mounts = mounts
+        self._server_checks = server_checks
         self._telemetry = telemetry
         self._reasons: dict[str, str | None] = {}
         self._task: asyncio.Task[None] | None = None
@@ -73,6 +85,8 @@ class Health:
         reason = None
         try:
             async with asyncio.timeout(CHECK_SECONDS):
+                for check in self._server_checks:
+                    check()
                 await mount.ready()
         except NotReadyError as error:
             reason = str(error)

@@ -10,7 +10,9 @@ from typing import Protocol, TypeVar
 
 from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
+from rpckit.security.tls import TlsMaterial
 from rpckit.security.tokens import TokenFile
+from rpckit.security.watched_files import FileWatcher
 from rpckit.serving.dispatch import AllowAll, Authorizer, Dispatcher, Mount
 from rpckit.serving.grpcio_host import GrpcioHost
 from rpckit.serving.health import Health
@@ -42,7 +44,8 @@ class Host(Protocol):
     - Health: `Health.servicer` answers grpc.health.v1, Watch included, without a token.
     - Reflection: v1 and v1alpha, if the settings say so, for callers with the permission `read`.
     - TLS: TLS and mTLS with `ServerSettings.tls_files`. When the files change and are valid
-      together, new connections use them, without a restart; open connections stay.
+      together, new connections use them, without a restart; open connections stay. A process that
+      can no longer follow them stops.
     - Tokens: the host passes all metadata to `dispatch`, with keys in lower case.
     - Connections: they end after `max_connection_age_s`, and no call fails of it. Clients may send
       keepalive pings as often as `keepalive_min_interval_s`.
@@ -58,7 +61,7 @@ class Host(Protocol):
         Two servers never share a port.
 
         Raises:
-            StartupError: The port is taken, or the address or a TLS file is invalid.
+            StartupError: The port is taken, or the address is invalid.
         """
         ...
 
@@ -70,8 +73,13 @@ class Host(Protocol):
         ...
 
 
-MakeHost = Callable[[ServerSettings, Dispatcher, Health, Authorizer], Host]
-"""Creates a host, which does not listen yet. The authorizer guards reflection."""
+MakeHost = Callable[
+    [ServerSettings, Dispatcher, Health, Authorizer, FileWatcher[TlsMaterial] | None], Host
+]
+"""Creates a host, which does not listen yet.
+
+The authorizer guards reflection; the last argument are the TLS files, None without TLS.
+"""
 
 
 class Server:
@@ -91,10 +99,21 @@ class Server:
             mounts: The services.
             telemetry: Records the calls.
             make_host: Creates the host.
+
+        Raises:
+            StartupError: The token file or a TLS file is invalid.
         """
-        authorizer: Authorizer = (
-            TokenFile(settings.token_file) if settings.token_file else AllowAll()
-        )
+        checks: list[Callable[[], None]] = []
+        authorizer: Authorizer = AllowAll()
+        if settings.token_file is not None:
+            authorizer = tokens = TokenFile(settings.token_file)
+            telemetry.watched_files(tokens.file)
+            checks.append(tokens.check)
+        certificates = None
+        if (files := settings.tls_files()) is not None:
+            certificates = files.watch(interval=0)
+            telemetry.watched_files(certificates)
+            checks.append(certificates.check)
         self._settings = settings
         self._dispatcher = Dispatcher(
             mounts,
@@ -105,15 +124,15 @@ class Server:
             default_deadline=settings.default_deadline_s,
             margin=settings.deadline_margin_ms / 1000,
         )
-        self._health = Health(mounts, telemetry)
-        self._host = make_host(settings, self._dispatcher, self._health, authorizer)
+        self._health = Health(mounts, telemetry, checks)
+        self._host = make_host(settings, self._dispatcher, self._health, authorizer, certificates)
         self.port = 0
 
     async def start(self) -> None:
         """Listen, and start the readiness checks.
 
         Raises:
-            StartupError: The port is taken, or a file of the settings is invalid.
+            StartupError: The port is taken, or the address is invalid.
         """
         self.port = await self._host.start()
         await self._health.start()

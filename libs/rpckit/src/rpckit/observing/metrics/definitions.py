@@ -96,6 +96,18 @@ READY = Definition(
     "1 while a gRPC service of this process is ready (as grpc.health.v1 says), else 0.",
     ("service",),
 )
+RELOAD_FAILURES = Definition(
+    "marquee_file_reload_failures_total",
+    "counter",
+    "Failed attempts to reload changed files (tokens, certificates), which are repeated.",
+    ("files",),
+)
+RELOAD_FAILING = Definition(
+    "marquee_file_reload_failing_seconds",
+    "gauge",
+    "How long the files have failed to reload; 0 while their content is in use.",
+    ("files",),
+)
 BUILD_INFO = Definition(
     "marquee_build_info",
     "gauge",

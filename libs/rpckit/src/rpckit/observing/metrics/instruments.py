@@ -34,12 +34,13 @@ class Definition:
 
 
 class Counter:
-    """A number that only increases."""
+    """A number that only increases: added to, or read from `source` at each scrape."""
 
-    __slots__ = ("value",)
+    __slots__ = ("source", "value")
 
     def __init__(self) -> None:
         self.value = 0
+        self.source: Callable[[], int] | None = None
 
     def add(self, amount: int = 1) -> None:
         """Increase the counter."""
@@ -47,7 +48,7 @@ class Counter:
 
     def samples(self) -> Iterator[Sample]:
         """Yield the samples of a scrape."""
-        yield "", {}, self.value
+        yield "", {}, self.value if self.source is None else self.source()
 
 
 class Gauge:
