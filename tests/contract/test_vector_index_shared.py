@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import replace
 
 import pytest
@@ -12,10 +12,15 @@ from tests.fixtures.milvus import wipe
 from tests.fixtures.movies import catalogue, spec, unit_vectors
 
 from rpckit.observing.telemetry import Telemetry
-from search_service.index.errors import IndexNotFoundError, ModelMismatchError
+from search_service.index.errors import (
+    IndexNotFoundError,
+    ModelMismatchError,
+    StoreUnavailableError,
+)
 from search_service.index.vector_index import IndexSpec, Query, VectorIndex
 from search_service.open_index import open_index
 from search_service.settings import SearchSettings
+from search_service.store.milvus_client import Milvus
 from search_service.store.movie_cache import WATCHED_MAX_AGE_SECONDS
 
 CACHE_SECONDS = 1.0
@@ -128,3 +133,44 @@ async def test_an_index_that_was_made_anew_elsewhere_is_not_mixed_up(
     vectors = unit_vectors(1, 1, "model-2")
     (hits,) = await two.search(resolved, vectors, [Query(100)])
     assert len(hits) == 30
+
+
+async def test_a_name_is_used_again_and_again_by_both_services(
+    services: tuple[VectorIndex, VectorIndex],
+) -> None:
+    for number in range(3):
+        one, two = services[:: -1 if number % 2 else 1]
+        await one.create(spec())
+        movies, vectors = catalogue(20 + number)
+        await two.upsert(spec(), movies, vectors)
+        await one.upsert(spec(), movies[:1], replace(vectors, values=vectors.values[:1]))
+        for service in services:
+
+            async def found(service: VectorIndex = service, size: int = len(movies)) -> bool:
+                with suppress(StoreUnavailableError):
+                    (hits,) = await service.search(spec(), unit_vectors(1, 1), [Query(100)])
+                    return len(hits) == size
+                return False
+
+            assert await seconds_until(found) < VISIBLE_SECONDS
+        await two.drop(spec())
+
+
+async def test_to_list_an_index_is_not_to_load_it(
+    services: tuple[VectorIndex, VectorIndex], milvus_uri: str
+) -> None:
+    one, two = services
+    await build(one, spec(), 20)
+    assert [info.spec for info in await two.list_indexes()] == [spec()]
+    async with Milvus.connect(milvus_uri, token="", timeout=10) as milvus:
+        assert not await milvus.is_loaded(spec().name)
+
+
+async def test_an_alias_is_not_the_name_of_an_index(
+    services: tuple[VectorIndex, VectorIndex], milvus_uri: str
+) -> None:
+    await build(services[0], spec(), 20)
+    async with Milvus.connect(milvus_uri, token="", timeout=10) as milvus:
+        await milvus.set_alias("somebody_s_alias", spec().name)
+    with pytest.raises(IndexNotFoundError, match="somebody_s_alias"):
+        await services[1].resolve("somebody_s_alias")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
 import grpc
 import pytest
@@ -65,7 +67,7 @@ async def test_an_index_is_built_beside_the_active_one_which_it_then_replaces(
     assert second.index.movie_count == 7
     assert (second.replaced, second.kept) == (first.index.name, ())
     third = await build_index(services.model, services.indexes, services.movies)
-    assert third.index.name == first.index.name
+    assert len({built.index.name for built in (first, second, third)}) == 3
     assert await services.names() == {third.index.name: True}
 
 
@@ -106,6 +108,49 @@ async def test_a_build_that_fails_leaves_what_was_active_and_the_next_one_clears
         await fill_index(services.indexes, other, batches(fails=False))
     assert refused.value.code() is grpc.StatusCode.ALREADY_EXISTS
     assert await services.names() == {active: False, "other": True}
+
+
+async def test_two_builds_at_once_do_not_meet(services: Services) -> None:
+    one, two = await asyncio.gather(
+        build_index(services.model, services.indexes, services.movies),
+        build_index(services.model, services.indexes, services.movies[:7]),
+    )
+    assert (one.index.movie_count, two.index.movie_count) == (len(services.movies), 7)
+    names = await services.names()
+    assert names.keys() <= {one.index.name, two.index.name}
+    assert sum(names.values()) == 1  # is active
+
+
+async def test_a_build_that_fails_deletes_its_index(services: Services) -> None:
+    unknown = types_pb2.Movie(movie_id=1, title="A", genres=["no genre of the model"])
+    with pytest.raises(grpc.aio.AioRpcError):
+        await build_index(services.model, services.indexes, [*services.movies[1:], unknown])
+    assert await services.names() == {}
+
+
+async def test_a_build_deletes_what_one_of_its_model_left_long_ago_and_nothing_else(
+    services: Services,
+) -> None:
+    model = await services.model.GetModel(embedder_pb2.GetModelRequest())
+    now = f"{datetime.now(UTC):%Y%m%d_%H%M%S}"
+    for name, version in {
+        "tiny_20200101_000000_0123abcd": model.version,
+        f"tiny_{now}_0123abcd": model.version,  # being built
+        "tiny_20200101_000000_a": model.version,  # named by somebody
+        "other_20200101_000000_0123abcd": "other",
+    }.items():
+        await services.indexes.CreateIndex(
+            index_pb2.CreateIndexRequest(
+                name=name, model_version=version, dimension=model.dimension, genres=model.genres
+            )
+        )
+    built = await build_index(services.model, services.indexes, services.movies)
+    assert set(built.kept) == {
+        f"tiny_{now}_0123abcd",
+        "tiny_20200101_000000_a",
+        "other_20200101_000000_0123abcd",
+    }
+    assert (await services.names()).keys() == {built.index.name, *built.kept}
 
 
 async def test_an_empty_catalogue_is_not_indexed(services: Services) -> None:

@@ -6,7 +6,11 @@ from collections.abc import Collection
 import pytest
 
 from search_service.index.vector_index import IndexedMovie
-from search_service.store.movie_cache import WATCHED_MAX_AGE_SECONDS, MovieCache
+from search_service.store.movie_cache import (
+    MAX_INDEXES,
+    WATCHED_MAX_AGE_SECONDS,
+    MovieCache,
+)
 
 
 class Store:
@@ -123,3 +127,13 @@ async def test_no_more_are_kept_than_the_capacity() -> None:
     assert len(store.reads) <= 2
     await cache.get("a", range(10), store.read, writes_noticed=False)
     assert store.reads[-1] == set(range(10))
+
+
+async def test_movies_of_the_latest_indexes_are_kept() -> None:
+    store, cache = Store(1), MovieCache(10, 5.0, Clock())
+    names = [f"index-{number}" for number in range(MAX_INDEXES + 1)]
+    for name in [*names, names[-1], names[1]]:
+        await cache.get(name, [1], store.read, writes_noticed=False)
+    assert len(store.reads) == len(names)
+    await cache.get(names[0], [1], store.read, writes_noticed=False)
+    assert len(store.reads) == len(names) + 1

@@ -1,16 +1,23 @@
 """Build an index: embed every movie, and write every vector to the search service.
 
 The active index is never changed: a new one is filled, counted, and only then activated. So a build
-that fails or is killed leaves the active index unchanged. The next build deletes its remains.
+that fails or is killed leaves the active index unchanged. Every build has a name of its own, so two
+at once do not meet: the one that ends last stays active. A build that fails deletes its index; what
+one that was killed leaves, a later build deletes.
 """
 
 from __future__ import annotations
 
 import re
+import secrets
 import time
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+
+import grpc
 
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import index_pb2
@@ -27,8 +34,14 @@ ACTIVATION_SECONDS = 3600.0
 """Timeout of an activation, in which Milvus flushes, builds and loads a large index."""
 CALL_SECONDS = 60.0
 """Timeout of every other call."""
+ABANDONED_AFTER = timedelta(days=1)
+"""Age from which on an index that was never activated counts as left by a build that was killed."""
 MAX_NAME = limits_of(index_pb2.CreateIndexRequest, "name").bytes.max
 """Longest name of an index."""
+
+_BEGUN = "%Y%m%d_%H%M%S"
+_UNIQUE = re.compile(r".*_(\d{8}_\d{6})_[0-9a-f]{8}")
+"""End of the name of an index: when its build began, in UTC, and random digits."""
 
 Progress = Callable[[int], None]
 """Called with the number of movies written since the last call."""
@@ -89,6 +102,8 @@ async def build_index(
 ) -> BuiltIndex:
     """Build the index of a whole catalogue, activate it and delete the one that it replaces.
 
+    Delete also what builds of the same model left that were killed long ago.
+
     Args:
         embedder: Stub of the embedder.
         indexes: Stub of the search service.
@@ -102,7 +117,7 @@ async def build_index(
     if not movies:
         raise ValueError("the catalogue is empty: there is nothing to index")
     model = await embedder.GetModel(embedder_pb2.GetModelRequest(), timeout=CALL_SECONDS)
-    name = _inactive_name(model, await _list(indexes))
+    name = _unique_name(model)
     description = index_pb2.CreateIndexRequest(
         name=name,
         model_version=model.version,
@@ -111,13 +126,23 @@ async def build_index(
         genres=model.genres,
     )
     batches = _embedded(embedder, movies, min(MOVIES_PER_REQUEST, model.max_batch))
-    filled = await fill_index(indexes, description, batches, progress)
+    try:
+        filled = await fill_index(indexes, description, batches, progress)
+    except BaseException:
+        with suppress(grpc.RpcError):  # the first error must be seen; a later build tries again
+            await _delete(indexes, name)
+        raise
     replaced, kept = "", []
     for index in await _list(indexes):
-        if index.name == filled.previous and index.model_version == model.version:
+        is_of_model = index.model_version == model.version
+        if index.name == name:
+            continue
+        if index.name == filled.previous and is_of_model:
             await _delete(indexes, index.name)
             replaced = index.name
-        elif index.name != name:
+        elif is_of_model and not index.active and _is_abandoned(index.name):
+            await _delete(indexes, index.name)
+        else:
             kept.append(index.name)
     return BuiltIndex(filled.index, replaced, tuple(kept))
 
@@ -178,14 +203,18 @@ async def _embedded(
         yield Batch(batch, embedded.vectors)
 
 
-def _inactive_name(model: embedder_pb2.GetModelResponse, there: Sequence[index_pb2.Index]) -> str:
-    """Return the first of two names for a model's index that is not active."""
+def _unique_name(model: embedder_pb2.GetModelResponse) -> str:
+    """Return a name for an index of a model that no other build uses."""
     base = re.sub(r"\W", "_", f"{model.name}_{model.version}", flags=re.ASCII)
     base = base if base[0].isalpha() else f"model_{base}"
-    active = {index.name for index in there if index.active}
-    return next(
-        name for name in (base[:MAX_NAME], f"{base[: MAX_NAME - 2]}_b") if name not in active
-    )
+    unique = f"_{datetime.now(UTC):{_BEGUN}}_{secrets.token_hex(4)}"
+    return base[: MAX_NAME - len(unique)] + unique
+
+
+def _is_abandoned(name: str) -> bool:
+    """Return whether the build of an inactive index began so long ago that it must be over."""
+    unique = _UNIQUE.fullmatch(name)
+    return unique is not None and unique[1] < f"{datetime.now(UTC) - ABANDONED_AFTER:{_BEGUN}}"
 
 
 async def _list(indexes: IndexServiceAsyncStub) -> Sequence[index_pb2.Index]:

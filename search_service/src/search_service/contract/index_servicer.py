@@ -6,7 +6,7 @@ from marquee.search.v1 import index_pb2 as pb
 from rpckit.serving.call import Call
 from search_service.contract import validation
 from search_service.contract.messages import index_message
-from search_service.index.vector_index import VectorIndex
+from search_service.index.vector_index import IndexSpec, VectorIndex
 
 
 class IndexServicer:
@@ -30,7 +30,7 @@ class IndexServicer:
         """Write movies with their vectors."""
         del call
         movies, vectors = validation.upsert(request)
-        await self._index.upsert(await self._index.resolve(request.index), movies, vectors)
+        await self._index.upsert(await self._resolve(request.index), movies, vectors)
         return pb.UpsertMoviesResponse(upserted_count=len(movies))
 
     async def DeleteMovies(
@@ -39,7 +39,7 @@ class IndexServicer:
         """Delete movies."""
         del call
         movie_ids = validation.delete(request)
-        await self._index.delete_movies(await self._index.resolve(request.index), movie_ids)
+        await self._index.delete_movies(await self._resolve(request.index), movie_ids)
         return pb.DeleteMoviesResponse()
 
     async def ActivateIndex(
@@ -48,7 +48,7 @@ class IndexServicer:
         """Make an index the active one."""
         del call
         expected = validation.expected_count(request)
-        index = await self._index.resolve(request.index)
+        index = await self._resolve(request.index)
         activation = await self._index.activate(index, expected)
         return pb.ActivateIndexResponse(
             index=index_message(activation.index), previous_index=activation.previous
@@ -67,6 +67,8 @@ class IndexServicer:
     ) -> pb.DeleteIndexResponse:
         """Delete an index and its movies."""
         del call
-        name = validation.named_index(request.index)
-        await self._index.drop(await self._index.resolve(name))
+        await self._index.drop(await self._resolve(request.index))
         return pb.DeleteIndexResponse()
+
+    async def _resolve(self, name: str) -> IndexSpec:
+        return await self._index.resolve(validation.index_to_write(name))

@@ -38,7 +38,7 @@ class SearchServicer:
         """Read movies by id."""
         del call
         movie_ids = validation.get_movies(request)
-        index = await self._index.resolve(request.index)
+        index = await self._index.resolve(validation.index_to_read(request.index))
         movies = await self._index.get(index, movie_ids)
         return pb.GetMoviesResponse(
             movies=[movie_message(movies[i]) for i in movie_ids if i in movies],
@@ -50,7 +50,7 @@ class SearchServicer:
         """List movies in pages, ascending by id."""
         del call
         size = validation.page_size(request)
-        index = await self._index.resolve(request.index)
+        index = await self._index.resolve(validation.index_to_read(request.index))
         after = page_token.decode(index, request.page_token)
         # One more than the page reveals whether another page follows.
         movies = await self._index.list_movies(index, after, size + 1)
@@ -66,19 +66,20 @@ class SearchServicer:
     async def GetIndex(self, request: pb.GetIndexRequest, call: Call) -> pb.GetIndexResponse:
         """Describe an index."""
         del call
-        index = await self._index.resolve(request.index)
+        index = await self._index.resolve(validation.index_to_read(request.index))
         return pb.GetIndexResponse(index=index_message(await self._index.describe(index)))
 
     async def _search(
         self, request: pb.SearchMoviesRequest, call: Call
     ) -> tuple[IndexSpec, Answer]:
         vectors, queries = validation.search(request)
-        index = await self._index.resolve(request.index)
+        name = validation.index_to_read(request.index)
+        index = await self._index.resolve(name)
         try:
             return index, await self._batched.search(index, vectors, queries, call)
         except IndexNotFoundError:
             # Another process may have activated another index and deleted this one meanwhile.
-            current = await self._index.resolve(request.index)
-            if request.index or current == index:
+            current = await self._index.resolve(name)
+            if name or current == index:
                 raise
             return current, await self._batched.search(current, vectors, queries, call)

@@ -51,7 +51,7 @@ _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 
 def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query]]:
-    """Check a SearchMoviesRequest."""
+    """Check a SearchMoviesRequest, but for its index."""
     rows = len(request.queries)
     QUERIES.items.check("queries", rows)
     vectors = _vectors(request.vectors, rows, "queries")
@@ -66,7 +66,7 @@ def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query
 
 
 def get_movies(request: search_pb2.GetMoviesRequest) -> list[int]:
-    """Check a GetMoviesRequest."""
+    """Check a GetMoviesRequest, but for its index."""
     return _movie_ids(request.movie_ids, IDS_TO_GET)
 
 
@@ -80,13 +80,7 @@ def page_size(request: search_pb2.ListMoviesRequest) -> int:
 def create(request: index_pb2.CreateIndexRequest) -> IndexSpec:
     """Check a CreateIndexRequest."""
     found: list[FieldViolation] = []
-    if len(request.name) not in NAME.bytes or not _IDENTIFIER.fullmatch(request.name):
-        found.append(
-            FieldViolation(
-                "name",
-                f"must be a letter, then letters, digits and underscores, at most {NAME.bytes.max}",
-            )
-        )
+    _check_name(request.name, "name", found)
     if (length := len(request.model_version.encode())) not in MODEL_VERSION.bytes:
         found.append(MODEL_VERSION.bytes.violation("model_version", length))
     if request.dimension not in DIMENSION.value:
@@ -104,8 +98,7 @@ def create(request: index_pb2.CreateIndexRequest) -> IndexSpec:
 
 
 def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[IndexedMovie], Vectors]:
-    """Check an UpsertMoviesRequest."""
-    named_index(request.index)
+    """Check an UpsertMoviesRequest, but for its index."""
     rows = len(request.movies)
     MOVIES.items.check("movies", rows)
     vectors = _vectors(request.vectors, rows, "movies")
@@ -121,14 +114,12 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[IndexedMovie], 
 
 
 def delete(request: index_pb2.DeleteMoviesRequest) -> list[int]:
-    """Check a DeleteMoviesRequest."""
-    named_index(request.index)
+    """Check a DeleteMoviesRequest, but for its index."""
     return _movie_ids(request.movie_ids, IDS_TO_DELETE)
 
 
 def expected_count(request: index_pb2.ActivateIndexRequest) -> int | None:
-    """Check an ActivateIndexRequest."""
-    named_index(request.index)
+    """Check an ActivateIndexRequest, but for its index."""
     if not request.HasField("expected_movie_count"):
         return None
     count = request.expected_movie_count
@@ -136,11 +127,24 @@ def expected_count(request: index_pb2.ActivateIndexRequest) -> int | None:
     return count
 
 
-def named_index(name: str) -> str:
-    """Check that a write names its index."""
-    if not name:
-        raise InvalidRequestError.of("index", "must name an index")
+def index_to_read(name: str) -> str:
+    """Check the `index` of a read. Empty: the active index."""
+    return name and index_to_write(name)
+
+
+def index_to_write(name: str) -> str:
+    """Check the `index` of a write, which must name one."""
+    found: list[FieldViolation] = []
+    _check_name(name, "index", found)
+    _refuse(found)
     return name
+
+
+def _check_name(name: str, path: str, found: list[FieldViolation]) -> None:
+    """Check the name of an index: Milvus takes no others, and a reserved one starts otherwise."""
+    if len(name) not in NAME.bytes or not _IDENTIFIER.fullmatch(name):
+        rule = f"must be a letter, then letters, digits and underscores, at most {NAME.bytes.max}"
+        found.append(FieldViolation(path, rule))
 
 
 def _vectors(vectors: types_pb2.Vectors, rows: int, of: str) -> Vectors:

@@ -95,12 +95,18 @@ class IndexSpec:
     genres: tuple[str, ...]
     """All genres, each once; stored movies refer to a genre by its position here."""
     metric: str = METRIC
+    incarnation: int = field(default=0, compare=False)
+    """Tells the index from one of the same name that was deleted, if the store tells them apart."""
     positions: dict[str, int] = field(init=False, repr=False, compare=False)
     """Position of each genre in `genres`."""
 
     def __post_init__(self) -> None:
         positions = {genre: position for position, genre in enumerate(self.genres)}
         object.__setattr__(self, "positions", positions)
+
+    def is_same(self, other: IndexSpec) -> bool:
+        """Return whether this is the same index, not one that took its name after its deletion."""
+        return self == other and self.incarnation == other.incarnation
 
     def check_vectors(self, vectors: Vectors, field: str = "vectors") -> None:
         """Check that vectors can be compared with those of this index.
@@ -249,7 +255,11 @@ class VectorIndex(Protocol):
         ...
 
     async def list_indexes(self) -> list[IndexInfo]:
-        """Return all indexes, ascending by name."""
+        """Return all indexes, ascending by name.
+
+        None is loaded for it: of one that is not in memory, the number of movies is that of the
+        rows on disk, which lack the latest ones and include some that were replaced.
+        """
         ...
 
     async def describe(self, index: IndexSpec) -> IndexInfo:

@@ -201,7 +201,7 @@ class ResidentIndex(ActiveIndexObserver):
             try:
                 active = await self._milvus_index.resolve("")
                 replica = self._replica_of(active)
-                if replica is None:
+                if replica is None or not replica.spec.is_same(active):
                     # Milvus answers until the new replica is complete.
                     replica = self._replica = Replica(
                         active, self._milvus, limit=self._limit, shared=self._shared

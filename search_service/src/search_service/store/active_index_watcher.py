@@ -230,7 +230,8 @@ class ActiveIndexWatcher:
         self._store_error = error
 
     def _set_active(self, active: IndexSpec | None, movies: int) -> None:
-        if active != self._active:
+        unchanged = active.is_same(self._active) if active and self._active else active is None
+        if not unchanged:
             log.info("active index: %s", active.name if active else "none")
             self._active = active
             self._edition = ""

@@ -85,6 +85,7 @@ def spec(description: Mapping[str, Any]) -> IndexSpec | None:
         dimension=int(vector["params"]["dim"]),
         genres=tuple(json.loads(stored[_GENRE_NAMES])),
         metric=stored[_METRIC],
+        incarnation=description["collection_id"],
     )
 
 

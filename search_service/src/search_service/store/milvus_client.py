@@ -67,7 +67,10 @@ class Milvus:
             except MilvusException as error:
                 if not is_alias_not_found(error):
                     raise
-                await self._client.create_alias(index, alias, **_NO_RETRIES)
+                try:
+                    await self._client.create_alias(index, alias, **_NO_RETRIES)
+                except MilvusException:  # perhaps another activation has just created it
+                    await self._client.alter_alias(index, alias, **_NO_RETRIES)
 
     async def collection_names(self) -> list[str]:
         """Return the names of all collections, including those that are no indexes."""
@@ -75,14 +78,8 @@ class Milvus:
             return list(await self._client.list_collections(**_NO_RETRIES))
 
     async def spec(self, name: str) -> IndexSpec:
-        """Return the spec of the index with this name or alias.
-
-        Raises:
-            IndexNotFoundError: There is none, or this service did not create the collection.
-            OtherSuiteError: It belongs to another suite.
-        """
-        spec, _ = await self.spec_and_edition(name)
-        return spec
+        """Return the spec of the index with this name or alias; see `spec_and_edition`."""
+        return (await self.spec_and_edition(name))[0]
 
     async def spec_and_edition(self, name: str) -> tuple[IndexSpec, str]:
         """Return the spec and the edition of the index with this name or alias.
@@ -173,6 +170,11 @@ class Milvus:
             answer = await self._client.get_load_state(name, **_NO_RETRIES)
             return str(answer["state"]) == "Loaded"
 
+    async def row_count(self, name: str) -> int:
+        """Return the number of rows on disk: without the latest, with some that were replaced."""
+        async with self._translating_errors(name):
+            return int((await self._client.get_collection_stats(name, **_NO_RETRIES))["row_count"])
+
     async def flush(self, name: str) -> None:
         """Seal and persist a collection's growing segments, so that they get indexed."""
         async with self._translating_errors(name, patient=True):
@@ -184,8 +186,8 @@ class Milvus:
         """Upsert movies with one vector each; return their revision."""
         self._revision = revision = max(self._revision + 1, time.time_ns())
         async with self._translating_errors(index.name):
-            rows = list(schema.rows(index, movies, vectors, revision))
-            await self._client.upsert(index.name, rows, **_NO_RETRIES)
+            rows = schema.rows(index, movies, vectors, revision)
+            await self._client.upsert(index.name, list(rows), **_NO_RETRIES)
         return revision
 
     async def delete(self, index: str, movie_ids: Sequence[int]) -> None:
@@ -265,8 +267,7 @@ class Milvus:
             limit=limit,
         )
         async with self._translating_errors(index):
-            # Private to pymilvus, which is therefore pinned exactly in pyproject.toml: only this
-            # connection carries the token, TLS and the database.
+            # Private to pymilvus, so pinned exactly: only it carries the token, TLS and database.
             connection = await self._client._get_connection()
             request.db_name = self._client._config.db_name
             response = await connection._async_stub.Search(request)

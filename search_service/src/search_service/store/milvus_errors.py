@@ -16,13 +16,18 @@ from search_service.index.errors import IndexNotFoundError, StoreUnavailableErro
 # Milvus's error codes (internal/util/merr).
 _COLLECTION_NOT_FOUND = 100
 _ALIAS_NOT_FOUND = 1600
-_TRANSIENT = {2, 3, 4, 5, 8, 9, 101, 103, 106, 503, 901}
+_COLLECTION_NOT_LOADED = 101
+_TRANSIENT = {2, 3, 4, 5, 8, 9, 103, 106, 503, 901}
 """Codes of conditions that pass by themselves, such as a node that is starting."""
 
 
 def disable_pymilvus_logging() -> None:
     """Stop pymilvus from logging a stack trace for every error, which its caller raises anyway."""
     logging.getLogger("pymilvus").setLevel(logging.CRITICAL)
+
+
+class NotLoadedError(StoreUnavailableError):
+    """Milvus has not loaded the collection that a call reads."""
 
 
 @asynccontextmanager
@@ -35,6 +40,7 @@ async def translating_errors(index: str, timeout: float | None) -> AsyncIterator
 
     Raises:
         IndexNotFoundError: Milvus has no collection of this name.
+        NotLoadedError: Milvus has not loaded the collection.
         StoreUnavailableError: Milvus cannot be reached, is too slow, or reports a transient error.
     """
     try:
@@ -66,6 +72,8 @@ def _translate(error: MilvusException, index: str) -> BaseException:
         return _unavailable(f"broke the call off ({error.code.name})")
     if error.code == _COLLECTION_NOT_FOUND and index:
         return IndexNotFoundError.of(index)
+    if error.code == _COLLECTION_NOT_LOADED:
+        return NotLoadedError(f"Milvus says: {error.message}", retry_after=1.0)
     if error.code in _TRANSIENT or error.retriable:
         return _unavailable(f"says: {error.message}")
     return cast(BaseException, error)  # pymilvus ships no types

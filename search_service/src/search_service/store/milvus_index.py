@@ -83,7 +83,7 @@ class MilvusIndex(ActiveIndexObserver):
     def active_index_changed(self, index: IndexSpec, movies: int) -> None:
         """Publish the active index."""
         self._remember(index)
-        self._telemetry.index(name=index.name, model_version=index.model_version, movies=movies)
+        self._publish(index, movies)
 
     def active_index_written(self, index: IndexSpec) -> None:
         """Drop the cached movies."""
@@ -95,7 +95,10 @@ class MilvusIndex(ActiveIndexObserver):
             return self._watcher.active()
         if name not in self._current_specs:
             self._watcher.require_store()
-            self._remember(await self._milvus.spec(name))
+            spec = await self._milvus.spec(name)
+            if spec.name != name:  # Milvus knows it as an alias
+                raise IndexNotFoundError.of(name)
+            self._remember(spec)
             self._current_specs.add(name)
         return self._specs[name]
 
@@ -169,28 +172,36 @@ class MilvusIndex(ActiveIndexObserver):
 
     async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
         """See VectorIndex."""
-        async with self._write_locks[index.name], self._loaded(index) as index_type:
-            count = await self._milvus.count(index.name)
-            if count == 0 or expected not in (None, count):
-                raise CountMismatchError.of(index.name, expected=expected, actual=count)
-            if index.name in self._unflushed:
-                await self._milvus.flush(index.name)
-                self._unflushed.discard(index.name)
-            previous = await self._watcher.active_in_store()
-            if previous != index.name:
-                index_type = await self._loader.reindex(index.name, count)
-            await self._watcher.activate(index, count)
+        self._watcher.require_store()
+        async with self._write_locks[index.name]:
+            index = await self._milvus.spec(index.name)
+            self._remember(index)
+            async with self._loaded(index) as index_type:
+                count = await self._milvus.count(index.name)
+                if count == 0 or expected not in (None, count):
+                    raise CountMismatchError.of(index.name, expected=expected, actual=count)
+                if index.name in self._unflushed:
+                    await self._milvus.flush(index.name)
+                    self._unflushed.discard(index.name)
+                previous = await self._watcher.active_in_store()
+                if previous != index.name:
+                    index_type = await self._loader.reindex(index.name, count)
+                await self._watcher.activate(index, count)
         return Activation(_info(index, count, index_type, active=True), previous)
 
     async def list_indexes(self) -> list[IndexInfo]:
         """See VectorIndex."""
         self._watcher.require_store()
-        infos = []
+        infos, active = [], None
+        with suppress(OtherSuiteError):
+            active = await self._watcher.active_in_store()
         for name in sorted(await self._milvus.collection_names()):
             try:
-                infos.append(await self.describe(await self._milvus.spec(name)))
+                spec = await self._milvus.spec(name)
+                index_type, count = await self._loader.inspect(name)
             except (IndexNotFoundError, OtherSuiteError):  # not ours, or deleted meanwhile
                 continue
+            infos.append(_info(spec, count, index_type, active=name == active))
         return infos
 
     async def describe(self, index: IndexSpec) -> IndexInfo:
@@ -208,6 +219,7 @@ class MilvusIndex(ActiveIndexObserver):
                     raise IndexActiveError.of(index.name)
             await self._milvus.spec(index.name)  # fails if it is missing; drop_collection does not
             await self._milvus.drop(index.name)
+            self._unflushed.discard(index.name)
             self._forget(index.name)
 
     def require_store(self) -> None:
@@ -259,16 +271,17 @@ class MilvusIndex(ActiveIndexObserver):
                         await self._milvus.renew_edition(index.name)
                     raise
                 await self._milvus.renew_edition(index.name)
-                # An index that is not loaded is still being built, so nobody reads it yet.
-                if self._loader.is_loaded(index.name):
-                    movies = await self._milvus.count(index.name)
-                    if self._watcher.is_active(index):
-                        self.active_index_changed(index, movies)
+                movies = await self._loader.count_if_loaded(index.name)
+                if movies is not None and self._watcher.is_active(index):
+                    self._publish(index, movies)
             finally:
                 self._cache.invalidate(index.name, movie_ids)
 
+    def _publish(self, active: IndexSpec, movies: int) -> None:
+        self._telemetry.index(name=active.name, model_version=active.model_version, movies=movies)
+
     def _remember(self, spec: IndexSpec) -> None:
-        if self._specs.get(spec.name, spec) != spec:
+        if not self._specs.get(spec.name, spec).is_same(spec):
             self._forget(spec.name)  # another process replaced it by one of the same name
         self._specs[spec.name] = spec
 
@@ -279,5 +292,6 @@ class MilvusIndex(ActiveIndexObserver):
         self._current_specs.discard(name)
 
 
-def _info(index: IndexSpec, count: int, index_type: IndexType, *, active: bool) -> IndexInfo:
-    return IndexInfo(index, count, active, engine=f"milvus {index_type}")
+def _info(index: IndexSpec, count: int, kind: IndexType | None, *, active: bool) -> IndexInfo:
+    engine = f"milvus {kind}" if kind else "milvus"
+    return IndexInfo(index, count, active, engine)

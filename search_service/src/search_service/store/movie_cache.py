@@ -17,6 +17,10 @@ from search_service.index.vector_index import IndexedMovie
 WATCHED_MAX_AGE_SECONDS = 60.0
 """Maximum age of an index's entry while writes to the index are noticed."""
 
+MAX_INDEXES = 4
+"""Indexes of which movies are cached. Every build has a new name, and nobody says when the index of
+an old one was deleted elsewhere."""
+
 Read = Callable[[Collection[int]], Awaitable[dict[int, IndexedMovie]]]
 """Reads movies by id from the store."""
 
@@ -93,6 +97,8 @@ class MovieCache:
     def _entry(self, index: str) -> _Entry:
         entry = self._entries.get(index)
         if entry is None:
+            while len(self._entries) >= MAX_INDEXES:
+                self.forget(next(iter(self._entries)))
             entry = self._entries[index] = _Entry(self._clock())
         return entry
 
