@@ -20,6 +20,7 @@ from search_service.index.errors import (
 from search_service.index.vector_index import IndexSpec, Query, VectorIndex
 from search_service.open_index import open_index
 from search_service.settings import SearchSettings
+from search_service.store.milvus_address import MilvusAddress
 from search_service.store.milvus_client import Milvus
 from search_service.store.movie_cache import WATCHED_MAX_AGE_SECONDS
 
@@ -162,7 +163,7 @@ async def test_to_list_an_index_is_not_to_load_it(
     one, two = services
     await build(one, spec(), 20)
     assert [info.spec for info in await two.list_indexes()] == [spec()]
-    async with Milvus.connect(milvus_uri, token="", timeout=10) as milvus:
+    async with Milvus.connect(MilvusAddress(milvus_uri), timeout=10) as milvus:
         assert not await milvus.is_loaded(spec().name)
 
 
@@ -170,7 +171,7 @@ async def test_an_alias_is_not_the_name_of_an_index(
     services: tuple[VectorIndex, VectorIndex], milvus_uri: str
 ) -> None:
     await build(services[0], spec(), 20)
-    async with Milvus.connect(milvus_uri, token="", timeout=10) as milvus:
+    async with Milvus.connect(MilvusAddress(milvus_uri), timeout=10) as milvus:
         await milvus.set_alias("somebody_s_alias", spec().name)
     with pytest.raises(IndexNotFoundError, match="somebody_s_alias"):
         await services[1].resolve("somebody_s_alias")
