@@ -55,8 +55,8 @@ coverage: setup .venv-milvus/.done browser ## the same tests, and the lines that
 test-slow: setup .venv-milvus/.done ## the tests that take minutes each
 	$(BIN)/python -m pytest -m slow
 
-accept: setup .venv-milvus/.done ## acceptance, in minutes: RMSE on MovieLens-1M, restarts that fail no call, all engines against one oracle
-	$(BIN)/python -m pytest -m slow tests/e2e/test_training_movielens.py tests/e2e/test_rolling_restart.py tests/contract
+accept: setup .venv-milvus/.done ## acceptance, in minutes: RMSE on MovieLens-1M, restarts that fail no call, an index rebuilt 20 times, all engines against one oracle
+	$(BIN)/python -m pytest -m slow tests/e2e/test_training_movielens.py tests/e2e/test_rolling_restart.py tests/e2e/test_rebuilds.py tests/contract
 
 e2e-lite: setup browser ## end-to-end tests on Milvus Lite
 	$(BIN)/python -m pytest tests/e2e -m "not slow and not images" -k "not server"

@@ -42,7 +42,7 @@ class Index(_message.Message):
     metric: _builtins.str
     """How vectors are compared: "IP", inner product."""
     movie_count: _builtins.int
-    """Movies in it."""
+    """Movies in it. Of an index that is not in memory, ListIndexes counts the rows on disk."""
     active: _builtins.bool
     """Whether it is the active index."""
     engine: _builtins.str
