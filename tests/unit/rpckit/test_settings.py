@@ -4,12 +4,12 @@ import json
 from pathlib import Path
 
 import pytest
-from pydantic import SecretStr, ValidationError
+from pydantic import ByteSize, SecretStr, ValidationError
 from pydantic_settings import SettingsConfigDict
 
 from rpckit.security.tls import TlsFiles
 from rpckit.settings.client import ClientSettings
-from rpckit.settings.loading import REQUIRED, describe, load
+from rpckit.settings.loading import REQUIRED, describe, format_value, load
 from rpckit.settings.server import ServerSettings
 from rpckit.settings.types import Port
 
@@ -287,3 +287,11 @@ def test_the_mode_of_a_socket_is_octal(mode: str, capsys: pytest.CaptureFixture[
 def test_ipv6_can_be_written_with_and_without_brackets(host: str) -> None:
     settings = load(KioskSettings, [*GIVEN, "--host", host, "--metrics-host", host])
     assert (settings.host, settings.metrics_host) == ("::1", "::1")
+
+
+@pytest.mark.parametrize(
+    ("size", "expected"),
+    [(8 << 20, "8MiB"), (64 << 10, "64KiB"), ((1 << 20) + 1, "1048577"), (0, "0")],
+)
+def test_a_size_is_printed_in_the_largest_unit_that_divides_it(size: int, expected: str) -> None:
+    assert format_value(ByteSize(size)) == expected

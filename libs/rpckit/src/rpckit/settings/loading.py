@@ -22,13 +22,12 @@ from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 from pydantic_settings import BaseSettings
 
-Settings = TypeVar("Settings", bound=BaseSettings)
+from rpckit.settings.types import KIB, MIB
 
-_MIB = 1 << 20
+Settings = TypeVar("Settings", bound=BaseSettings)
 
 REQUIRED = PydanticUndefined
 """Marks a setting without a default."""
-
 
 _URI_CREDENTIALS = re.compile(r"((?<=://)|^)[^/\s]+(?=@)")  # with and without the scheme
 
@@ -119,8 +118,10 @@ def format_value(value: object) -> str:
             return "none"
         case bool():
             return str(value).lower()
-        case ByteSize() if value and value % _MIB == 0:
-            return f"{value // _MIB}MiB"
+        case ByteSize() if value and value % MIB == 0:
+            return f"{value // MIB}MiB"
+        case ByteSize() if value and value % KIB == 0:
+            return f"{value // KIB}KiB"
         case float():
             return f"{value:g}"
         case _:
