@@ -31,7 +31,7 @@ def parse_host(host: str) -> str:
     if "://" in host:
         raise ValueError("a host has no scheme and no port: write a name or an IP address")
     bare = host.removeprefix("[").removesuffix("]")
-    if ":" in bare and not _is_ipv6(bare):
+    if ":" in bare and not is_ip_address(bare):
         raise ValueError("a host has no port: the port is a setting of its own")
     return bare
 
@@ -56,7 +56,7 @@ def parse_target(target: str) -> str:
         if ":" in host and not (host.startswith("[") and host.endswith("]")):
             if address.startswith("["):
                 raise ValueError(f"the port is missing: write {address}:PORT")
-            right = f"[{address}]:PORT" if _is_ipv6(address) else f"[{host}]:{port}"
+            right = f"[{address}]:PORT" if is_ip_address(address) else f"[{host}]:{port}"
             raise ValueError(f"an IPv6 address needs brackets: write {right}")
         if not host:
             raise ValueError(f"the port is missing: write {address.rstrip(':')}:PORT")
@@ -108,6 +108,15 @@ def resolve_free_address(host: str, port: int) -> str:
     return str(address[0])
 
 
+def is_ip_address(text: str) -> bool:
+    """Tell whether a text is an IP address; IPv6 without brackets."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def is_loopback(host: str) -> bool:
     """Tell whether a host to listen on is reachable from this machine only."""
     if socket_path(host):
@@ -150,10 +159,3 @@ def _check_free_socket(path: Path) -> None:
 def _addresses(target: str) -> list[str]:
     scheme = target[:5]
     return target[5:].split(",") if scheme in _ADDRESS_LISTS else [target]
-
-
-def _is_ipv6(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).version == 6
-    except ValueError:
-        return False

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from rpckit.addresses import is_ip_address, join_host_port
 from rpckit.security.tls import TlsFiles
 
 _DEFAULT_PORTS = {"http": 19530, "https": 443}
@@ -39,8 +39,7 @@ class MilvusAddress:
     def target(self) -> str:
         """Host and port; an IPv6 address has brackets."""
         parts = urlsplit(self.uri)
-        host = f"[{parts.hostname}]" if ":" in (parts.hostname or "") else parts.hostname
-        return f"{host}:{parts.port or _DEFAULT_PORTS[parts.scheme]}"
+        return join_host_port(parts.hostname or "", parts.port or _DEFAULT_PORTS[parts.scheme])
 
     def client_arguments(self) -> dict[str, Any]:
         """Return the arguments of pymilvus's client for this server."""
@@ -107,21 +106,14 @@ def _check_server(uri: str) -> None:
 def _is_address(text: str) -> bool:
     """Tell whether a text without a scheme looks like an address; most host names do not."""
     host = text.partition("/")[0]
-    return ":" in host or host == "localhost" or _is_ip(host)
+    return ":" in host or host == "localhost" or is_ip_address(host)
 
 
 def _with_scheme(address: str) -> str:
     """Return the URI that somebody means by an address, without user name and password."""
     host = address.partition("/")[0].rpartition("@")[2]
-    if ":" in host and _is_ip(host):
-        host = f"[{host}]"
-    has_port = ":" in host.rpartition("]")[2]
-    return f"http://{host}" if has_port else f"http://{host}:{_DEFAULT_PORTS['http']}"
-
-
-def _is_ip(text: str) -> bool:
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return False
-    return True
+    has_port = ":" in host.rpartition("]")[2] and not is_ip_address(host)
+    if not has_port:
+        bare = host.removeprefix("[").removesuffix("]")
+        host = join_host_port(bare, _DEFAULT_PORTS["http"])
+    return f"http://{host}"
