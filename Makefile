@@ -3,13 +3,17 @@
 PYTHON ?= $(shell for each in python3.11 python3.12 python3.13 python3; do \
 	$$each -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null \
 	&& echo $$each && break; done)
+# The newest that runs, by itself or by pyenv: the tests pass on it too.
+NEWEST_PYTHON ?= $(shell for each in python3.13 $(wildcard $(HOME)/.pyenv/versions/3.13.*/bin/python) \
+	python3.12 $(wildcard $(HOME)/.pyenv/versions/3.12.*/bin/python) $(PYTHON); do \
+	$$each -c '' 2>/dev/null && echo $$each && break; done)
 VENV := .venv
 BIN := $(VENV)/bin
 MEMBERS := protos libs/rpckit libs/rpckit_envoy libs/fusion libs/suite embedder_service search_service gateway training cli loadtest
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-publish bench-check bench-growth check fmt gen docs pins contract-release clean
+.PHONY: help setup browser demo test test-newest coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-publish bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -46,6 +50,14 @@ demo: setup ## train, index, start the three services, recommend, stop
 
 test: setup .venv-milvus/.done browser ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not images"
+
+test-newest: setup ## the same tests on the newest Python that is installed, if that is not the one of .venv
+	@version='import sys; print(sys.version_info[:2])'; \
+	if [ "$$($(NEWEST_PYTHON) -c "$$version")" = "$$($(BIN)/python -c "$$version")" ]; then \
+		echo "test-newest: $(VENV) has the newest Python here"; \
+	else \
+		$(MAKE) test VENV=.venv-newest PYTHON=$(NEWEST_PYTHON); \
+	fi
 
 coverage: setup .venv-milvus/.done browser ## the same tests, and the lines that they reach; takes 1.5 times as long
 	$(BIN)/coverage erase
@@ -121,4 +133,4 @@ pins: setup ## compile requirements/*.in into hashed pins; images get the versio
 	cd requirements && $(COMPILE) -o milvus-server.txt milvus-server.in
 
 clean: ## remove everything that the targets made, including the environments
-	rm -rf $(VENV) .venv-milvus build .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-newest .venv-milvus build .mypy_cache .pytest_cache .ruff_cache .hypothesis
