@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import time
-from contextlib import AsyncExitStack
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from tests.contract.conftest import (
@@ -23,9 +20,9 @@ from tests.contract.conftest import (
 from tests.fixtures.movies import DIMENSION, spec, unit_vectors
 
 from rpckit.observing.telemetry import Telemetry
-from search_service.index.vector_index import Hit, IndexedMovie, Query, VectorIndex, Vectors
+from search_service.index.vector_index import Hit, IndexedMovie, Query, Vectors
 from search_service.open_index import open_index
-from search_service.resident import replica
+from search_service.resident import replica_table
 from search_service.settings import SearchSettings
 from search_service.store.milvus_client import Milvus
 
@@ -51,53 +48,6 @@ async def test_the_other_service_sees_writes_within_the_bound(opened: Opened) ->
         (hits,) = await two.search(spec(), Vectors(row, spec().model_version), [Query(1)])
         assert hits[0].movie == new
         assert hits[0].similarity == pytest.approx(1)
-
-
-async def test_writes_of_both_at_once_end_the_same(opened: Opened) -> None:
-    one, two = await opened(), await opened()
-    movies = await activate(one, spec(), 40)
-    await seconds_until(lambda: ready(two))
-
-    async def write(index: VectorIndex, writer: int) -> None:
-        for n in range(6):
-            mine = [replace(movie, title=f"{writer} wrote {n}") for movie in movies[n : n + 5]]
-            await index.upsert(spec(), mine, unit_vectors(5, seed=writer * 10 + n))
-            await index.delete_movies(spec(), [movies[20 + 2 * n + writer].movie_id])
-
-    await asyncio.gather(write(one, 0), write(two, 1))
-    await asyncio.sleep(BOUND_SECONDS)
-    third = await opened(engine="milvus")
-    vectors = unit_vectors(4, seed=99)
-    queries = [Query(100)] * 4
-    answers = [
-        [[(hit.movie, round(hit.similarity, 4)) for hit in hits] for hits in answer]
-        for answer in [await index.search(spec(), vectors, queries) for index in (one, two, third)]
-    ]
-    assert answers[0] == answers[1] == answers[2]
-    assert len(answers[0][0]) == 28
-    assert await engine(one) == await engine(two) == RESIDENT
-
-
-async def test_the_writers_clock_may_be_behind(
-    opened: Opened, empty_server: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    one, two = await opened(), await opened()
-    movies = await activate(one, spec(), 20)
-    await seconds_until(lambda: ready(two))
-    late = time.time_ns() - round(0.8 * replica.OVERLAP_SECONDS * 1e9)
-    monkeypatch.setattr(
-        "search_service.store.milvus_client.time", SimpleNamespace(time_ns=lambda: late)
-    )
-    async with AsyncExitStack() as stack:
-        settings = SearchSettings(milvus_uri=empty_server, engine="milvus")
-        behind = await stack.enter_async_context(open_index(settings, Telemetry("test")))
-        new = replace(movies[0], title="Written by a clock that is behind")
-        await behind.upsert(spec(), [new], unit_vectors(1, 1))
-
-    async def sees() -> bool:
-        return new in await found(two)
-
-    assert await seconds_until(sees) < BOUND_SECONDS
 
 
 async def test_a_write_whose_end_is_not_known_is_looked_up(
@@ -136,7 +86,7 @@ async def test_what_would_hold_up_the_loop_is_found_all_the_same(
         movies = await activate(index, spec(), 60)
         queries = [Query(5 + n, excluded=frozenset({movies[n].movie_id})) for n in range(7)]
         expected = await index.search(spec(), unit_vectors(7, 1), queries)
-        monkeypatch.setattr(replica, bound, value)
+        monkeypatch.setattr(replica_table, bound, value)
         assert await index.search(spec(), unit_vectors(7, 1), queries) == [
             [Hit(hit.movie, pytest.approx(hit.similarity, abs=1e-6)) for hit in hits]
             for hits in expected

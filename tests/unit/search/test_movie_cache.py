@@ -3,14 +3,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection
 
-import pytest
-
 from search_service.index.vector_index import IndexedMovie
-from search_service.store.movie_cache import (
-    MAX_INDEXES,
-    WATCHED_MAX_AGE_SECONDS,
-    MovieCache,
-)
+from search_service.store.movie_cache import MAX_INDEXES, MovieCache
 
 
 class Store:
@@ -94,20 +88,27 @@ async def test_a_read_that_a_new_index_overtook_is_not_kept() -> None:
     assert (await cache.get("a", [1], store.read, writes_noticed=False))[1] is new
 
 
-@pytest.mark.parametrize(
-    ("writes_noticed", "seconds"), [(False, 5.0), (True, WATCHED_MAX_AGE_SECONDS)]
-)
-async def test_what_others_wrote_is_seen_when_what_is_kept_is_old(
-    writes_noticed: bool, seconds: float
-) -> None:
+async def test_what_others_wrote_is_seen_when_what_is_kept_is_old() -> None:
     store, clock = Store(1), Clock()
     cache = MovieCache(10, 5.0, clock)
-    await cache.get("a", [1], store.read, writes_noticed=writes_noticed)
-    clock.now = seconds
-    await cache.get("a", [1], store.read, writes_noticed=writes_noticed)
+    await cache.get("a", [1], store.read, writes_noticed=False)
+    clock.now = 5.0
+    await cache.get("a", [1], store.read, writes_noticed=False)
     assert len(store.reads) == 1
     clock.now += 0.1
-    await cache.get("a", [1], store.read, writes_noticed=writes_noticed)
+    await cache.get("a", [1], store.read, writes_noticed=False)
+    assert len(store.reads) == 2
+
+
+async def test_what_is_kept_lasts_while_somebody_says_when_it_is_old() -> None:
+    store, clock = Store(1), Clock()
+    cache = MovieCache(10, 5.0, clock)
+    await cache.get("a", [1], store.read, writes_noticed=True)
+    clock.now = 1e6
+    await cache.get("a", [1], store.read, writes_noticed=True)
+    assert len(store.reads) == 1
+    cache.forget("a")
+    await cache.get("a", [1], store.read, writes_noticed=True)
     assert len(store.reads) == 2
 
 

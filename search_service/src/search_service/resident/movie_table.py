@@ -33,8 +33,8 @@ FEWEST_PRODUCT_ROWS = 4
 class MovieTable:
     """Movies and their vectors in parallel arrays, unordered and without gaps."""
 
-    def __init__(self, spec: IndexSpec, capacity: int = 0) -> None:
-        """Start empty, with memory allocated for `capacity` movies."""
+    def __init__(self, spec: IndexSpec) -> None:
+        """Start empty."""
         self.spec = spec
         self._size = 0
         self._row: dict[int, int] = {}
@@ -43,11 +43,21 @@ class MovieTable:
         self._years = np.empty(0, np.int16)
         self._genres = np.empty((len(spec.genres), 0), np.bool_)
         self._vectors = np.empty((0, spec.dimension), np.float32)
-        self._reserve(capacity)
 
     def __len__(self) -> int:
         """Return the number of movies."""
         return self._size
+
+    def reserve(self, capacity: int) -> None:
+        """Grow to at least `capacity` rows, at least doubling, so that adding a row costs O(1)."""
+        old = len(self._ids)
+        if capacity <= old:
+            return
+        more = max(capacity, 2 * old) - old
+        self._ids = np.concatenate((self._ids, np.zeros(more, np.int64)))
+        self._years = np.concatenate((self._years, np.zeros(more, np.int16)))
+        self._genres = np.pad(self._genres, ((0, 0), (0, more)))
+        self._vectors = np.pad(self._vectors, ((0, more), (0, 0)))
 
     def upsert(self, movies: Sequence[IndexedMovie], vectors: Vectors) -> None:
         """Insert movies with one vector each, replacing those that exist; ids must be unique.
@@ -59,7 +69,7 @@ class MovieTable:
         self.spec.check_vectors(vectors)
         for number, movie in enumerate(movies):
             self.spec.check_genres(movie.genres, f"movies[{number}].genres")
-        self._reserve(self._size + len(movies))
+        self.reserve(self._size + len(movies))
         for movie, vector in zip(movies, vectors.values, strict=True):
             row = self._row.setdefault(movie.movie_id, self._size)
             if row == self._size:
@@ -153,17 +163,6 @@ class MovieTable:
         if query.excluded:
             return [Hit(movies[row], score) for row, score in hits if score > -math.inf]
         return [Hit(movies[row], score) for row, score in hits]
-
-    def _reserve(self, capacity: int) -> None:
-        """Grow to at least `capacity` rows, at least doubling, so that adding a row costs O(1)."""
-        old = len(self._ids)
-        if capacity <= old:
-            return
-        more = max(capacity, 2 * old) - old
-        self._ids = np.concatenate((self._ids, np.zeros(more, np.int64)))
-        self._years = np.concatenate((self._years, np.zeros(more, np.int16)))
-        self._genres = np.pad(self._genres, ((0, 0), (0, more)))
-        self._vectors = np.pad(self._vectors, ((0, more), (0, 0)))
 
 
 def _products(rows: NDArray[np.float32], vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections import defaultdict
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self
 
@@ -72,6 +73,7 @@ class ResidentIndex(ActiveIndexObserver):
         self._stage = telemetry.stage("resident_search")
         self._replica: Replica | None = None
         self._warmed_up = False  # whether any replica has been usable yet
+        self._write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._synchronization_lock = asyncio.Lock()
         self._synchronization: asyncio.Task[None] | None = None  # since the latest poll
         watcher.subscribe(self)
@@ -128,14 +130,14 @@ class ResidentIndex(ActiveIndexObserver):
         self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: Vectors
     ) -> None:
         """See VectorIndex."""
-        with self._writing(index):
+        async with self._writing(index):
             revision = await self._milvus_index.write(index, movies, vectors)
             if replica := self._replica_of(index):
                 await replica.upserted(movies, vectors, revision)
 
     async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
         """See VectorIndex."""
-        with self._writing(index):
+        async with self._writing(index):
             await self._milvus_index.delete_movies(index, movie_ids)
             if replica := self._replica_of(index):
                 await replica.deleted(movie_ids)
@@ -185,15 +187,19 @@ class ResidentIndex(ActiveIndexObserver):
     def _with_engine(self, info: IndexInfo) -> IndexInfo:
         return replace(info, engine="resident exact") if self._usable(info.spec) else info
 
-    @contextmanager
-    def _writing(self, index: IndexSpec) -> Iterator[None]:
-        """Invalidate the replica if a write fails, since it may have taken effect."""
-        try:
-            yield
-        except BaseException:
-            if replica := self._replica_of(index):
-                replica.invalidate()
-            raise
+    @asynccontextmanager
+    async def _writing(self, index: IndexSpec) -> AsyncIterator[None]:
+        """Run one write at a time, so that the replica gets them in the order of the store.
+
+        If a write fails, it may have taken effect, so the replica is invalidated.
+        """
+        async with self._write_locks[index.name]:
+            try:
+                yield
+            except BaseException:
+                if replica := self._replica_of(index):
+                    replica.invalidate()
+                raise
 
     async def _synchronize(self) -> None:
         """Bring the replica of the active index in sync with Milvus, creating it if need be."""

@@ -4,10 +4,9 @@ Requests never ask Milvus which index is active; the watcher knows it before the
 only loop that follows the alias of the active index; whatever depends on it is an
 `ActiveIndexObserver`.
 
-Every write sets a new edition in the properties of the collection, after the movies are written and
-before the call returns. When a poll finds a new edition, it counts the movies with a read that
-waits for all earlier writes, and only then notifies the observers: what they read afterwards
-includes the write.
+When a poll finds that the active index may have been written to (search_service.store.editions), it
+counts the movies with a read that waits for all earlier writes, and only then notifies the
+observers: what they read afterwards includes the write.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from search_service.index.errors import (
     StoreUnavailableError,
 )
 from search_service.index.vector_index import METRIC, IndexSpec
+from search_service.store.editions import CheckSchedule
 from search_service.store.milvus_client import Milvus
 
 log = logging.getLogger(__name__)
@@ -51,7 +51,7 @@ class ActiveIndexObserver:
         """Handle the activation of another index, which holds this number of movies."""
 
     def active_index_written(self, index: IndexSpec) -> None:
-        """Handle a write of some process to the active index."""
+        """Handle a write to the active index that some process may have made."""
 
     def poll_ended(self) -> None:
         """Handle the end of a poll, after all other events of it."""
@@ -63,7 +63,7 @@ class _ActiveIndex(NamedTuple):
     spec: IndexSpec | None = None
     edition: str = ""
     movies: int = 0
-    """Counted only if the spec or the edition is new."""
+    """Counted only if the spec is new or a check of the index was due."""
     error: str | None = None
     """Why the active index cannot be searched. None: it can."""
 
@@ -82,7 +82,7 @@ class ActiveIndexWatcher:
         self._answer_timeout = answer_timeout
         self._observers: list[ActiveIndexObserver] = []
         self._active: IndexSpec | None = None
-        self._edition = ""  # of the active index
+        self._checks = CheckSchedule()  # of the active index
         self._edition_read_at = -math.inf  # start of the last poll that read the edition, seconds
         self._answered_at = -math.inf  # of the last answer, seconds
         self._store_error: str | None = "Milvus has not answered yet"
@@ -188,7 +188,7 @@ class ActiveIndexWatcher:
         for observer in self._observers:
             observer.poll_started()
         try:
-            found = await self._read_active_index()
+            found = await self._read_active_index(started)
         except ServiceError as error:
             self._set_store_error(error.message)
         except Exception as error:  # whatever pymilvus raises for a failing Milvus
@@ -203,7 +203,7 @@ class ActiveIndexWatcher:
         for observer in self._observers:
             observer.poll_ended()
 
-    async def _read_active_index(self) -> _ActiveIndex:
+    async def _read_active_index(self, now: float) -> _ActiveIndex:
         """Read the active index and its edition, and load its collection if it is not loaded."""
         try:
             spec, edition = await self._milvus.spec_and_edition(_ALIAS)
@@ -217,7 +217,7 @@ class ActiveIndexWatcher:
             return _ActiveIndex(spec, error=error)
         if not await self._milvus.is_loaded(spec.name):
             await self._milvus.load(spec.name)
-        if spec == self._active and edition == self._edition:
+        if spec == self._active and not self._checks.is_due(edition, now):
             return _ActiveIndex(spec, edition)
         return _ActiveIndex(spec, edition, await self._milvus.count(spec.name))
 
@@ -234,15 +234,15 @@ class ActiveIndexWatcher:
         if not unchanged:
             log.info("active index: %s", active.name if active else "none")
             self._active = active
-            self._edition = ""
+            self._checks = CheckSchedule()
             self._edition_read_at = -math.inf
             if active is not None:
                 for observer in self._observers:
                     observer.active_index_changed(active, movies)
 
     def _set_edition(self, edition: str, read_at: float) -> None:
-        if self._active is not None and edition != self._edition:
+        if self._active is not None and self._checks.is_due(edition, read_at):
             for observer in self._observers:
                 observer.active_index_written(self._active)
-        self._edition = edition
+            self._checks.checked(edition, read_at)
         self._edition_read_at = read_at

@@ -23,8 +23,8 @@ TITLE = "title"
 YEAR = "year"
 GENRES = "genres"
 REVISION = "revision"
-"""Time of the upsert by the writer's clock, in ns, increasing from upsert to upsert of a process;
-a replica finds changed movies by it (search_service.resident.replica)."""
+"""Random number that an upsert gives to its movies: a movie with the same one has not changed. It
+says nothing about the order of writes, which no clock of a writer could."""
 MOVIE_FIELDS = [ID, TITLE, YEAR, GENRES]
 """Fields that `movie` needs."""
 STORED_FIELDS = [*MOVIE_FIELDS, VECTOR, REVISION]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from search_service.index.vector_index import Filter, IndexSpec
-from search_service.store.collection_schema import ID, REVISION, YEAR, genre_field
+from search_service.store.collection_schema import ID, YEAR, genre_field
 
 
 def filter_expression(wanted: Filter, index: IndexSpec) -> str:
@@ -37,8 +37,3 @@ def ids_in(movie_ids: Iterable[int]) -> str:
 def ids_above(movie_id: int) -> str:
     """Return the expression for the movies with a larger id."""
     return f"{ID} > {movie_id:d}"
-
-
-def revised_since(since: int) -> str:
-    """Return the expression for the movies with this revision or a later one."""
-    return f"{REVISION} >= {since:d}"

@@ -9,12 +9,12 @@ indexes within the `max_age` of MovieCache.
 
 from __future__ import annotations
 
-import asyncio
-from collections import defaultdict
-from collections.abc import AsyncIterator, Collection, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Sequence
 from contextlib import asynccontextmanager, suppress
+from functools import partial
+from typing import TypeVar
 
-from rpckit.errors import ServiceError
+from rpckit.finishing import finish
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import (
     CountMismatchError,
@@ -39,8 +39,11 @@ from search_service.store.active_index_watcher import ActiveIndexObserver, Activ
 from search_service.store.collection_loader import CollectionLoader
 from search_service.store.filter_expressions import filter_expression
 from search_service.store.index_types import IndexType
+from search_service.store.index_writer import IndexWriter
 from search_service.store.milvus_client import Milvus
 from search_service.store.movie_cache import MovieCache
+
+Result = TypeVar("Result")
 
 
 class MilvusIndex(ActiveIndexObserver):
@@ -71,9 +74,7 @@ class MilvusIndex(ActiveIndexObserver):
         self._stage = telemetry.stage("milvus_search")
         self._specs: dict[str, IndexSpec] = {}
         self._current_specs: set[str] = set()  # names whose spec was read since the last poll began
-        self._unflushed: set[str] = set()  # names of indexes written to since their last flush
-        # Milvus Lite fails on concurrent writes.
-        self._write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._writer = IndexWriter(milvus)
         watcher.subscribe(self)
 
     def poll_started(self) -> None:
@@ -142,10 +143,10 @@ class MilvusIndex(ActiveIndexObserver):
     async def create(self, spec: IndexSpec) -> IndexInfo:
         """See VectorIndex."""
         self._watcher.require_store()
-        async with self._write_locks[spec.name]:
+        async with self._writer.lock(spec.name):
             if spec.name in await self._milvus.collection_names():
                 raise IndexExistsError.of(spec.name)
-            await self._milvus.create(spec)
+            await finish(self._milvus.create(spec))
             self._forget(spec.name)  # another index may have had this name
         return IndexInfo(spec, movie_count=0, active=False, engine="milvus")
 
@@ -162,27 +163,26 @@ class MilvusIndex(ActiveIndexObserver):
         index.check_vectors(vectors)
         for number, movie in enumerate(movies):
             index.check_genres(movie.genres, f"movies[{number}].genres")
-        async with self._writing(index, [movie.movie_id for movie in movies]):
-            return await self._milvus.upsert(index, movies, vectors.values)
+        movie_ids = [movie.movie_id for movie in movies]
+        upsert = partial(self._milvus.upsert, index, movies, vectors.values)
+        return await self._write(index, movie_ids, upsert)
 
     async def delete_movies(self, index: IndexSpec, movie_ids: Sequence[int]) -> None:
         """See VectorIndex."""
-        async with self._writing(index, movie_ids):
-            await self._milvus.delete(index.name, movie_ids)
+        delete = partial(self._milvus.delete, index.name, movie_ids)
+        await self._write(index, movie_ids, delete)
 
     async def activate(self, index: IndexSpec, expected: int | None) -> Activation:
         """See VectorIndex."""
         self._watcher.require_store()
-        async with self._write_locks[index.name]:
+        async with self._writer.lock(index.name):
             index = await self._milvus.spec(index.name)
             self._remember(index)
             async with self._loaded(index) as index_type:
                 count = await self._milvus.count(index.name)
                 if count == 0 or expected not in (None, count):
                     raise CountMismatchError.of(index.name, expected=expected, actual=count)
-                if index.name in self._unflushed:
-                    await self._milvus.flush(index.name)
-                    self._unflushed.discard(index.name)
+                await self._writer.flush(index.name)
                 previous = await self._watcher.active_in_store()
                 if previous != index.name:
                     index_type = await self._loader.reindex(index.name, count)
@@ -213,13 +213,12 @@ class MilvusIndex(ActiveIndexObserver):
     async def drop(self, index: IndexSpec) -> None:
         """See VectorIndex."""
         self._watcher.require_store()
-        async with self._write_locks[index.name]:
+        async with self._writer.lock(index.name):
             with suppress(OtherSuiteError):  # then this index is not the active one
                 if await self._watcher.active_in_store() == index.name:
                     raise IndexActiveError.of(index.name)
             await self._milvus.spec(index.name)  # fails if it is missing; drop_collection does not
-            await self._milvus.drop(index.name)
-            self._unflushed.discard(index.name)
+            await self._writer.drop(index.name)
             self._forget(index.name)
 
     def require_store(self) -> None:
@@ -255,25 +254,18 @@ class MilvusIndex(ActiveIndexObserver):
             self._forget(index.name)
             raise
 
-    @asynccontextmanager
-    async def _writing(self, index: IndexSpec, movie_ids: Sequence[int]) -> AsyncIterator[None]:
-        """Run one write at a time on an index, and leave once every later read sees it."""
+    async def _write(
+        self, index: IndexSpec, movie_ids: Sequence[int], write: Callable[[], Awaitable[Result]]
+    ) -> Result:
+        """Run one write at a time on an index, and return once every later read sees it."""
         self._watcher.require_store()
-        async with self._write_locks[index.name]:
-            self._unflushed.add(index.name)
+        async with self._writer.lock(index.name):
             try:
-                try:
-                    yield
-                except BaseException:
-                    # The write may have taken effect all the same. A second error must not hide the
-                    # first.
-                    with suppress(ServiceError):
-                        await self._milvus.renew_edition(index.name)
-                    raise
-                await self._milvus.renew_edition(index.name)
+                result = await self._writer.write(index.name, write)
                 movies = await self._loader.count_if_loaded(index.name)
                 if movies is not None and self._watcher.is_active(index):
                     self._publish(index, movies)
+                return result
             finally:
                 self._cache.invalidate(index.name, movie_ids)
 

@@ -1,10 +1,10 @@
-"""Search requests and results as messages of Milvus's protocol.
+"""Requests and results as messages of Milvus's protocol.
 
-pymilvus creates an object for every hit, with fields that this service does not read. Handling the
-messages directly takes 1.1 ms of CPU instead of 4.4 for 64 queries of ten hits, and 0.58 instead of
-0.94 for one query (Milvus 2.3.5).
+pymilvus creates an object for every hit and row. Handling the messages directly takes 1.1 ms of CPU
+instead of 4.4 for 64 searches of ten hits, 0.58 instead of 0.94 for one search, and 7 instead of 59
+for the ids and revisions of 50,000 movies (Milvus 2.3.5).
 
-See `SearchRequest` and `SearchResults` in https://github.com/milvus-io/milvus-proto.
+See `SearchRequest`, `QueryRequest` and their results in https://github.com/milvus-io/milvus-proto.
 """
 
 from __future__ import annotations
@@ -87,3 +87,41 @@ def hits(response: Any) -> list[tuple[Sequence[int], Sequence[float]]]:
     ids, scores = list(found.ids.int_id.data), list(found.scores)
     bounds = pairwise(accumulate(found.topks, initial=0))
     return [(ids[start:end], scores[start:end]) for start, end in bounds]
+
+
+def query_request(collection: str, fields: Sequence[str], *, expression: str, limit: int) -> Any:
+    """Return the QueryRequest for fields of the entities with the lowest ids that match.
+
+    Its consistency level is Bounded.
+
+    Args:
+        collection: Name of the collection.
+        fields: Fields to return.
+        expression: Boolean expression that entities must match.
+        limit: Number of entities.
+    """
+    # Without `iterator`, Milvus Lite returns any entities instead of those with the lowest ids.
+    params = {"limit": str(limit), "iterator": "True"}
+    return milvus_pb2.QueryRequest(
+        collection_name=collection,
+        expr=expression,
+        output_fields=fields,
+        query_params=[
+            common_pb2.KeyValuePair(key=key, value=value) for key, value in params.items()
+        ],
+        consistency_level=common_pb2.ConsistencyLevel.Bounded,
+        guarantee_timestamp=_BOUNDED_TIMESTAMP,
+    )
+
+
+def integers(response: Any) -> dict[str, NDArray[np.int64]]:
+    """Return the columns in a QueryResults, whose fields must be 64-bit integers, by field name.
+
+    Raises:
+        pymilvus.MilvusException: The response is an error.
+    """
+    check_status(response.status)
+    return {
+        column.field_name: np.array(column.scalars.long_data.data, np.int64)
+        for column in response.fields_data
+    }

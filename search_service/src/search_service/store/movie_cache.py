@@ -1,9 +1,9 @@
 """Cache of the titles, years and genres that hits show: reading them takes longer than the search.
 
 A write of this process removes the movies that it changed. Writes of other processes are seen when
-the whole entry of an index is dropped: as soon as one is noticed
-(search_service.store.active_index_watcher), and in any case when the entry reaches its maximum age,
-because the index may not be watched or the writer may have died before it set a new edition.
+the whole entry of an index is dropped: whenever there may have been one
+(search_service.store.active_index_watcher), or at the entry's maximum age if the index is not
+watched.
 """
 
 from __future__ import annotations
@@ -13,9 +13,6 @@ from collections.abc import Awaitable, Callable, Collection, Iterable
 from dataclasses import dataclass, field
 
 from search_service.index.vector_index import IndexedMovie
-
-WATCHED_MAX_AGE_SECONDS = 60.0
-"""Maximum age of an index's entry while writes to the index are noticed."""
 
 MAX_INDEXES = 4
 """Indexes of which movies are cached. Every build has a new name, and nobody says when the index of
@@ -66,9 +63,8 @@ class MovieCache:
             read: Reads the missing movies.
             writes_noticed: Whether `forget` is called when another process writes to the index.
         """
-        max_age = max(self._max_age, WATCHED_MAX_AGE_SECONDS) if writes_noticed else self._max_age
         entry = self._entry(index)
-        if self._clock() - entry.created_at > max_age:
+        if not writes_noticed and self._clock() - entry.created_at > self._max_age:
             self.forget(index)  # so that reads in progress are not cached
             entry = self._entry(index)
         wanted = set(movie_ids)
