@@ -54,8 +54,9 @@ async def channel(serve: Serve) -> AsyncIterator[grpc.aio.Channel]:
     await index.create(spec("other"))
     telemetry = Telemetry("search_service")
     async with BatchedSearch.over(index, SearchSettings(), telemetry) as batched:
+        searching = SearchServicer(index, batched, max_answer_bytes=2**20)
         services = {
-            search_pb2.DESCRIPTOR.services_by_name["SearchService"]: SearchServicer(index, batched),
+            search_pb2.DESCRIPTOR.services_by_name["SearchService"]: searching,
             index_pb2.DESCRIPTOR.services_by_name["IndexService"]: IndexServicer(index),
         }
         server = await serve(
