@@ -72,7 +72,7 @@ def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_bytes: i
     queries, answered = [], []
     for row, message in enumerate(request.queries):
         found: list[FieldViolation] = []
-        query = _query(message, f"queries[{row}]", index, found)
+        query = _query(message, row, index, found)
         if query is None:
             refused.add(row, found)
         else:
@@ -93,19 +93,19 @@ def _check_hits(queries: Sequence[pb.MovieQuery], most: int) -> None:
 
 
 def _query(
-    query: pb.MovieQuery, path: str, index: IndexSpec, found: list[FieldViolation]
+    query: pb.MovieQuery, row: int, index: IndexSpec, found: list[FieldViolation]
 ) -> Query | None:
     """Return what a query asks for; None if it is invalid, with the reasons in `found`."""
     if query.top_k not in TOP_K.value:
-        found.append(TOP_K.value.violation(f"{path}.top_k", query.top_k))
+        found.append(TOP_K.value.violation(f"queries[{row}].top_k", query.top_k))
     excluded = query.exclude_movie_ids
     if excluded:
-        validation.check_ids(excluded, EXCLUDED_IDS, f"{path}.exclude_movie_ids", found)
+        validation.check_ids(excluded, EXCLUDED_IDS, f"queries[{row}].exclude_movie_ids", found)
     wanted = EVERYTHING
     if query.HasField("filter"):
-        wanted = _filter(query.filter, f"{path}.filter", found)
+        wanted = _filter(query.filter, f"queries[{row}].filter", found)
         if wanted.genres and not found:
-            found += index.unknown_genres(wanted.genres, f"{path}.filter.genres")
+            found += index.unknown_genres(wanted.genres, f"queries[{row}].filter.genres")
     return None if found else Query(query.top_k, wanted, frozenset(excluded))
 
 
