@@ -15,7 +15,8 @@ from fusion.bundle import Bundle
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.type.v1 import types_pb2
 
-CALLERS = 64
+CALLERS = 63
+"""With one more, as many as the gateway admits."""
 MOVIES = 1000
 KIB = 1 << 10
 
