@@ -15,6 +15,7 @@ RPCKIT = (  # from the lowest layer to the highest, here and below
     "errors",
     "addresses",
     "field_limits",
+    "refused_rows",
     "page_token",
     "coalescer",
     "finishing",

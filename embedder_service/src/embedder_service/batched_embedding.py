@@ -74,7 +74,7 @@ class BatchedEmbedding(Generic[Row]):
         """Embed the rows of one request.
 
         Args:
-            rows: Records, looked up; at least one.
+            rows: Records, looked up. Without any there is nothing to wait for.
             call: The call that they belong to.
 
         Returns:
@@ -84,6 +84,8 @@ class BatchedEmbedding(Generic[Row]):
             OverloadedError: The queue is full.
             DeadlineError: The deadline passed in the queue.
         """
+        if not rows:
+            return EmbeddedRows(b"", 0.0), 0.0
         outcome = await self._coalescer.submit(
             _RequestedRows(rows, call.trace), deadline=call.deadline
         )

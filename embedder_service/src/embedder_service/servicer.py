@@ -12,8 +12,9 @@ from fusion.features import Indexed, MovieRow, UserFields, UserRow
 from fusion.records import Gender, Movie, RecordError
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.type.v1 import types_pb2
-from rpckit.errors import MAX_VIOLATIONS, FieldViolation, InvalidRequestError
+from rpckit.errors import FieldViolation
 from rpckit.field_limits import limits_of
+from rpckit.refused_rows import RefusedRows
 from rpckit.serving.call import Call
 
 Record = TypeVar("Record", UserFields, Movie)
@@ -59,10 +60,13 @@ class EmbedderServicer:
         """Embed users."""
         self._users_allowed.check("users", len(request.users))
         look_up = self._bundle.encoder.index_users
-        looked_up = _look_up("users", look_up, lambda: _users(request.users))
+        refused = RefusedRows(partial_success=request.return_partial_success)
+        looked_up = _look_up("users", look_up, lambda: _users(request.users), refused)
         embedded, queue_seconds = await self._users.embed(looked_up.rows, call)
         response = pb.EmbedUsersResponse(unknown_user_rows=looked_up.unknown_rows)
         response.score_scale = self._bundle.manifest.score_scale
+        if refused:
+            response.refused_users.extend(refused.messages())
         self._fill(response, embedded, queue_seconds)
         return response
 
@@ -72,7 +76,8 @@ class EmbedderServicer:
         """Embed movies."""
         self._movies_allowed.check("movies", len(request.movies))
         look_up = self._bundle.encoder.index_movies
-        looked_up = _look_up("movies", look_up, lambda: map(_movie, request.movies))
+        refused = RefusedRows(partial_success=False)
+        looked_up = _look_up("movies", look_up, lambda: map(_movie, request.movies), refused)
         embedded, queue_seconds = await self._movies.embed(looked_up.rows, call)
         response = pb.EmbedMoviesResponse(unknown_movie_rows=looked_up.unknown_rows)
         self._fill(response, embedded, queue_seconds)
@@ -142,23 +147,23 @@ def _look_up(
     field: str,
     look_up: Callable[[Iterable[Record]], Indexed[Row]],
     records: Callable[[], Iterable[Record]],
+    refused: RefusedRows,
 ) -> Indexed[Row]:
+    """Look up the valid records of a request; refuse each other one for its first bad field."""
     try:
         return look_up(records())
     except RecordError:
-        raise InvalidRequestError(_violations(field, look_up, records())) from None
-
-
-def _violations(
-    field: str, look_up: Callable[[Iterable[Record]], Indexed[Row]], records: Iterable[Record]
-) -> list[FieldViolation]:
-    """Name the first bad field of each record that has one, of as many as a refusal names."""
-    violations = []
-    for row, record in enumerate(records):
+        pass  # one by one, to find all of them
+    rows: list[Row] = []
+    unknown_rows: list[int] = []
+    for row, record in enumerate(records()):
         try:
-            look_up([record])
+            found = look_up([record])
         except RecordError as error:
-            violations.append(FieldViolation(f"{field}[{row}].{error.field}", error.reason))
-            if len(violations) > MAX_VIOLATIONS:  # enough to refuse the request
-                break
-    return violations
+            violation = FieldViolation(f"{field}[{row}].{error.field}", error.reason)
+            refused.add(row, [violation])
+        else:
+            rows += found.rows
+            unknown_rows += [row] * len(found.unknown_rows)
+    refused.check()
+    return Indexed(rows, unknown_rows)

@@ -39,6 +39,9 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
                 opaque_movies.SearchMoviesResponse.FromString,
             ),
             max_batch=settings.max_batch,
+            max_message_bytes=min(
+                settings.embedder.max_message_bytes, settings.search.max_message_bytes
+            ),
             max_in_flight=settings.max_in_flight,
             max_queue=settings.max_queue,
             telemetry=telemetry,

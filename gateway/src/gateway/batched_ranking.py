@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from gateway.message_sizes import REST_BYTES, share_of_messages
 from gateway.opaque_movies import MovieHit
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
 from rpckit.calling.channel import UnaryCall
 from rpckit.coalescer import Coalescer
-from rpckit.errors import FieldViolation, InvalidRequestError
+from rpckit.errors import InvalidRequestError, MessageTooLargeError, ServiceError
 from rpckit.observing.telemetry import Telemetry
+from rpckit.refused_rows import refusals
 from rpckit.serving.call import Call
-
-_ROW = re.compile(r"(users|queries)\[(\d+)\]\.?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +54,7 @@ class BatchedRanking:
         search: UnaryCall[search_pb2.SearchMoviesRequest, Any],
         *,
         max_batch: int,
+        max_message_bytes: int,
         max_in_flight: int,
         max_queue: int,
         telemetry: Telemetry,
@@ -65,18 +65,22 @@ class BatchedRanking:
             embed: EmbedderService.EmbedUsers.
             search: SearchService.SearchMovies, which returns `opaque_movies.SearchMoviesResponse`.
             max_batch: Most requests in one batch.
+            max_message_bytes: Largest message to or from a hop.
             max_in_flight: Most batches under way at once; further requests wait.
             max_queue: Most requests waiting; one more is refused.
             telemetry: Where batches and waits are measured.
         """
         self._embed = embed
         self._search = search
+        self._vector_bytes = 0  # unknown before the first answer
         self._coalescer = Coalescer(
             self._rank_batch,
             name="recommend",
             max_batch=max_batch,
             max_in_flight=max_in_flight,
             max_queue=max_queue,
+            max_batch_bytes=max_message_bytes - REST_BYTES,
+            measure=lambda each: share_of_messages(each.user, each.query, self._vector_bytes),
             observer=telemetry.coalescer("recommend"),
         )
 
@@ -101,48 +105,66 @@ class BatchedRanking:
         await self._coalescer.close()
 
     async def _rank_batch(self, requests: Sequence[RankingRequest]) -> list[Ranking | Exception]:
-        """Rank a batch; requests that a hop refuses leave it, and the others are sent again."""
-        answers: dict[int, Ranking | Exception] = {}
-        rows = list(range(len(requests)))
-        while rows:
-            try:
-                rankings = await self._embed_and_search([requests[row] for row in rows])
-            except InvalidRequestError as error:
-                refused = _violations_by_row(error)
-                if not refused:  # the fault of no single request: all are told
-                    answers.update(dict.fromkeys(rows, error))
-                    break
-                for n, violations in refused.items():
-                    answers[rows[n]] = InvalidRequestError(violations)
-                rows = [row for n, row in enumerate(rows) if n not in refused]
-            else:
-                answers.update(zip(rows, rankings, strict=True))
-                break
-        return [answers[row] for row in range(len(requests))]
+        """Rank a batch; halve one that is larger than a hop takes, until it fits."""
+        try:
+            return await self._embed_and_search(requests)
+        except ServiceError as error:
+            if len(requests) == 1 or not self._is_too_large(error, len(requests)):
+                return [error] * len(requests)
+        half = len(requests) // 2
+        return [
+            *await self._rank_batch(requests[:half]),
+            *await self._rank_batch(requests[half:]),
+        ]
 
-    async def _embed_and_search(self, requests: Sequence[RankingRequest]) -> list[Ranking]:
+    def _is_too_large(self, error: ServiceError, rows: int) -> bool:
+        """Tell whether a hop refused a batch for its size; remember how many rows are too many."""
+        if isinstance(error, InvalidRequestError):
+            fields = {violation.field for violation in error.violations}
+            if "users" in fields:  # more than GetModelResponse.max_batch of the replica
+                self._coalescer.max_batch = min(self._coalescer.max_batch, rows // 2)
+            return not fields.isdisjoint(("users", "queries"))
+        return isinstance(error, MessageTooLargeError)
+
+    async def _embed_and_search(
+        self, requests: Sequence[RankingRequest]
+    ) -> list[Ranking | Exception]:
+        """Rank a batch; what a hop refuses leaves it, and the other requests go on."""
         trace, *links = (request.call.trace for request in requests)
         started = time.monotonic()
         embedded = await self._embed(
-            embedder_pb2.EmbedUsersRequest(users=[request.user for request in requests]),
+            embedder_pb2.EmbedUsersRequest(
+                users=[request.user for request in requests], return_partial_success=True
+            ),
             timeout=_budget(requests),
             trace=trace,
             links=links,
         )
         between = time.monotonic()
+        self._vector_bytes = embedded.vectors.dimension * 4
+        answers: dict[int, Ranking | Exception] = {}
+        answers.update(refusals(embedded.refused_users, "users", "user"))
+        searched = [row for row in range(len(requests)) if row not in answers]
+        if not searched:
+            return list(answers.values())
         found = await self._search(
             search_pb2.SearchMoviesRequest(
-                vectors=embedded.vectors, queries=[request.query for request in requests]
+                vectors=embedded.vectors,
+                queries=[requests[row].query for row in searched],
+                return_partial_success=True,
             ),
             timeout=_budget(requests),
             trace=trace,
             links=links,
         )
         ended = time.monotonic()
+        refused = refusals(found.refused_queries, "queries")
+        answers.update((searched[query], error) for query, error in refused.items())
         unknown = frozenset(embedded.unknown_user_rows)
         embed_us, search_us = _microseconds(between - started), _microseconds(ended - between)
-        return [
-            Ranking(
+        ranked = [row for row in searched if row not in answers]
+        for row, result in zip(ranked, found.results, strict=True):
+            answers[row] = Ranking(
                 hits=result.hits,
                 score_scale=embedded.score_scale,
                 user_id_unknown=row in unknown,
@@ -151,8 +173,7 @@ class BatchedRanking:
                 embed_us=embed_us,
                 search_us=search_us,
             )
-            for row, result in enumerate(found.results)
-        ]
+        return [answers[row] for row in range(len(requests))]
 
 
 def _budget(requests: Sequence[RankingRequest]) -> float:
@@ -162,23 +183,6 @@ def _budget(requests: Sequence[RankingRequest]) -> float:
     """
     longest = max(requests, key=lambda request: request.call.deadline)
     return longest.call.budget()
-
-
-def _violations_by_row(error: InvalidRequestError) -> dict[int, list[FieldViolation]]:
-    """Sort what a hop refuses by the request that it is about, under the caller's field names.
-
-    `users[2].age` becomes `user.age` of row 2, `queries[2].filter.genres[0]` becomes
-    `filter.genres[0]`. Empty if any violation is about no single request.
-    """
-    rows: dict[int, list[FieldViolation]] = {}
-    for violation in error.violations:
-        match = _ROW.match(violation.field)
-        if match is None:
-            return {}
-        prefix = "user." if match[1] == "users" else ""
-        field = (prefix + violation.field[match.end() :]).rstrip(".")
-        rows.setdefault(int(match[2]), []).append(FieldViolation(field, violation.description))
-    return rows
 
 
 def _microseconds(seconds: float) -> int:

@@ -28,7 +28,7 @@ async def wire(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[
         yield [
             Mount(
                 search_pb2.DESCRIPTOR.services_by_name["SearchService"],
-                SearchServicer(index, batched),
+                SearchServicer(index, batched, max_answer_bytes=settings.max_send_message_bytes),
                 ready=index.check_active,
             ),
             Mount(

@@ -5,24 +5,34 @@ from __future__ import annotations
 import asyncio
 import struct
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import pytest
 
 from gateway.batched_ranking import BatchedRanking, RankingRequest
+from gateway.message_sizes import MAX_HIT_BYTES
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
-from rpckit.errors import DeadlineError, FieldViolation, InvalidRequestError, UpstreamError
+from rpckit.errors import (
+    DeadlineError,
+    FieldViolation,
+    InvalidRequestError,
+    MessageTooLargeError,
+    UpstreamError,
+)
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext
+from rpckit.refused_rows import RefusedRows
 from rpckit.serving.call import Call
 
 
 class Hops:
     """Embeds a user as (user_id, 0) and finds one movie whose id is the user's.
 
-    A user of age 999 is refused by the embedder, the genre "bad" by the search service.
+    A user of age 999 is refused by the embedder, the genre "bad" by the search service, and more
+    than `max_users` or `max_queries` in one request by either.
     """
 
     def __init__(self) -> None:
@@ -30,6 +40,7 @@ class Hops:
         self.searched: list[int] = []
         self.timeouts: list[float] = []
         self.failure: Exception | None = None
+        self.max_users = self.max_queries = 1000
         self.gate = asyncio.Event()
         self.gate.set()
 
@@ -46,12 +57,15 @@ class Hops:
         self.timeouts.append(timeout)
         if self.failure:
             raise self.failure
-        refuse(request.users, lambda user: user.age == 999, "users[{}].age", "is too much")
-        data = b"".join(struct.pack("<2f", user.user_id, 0) for user in request.users)
+        if len(request.users) > self.max_users:
+            raise InvalidRequestError.of("users", "are too many")
+        assert request.return_partial_success
+        good, refused = refuse(request.users, lambda user: user.age == 999, "users[{}].age")
+        data = b"".join(struct.pack("<2f", user.user_id, 0) for user in good)
         vectors = types_pb2.Vectors(dimension=2, data=data, model_version="m1")
         unknown = [row for row, user in enumerate(request.users) if user.user_id > 100]
         return embedder_pb2.EmbedUsersResponse(
-            vectors=vectors, unknown_user_rows=unknown, score_scale=5
+            vectors=vectors, unknown_user_rows=unknown, score_scale=5, refused_users=refused
         )
 
     async def search(
@@ -63,22 +77,33 @@ class Hops:
         links: object,
     ) -> search_pb2.SearchMoviesResponse:
         self.searched.append(len(request.queries))
-        refuse(
-            request.queries,
-            lambda query: "bad" in query.filter.genres,
-            "queries[{}].filter.genres[0]",
-            "is not a genre",
+        if len(request.queries) > self.max_queries:
+            raise MessageTooLargeError("too many")
+        assert request.return_partial_success
+        users = list(struct.iter_unpack("<2f", request.vectors.data))
+        rows = zip(users, request.queries, strict=True)
+        good, refused = refuse(
+            rows, lambda row: "bad" in row[1].filter.genres, "queries[{}].filter.genres[0]"
         )
-        response = search_pb2.SearchMoviesResponse(index="i1", model_version="m1")
-        for user_id, _ in struct.iter_unpack("<2f", request.vectors.data):
+        response = search_pb2.SearchMoviesResponse(
+            index="i1", model_version="m1", refused_queries=refused
+        )
+        for (user_id, _), _ in good:
             response.results.add().hits.add(movie={"movie_id": int(user_id)}, similarity=0.5)
         return response
 
 
-def refuse(items: object, is_bad: Callable[..., bool], field: str, description: str) -> None:
-    bad = [row for row, item in enumerate(items) if is_bad(item)]
-    if bad:
-        raise InvalidRequestError([FieldViolation(field.format(row), description) for row in bad])
+def refuse(
+    items: Iterable[Any], is_bad: Callable[..., bool], field: str
+) -> tuple[list[Any], list[types_pb2.RefusedRow]]:
+    """Return the good items, and the refusals of the bad ones."""
+    good, refused = [], RefusedRows(partial_success=True)
+    for row, item in enumerate(items):
+        if is_bad(item):
+            refused.add(row, [FieldViolation(field.format(row), "is bad")])
+        else:
+            good.append(item)
+    return good, list(refused.messages())
 
 
 def request(user_id: int, *, genre: str = "", seconds: float = 5.0, **user: int) -> RankingRequest:
@@ -89,11 +114,14 @@ def request(user_id: int, *, genre: str = "", seconds: float = 5.0, **user: int)
     return RankingRequest(types_pb2.User(user_id=user_id, **user), query, call)
 
 
-def batched_ranking(hops: Hops, *, max_batch: int = 64) -> BatchedRanking:
+def batched_ranking(
+    hops: Hops, *, max_batch: int = 64, max_message_bytes: int = 2**23
+) -> BatchedRanking:
     return BatchedRanking(
         hops.embed,
         hops.search,
         max_batch=max_batch,
+        max_message_bytes=max_message_bytes,
         max_in_flight=1,
         max_queue=100,
         telemetry=Telemetry("test"),
@@ -141,7 +169,74 @@ async def test_bad_requests_hear_of_their_own_fields_and_the_others_are_answered
     assert fields == {1: ["user.age"], 2: ["filter.genres[0]"], 4: ["user.age"]}
     good = [answers[row][0].hits[0].movie.movie_id for row in (0, 3, 5)]
     assert good == [1, 4, 6]
-    assert len(hops.embedded) <= 3, "all bad users and then all bad filters leave at once"
+    assert (hops.embedded, hops.searched) == ([6], [4]), "nothing is sent twice"
+
+
+async def test_a_batch_of_bad_users_alone_is_not_searched() -> None:
+    hops = Hops()
+    batched = batched_ranking(hops)
+    answers = await asyncio.gather(
+        *(batched.rank(request(user, age=999)) for user in (1, 2)), return_exceptions=True
+    )
+    assert [type(answer) for answer in answers] == [InvalidRequestError] * 2
+    assert (hops.embedded, hops.searched) == ([2], [])
+
+
+async def test_a_batch_of_bad_queries_alone_answers_nobody() -> None:
+    batched = batched_ranking(Hops())
+    answers = await asyncio.gather(
+        *(batched.rank(request(user, genre="bad")) for user in (1, 2)), return_exceptions=True
+    )
+    assert [answer.violations[0].field for answer in answers] == ["filter.genres[0]"] * 2
+
+
+async def test_a_batch_with_more_rows_than_the_embedder_takes_is_halved_once_and_for_all() -> None:
+    hops = Hops()
+    hops.max_users = 8
+    batched = batched_ranking(hops)
+    rankings = await asyncio.gather(*(batched.rank(request(user)) for user in range(1, 33)))
+    assert [r.hits[0].movie.movie_id for r, _ in rankings] == list(range(1, 33))
+    assert hops.embedded == [32, 16, 8, 8, 16, 8, 8]
+    hops.embedded.clear()
+    await asyncio.gather(*(batched.rank(request(user)) for user in range(1, 33)))
+    assert hops.embedded == [8] * 4
+
+
+async def test_a_batch_that_is_too_large_a_message_for_a_hop_is_halved() -> None:
+    hops = Hops()
+    hops.max_queries = 2
+    batched = batched_ranking(hops)
+    rankings = await asyncio.gather(*(batched.rank(request(user)) for user in range(1, 5)))
+    assert [r.hits[0].movie.movie_id for r, _ in rankings] == [1, 2, 3, 4]
+    assert hops.searched == [4, 2, 2]
+
+
+async def test_what_is_too_large_alone_is_refused_alone() -> None:
+    hops = Hops()
+    hops.max_queries = 0
+    with pytest.raises(MessageTooLargeError):
+        await batched_ranking(hops).rank(request(1))
+    assert hops.searched == [1]
+
+
+async def test_what_travels_together_fits_into_a_message_whatever_is_found() -> None:
+    hops = Hops()
+    batched = batched_ranking(hops, max_message_bytes=10 * MAX_HIT_BYTES)
+    deep = [request(user) for user in range(1, 6)]
+    for each in deep:
+        each.query.top_k = 4
+    await asyncio.gather(*map(batched.rank, deep))
+    assert hops.searched == [2, 2, 1]
+
+
+async def test_what_travels_together_fits_into_a_message_whatever_is_asked() -> None:
+    hops = Hops()
+    batched = batched_ranking(hops, max_message_bytes=60_000)
+    long = [request(user) for user in range(1, 6)]
+    for each in long:
+        each.query.exclude_movie_ids.extend([2**62] * 2_600)  # 23 kB
+    await asyncio.gather(*map(batched.rank, long))
+    assert hops.searched == [2, 2, 1]
 
 
 async def test_an_error_of_no_single_request_reaches_all_of_them() -> None:

@@ -7,9 +7,11 @@ import pytest
 
 from marquee.search.v1 import search_pb2
 from rpckit.errors import MAX_VIOLATIONS, InvalidRequestError
-from search_service.contract import validation
+from search_service.contract import search_validation
+from search_service.index.vector_index import IndexSpec
 
 ROWS, IDS = 1024, 1000
+INDEX = IndexSpec("movies", "model", 2, ("Drama",))
 
 
 def test_a_million_bad_ids_are_refused_as_soon_as_there_is_enough_to_say() -> None:
@@ -20,6 +22,6 @@ def test_a_million_bad_ids_are_refused_as_soon_as_there_is_enough_to_say() -> No
     request.vectors.data = np.zeros((ROWS, 2), "<f4").tobytes()
     started = time.process_time()
     with pytest.raises(InvalidRequestError) as refusal:
-        validation.search(request)
+        search_validation.check(request, INDEX, 2**23)
     assert time.process_time() - started < 0.5  # all of them took ten seconds
     assert len(refusal.value.violations) == MAX_VIOLATIONS

@@ -3,10 +3,8 @@
 A batch starts as soon as a slot is free and the event loop brings no more items. Items that arrive
 while all slots are busy share the next batch. So a lone caller pays about ten microseconds for
 batching, and batches grow only as the work or the event loop falls behind. (Triton and TEI call
-this dynamic or continuous batching.)
-
-Two constants bound the wait for more items. They are no settings: they depend on what an iteration
-of the event loop costs, not on the service.
+this dynamic or continuous batching.) Nothing here is a setting: the bounds of the wait follow from
+what an iteration of the event loop costs.
 """
 
 from __future__ import annotations
@@ -15,6 +13,7 @@ import asyncio
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Generic, Literal, NamedTuple, TypeVar
 
 from rpckit.errors import DeadlineError, OverloadedError, ShuttingDownError
@@ -75,6 +74,8 @@ class Coalescer(Generic[Item, Result]):
         max_in_flight: int,
         max_queue: int,
         weigh: Callable[[Item], int] = lambda _: 1,
+        max_batch_bytes: int = 0,
+        measure: Callable[[Item], int] = lambda _: 0,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
@@ -87,9 +88,11 @@ class Coalescer(Generic[Item, Result]):
             name: Name for messages.
             max_batch: Largest weight of a batch; a heavier item gets a batch of its own.
             max_in_flight: Largest number of batches in progress at the same time.
-            max_queue: Largest weight of the queue. Weight rather than items, because waiting
-                time and memory grow with it. The item that crosses the limit is admitted.
+            max_queue: Largest weight of the queue, with which waiting time and memory grow. The
+                item that crosses the limit is admitted.
             weigh: Returns an item's weight, such as its rows; less than 1 counts as 1.
+            max_batch_bytes: Largest size of a batch; a larger item gets a batch of its own.
+            measure: Returns an item's size in bytes, such as its share of a message.
             observer: Receives batches and drops.
             clock: Clock of the deadlines. The default is the clock of every asyncio loop;
                 uvloop's own `loop.time()` has a resolution of milliseconds.
@@ -98,10 +101,13 @@ class Coalescer(Generic[Item, Result]):
             raise ValueError(f"{name}: max_batch and max_in_flight must be positive")
         self._work = work
         self._name = name
-        self._max_batch = max_batch
+        self.max_batch = max_batch
+        """Largest weight of a batch; whoever learns that it is too large may lower it."""
         self._max_in_flight = max_in_flight
         self._max_queue = max_queue
         self._weigh = weigh
+        self._max_batch_bytes = max_batch_bytes
+        self._measure = measure
         self._observer = observer or Observer()
         self._clock = clock
         self._queue: deque[_Entry[Item, Result]] = deque()
@@ -127,12 +133,13 @@ class Coalescer(Generic[Item, Result]):
         """
         now = self._clock()
         self._admit(now, deadline)
-        entry: _Entry[Item, Result] = _Entry(item, max(1, self._weigh(item)), deadline, now)
+        answer: asyncio.Future[Coalesced[Result]] = asyncio.get_running_loop().create_future()
+        entry = _Entry(item, max(1, self._weigh(item)), self._measure(item), deadline, now, answer)
         self._queue.append(entry)
         self._queued += entry.weight
         self._start_batch_if_slot_free()
         try:
-            return await entry.answer
+            return await answer
         except asyncio.CancelledError:
             self._abandon(entry)
             raise
@@ -151,11 +158,9 @@ class Coalescer(Generic[Item, Result]):
             raise DeadlineError(f"{self._name}: the deadline passed before the work began")
         if len(self._tasks) == self._max_in_flight and self._queue_is_full():
             self._observer.dropped("overloaded")
-            batches_ahead = self._queued / self._max_batch / self._max_in_flight + 1
-            raise OverloadedError(
-                f"{self._name}: the queue is full",
-                retry_after=max(0.01, batches_ahead * self._batch_seconds),
-            )
+            batches_ahead = self._queued / self.max_batch / self._max_in_flight + 1
+            retry_after = max(0.01, batches_ahead * self._batch_seconds)
+            raise OverloadedError(f"{self._name}: the queue is full", retry_after=retry_after)
 
     def _queue_is_full(self) -> bool:
         """Tell whether `max_queue` waits beside what the starting batches take or have room for."""
@@ -166,13 +171,13 @@ class Coalescer(Generic[Item, Result]):
             if entry.weight > room:
                 if batches == self._starting:
                     return waiting >= self._max_queue
-                batches, room = batches + 1, self._max_batch
+                batches, room = batches + 1, self.max_batch
             room -= entry.weight
             waiting -= entry.weight
         return batches == self._starting and room <= 0 and self._max_queue == 0
 
     def _start_batch_if_slot_free(self) -> None:
-        has_more = self._queued > self._starting * self._max_batch
+        has_more = self._queued > self._starting * self.max_batch
         if has_more and len(self._tasks) < self._max_in_flight:
             self._starting += 1
             self._tasks.add(asyncio.create_task(self._run_batch(), name=self._name))
@@ -200,27 +205,26 @@ class Coalescer(Generic[Item, Result]):
     async def _linger(self) -> None:
         end = self._clock() + MAX_LINGER_SECONDS
         idle = 0
-        while idle < LINGER_ITERATIONS and self._queued < self._max_batch and self._clock() < end:
+        while idle < LINGER_ITERATIONS and self._queued < self.max_batch and self._clock() < end:
             queued = self._queued
             await asyncio.sleep(0)
             idle = 0 if self._queued > queued else idle + 1
 
     def _take_batch(self, now: float) -> list[_Entry[Item, Result]]:
         entries: list[_Entry[Item, Result]] = []
-        room = self._max_batch
+        room, bytes_left = self.max_batch, self._max_batch_bytes
         while self._queue:
             entry = self._queue[0]
             wanted = not entry.answer.done()
             if wanted and entry.deadline > now:
-                if entry.weight > room and entries:
+                if entries and (entry.weight > room or entry.size > bytes_left):
                     break
                 room -= entry.weight
+                bytes_left -= entry.size
                 entries.append(entry)
             elif wanted:
-                message = (
-                    f"{self._name}: the deadline passed after {now - entry.queued_at:.3f} s queued"
-                )
-                entry.answer.set_exception(DeadlineError(message))
+                waited = f"the deadline passed after {now - entry.queued_at:.3f} s queued"
+                entry.answer.set_exception(DeadlineError(f"{self._name}: {waited}"))
                 self._observer.dropped("expired")
             else:
                 self._observer.dropped("cancelled")
@@ -240,9 +244,8 @@ class Coalescer(Generic[Item, Result]):
         try:
             outcomes = await self._work([entry.item for entry in entries])
             if len(outcomes) != len(entries):
-                raise RuntimeError(
-                    f"{self._name}: {len(outcomes)} results for {len(entries)} items; a bug"
-                )
+                counts = f"{len(outcomes)} results for {len(entries)} items"
+                raise RuntimeError(f"{self._name}: {counts}; a bug")
         except Exception as error:
             outcomes = [error] * len(entries)
         except asyncio.CancelledError:
@@ -270,14 +273,12 @@ class Coalescer(Generic[Item, Result]):
             entry.batch.abandon()
 
 
+@dataclass(slots=True, eq=False)
 class _Batch:
     """A batch in progress, and the number of callers that still wait for it."""
 
-    __slots__ = ("task", "waiting")
-
-    def __init__(self, task: asyncio.Task[None], waiting: int) -> None:
-        self.task = task
-        self.waiting = waiting
+    task: asyncio.Task[None]
+    waiting: int
 
     def abandon(self) -> None:
         self.waiting -= 1
@@ -285,16 +286,15 @@ class _Batch:
             self.task.cancel()
 
 
+@dataclass(slots=True, eq=False)
 class _Entry(Generic[Item, Result]):
     """An item: queued, then part of a batch, then answered."""
 
-    __slots__ = ("answer", "batch", "deadline", "item", "queued", "queued_at", "weight")
-
-    def __init__(self, item: Item, weight: int, deadline: float, queued_at: float) -> None:
-        self.item = item
-        self.weight = weight
-        self.deadline = deadline
-        self.queued_at = queued_at
-        self.answer: asyncio.Future[Coalesced[Result]] = asyncio.get_running_loop().create_future()
-        self.queued = True
-        self.batch: _Batch | None = None
+    item: Item
+    weight: int
+    size: int
+    deadline: float
+    queued_at: float
+    answer: asyncio.Future[Coalesced[Result]]
+    queued: bool = True
+    batch: _Batch | None = None

@@ -159,6 +159,15 @@ class OverloadedError(ServiceError):
     action = "Retry after RetryInfo.retry_delay, with backoff; add replicas if it lasts."
 
 
+class MessageTooLargeError(ServiceError):
+    """A request or its response is larger than a message may be."""
+
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+    reason = "MESSAGE_TOO_LARGE"
+    when = "The request or its response is larger than a limit of the server or of the client."
+    action = "Ask for less at once: fewer rows or hits. A retry cannot help; limits are settings."
+
+
 class ShuttingDownError(ServiceError):
     """The process is stopping and accepts no new work."""
 

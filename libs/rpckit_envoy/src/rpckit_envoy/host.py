@@ -62,7 +62,6 @@ class EnvoyHost:
         """TLS files of the server; None without TLS."""
         self._settings = settings
         self._max_receive_bytes = settings.max_receive_message_bytes
-        self._max_send_bytes = settings.max_send_message_bytes
         self._dispatcher = dispatcher
         self._admin = admin
         self._methods = {f"/{path}": method for path, method in dispatcher.methods.items()}
@@ -122,12 +121,6 @@ class EnvoyHost:
             timeout = parse_timeout(exchange.metadata.get("grpc-timeout"))
             body = await exchange.body()
             response = await self._dispatcher.dispatch(method, body, exchange.metadata, timeout)
-            if len(response) > self._max_send_bytes:
-                raise ProtocolError(
-                    grpc.StatusCode.RESOURCE_EXHAUSTED,
-                    f"the response is larger than the limit ({len(response)} against "
-                    f"{self._max_send_bytes} bytes)",
-                )
             await exchange.answer(response)
         elif path in self._other_methods:
             await self._other_methods[path](exchange)

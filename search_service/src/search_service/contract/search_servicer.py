@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from marquee.search.v1 import search_pb2 as pb
 from rpckit.serving.call import Call
-from search_service.contract import page_token, validation
-from search_service.contract.batched_search import Answer, BatchedSearch
+from search_service.contract import page_token, search_validation, validation
+from search_service.contract.batched_search import BatchedSearch
 from search_service.contract.messages import index_message, movie_message, search_response
 from search_service.index.errors import IndexNotFoundError
 from search_service.index.vector_index import IndexSpec, VectorIndex
@@ -14,25 +14,32 @@ from search_service.index.vector_index import IndexSpec, VectorIndex
 class SearchServicer:
     """Implements marquee.search.v1.SearchService."""
 
-    def __init__(self, index: VectorIndex, batched: BatchedSearch) -> None:
-        """Read from `index`, and search it through `batched`."""
+    def __init__(
+        self, index: VectorIndex, batched: BatchedSearch, *, max_answer_bytes: int
+    ) -> None:
+        """Serve an index.
+
+        Args:
+            index: What is read.
+            batched: Searches `index`, in batches.
+            max_answer_bytes: Largest size of a response.
+        """
         self._index = index
         self._batched = batched
+        self._max_answer_bytes = max_answer_bytes
 
     async def SearchMovies(self, request: pb.SearchMoviesRequest, call: Call) -> bytes:
         """Find movies by vector; return a serialized SearchMoviesResponse."""
-        index, answer = await self._search(request, call)
-        return search_response(
-            answer.hits,
-            pb.SearchMoviesResponse(
-                index=index.name,
-                model_version=index.model_version,
-                timings=pb.SearchTimings(
-                    queue_us=round(answer.queue_seconds * 1e6),
-                    search_us=round(answer.search_seconds * 1e6),
-                ),
-            ),
-        )
+        name = validation.index_to_read(request.index)
+        index = await self._index.resolve(name)
+        try:
+            return await self._search(index, request, call)
+        except IndexNotFoundError:
+            # Another process may have activated another index and deleted this one meanwhile.
+            current = await self._index.resolve(name)
+            if name or current == index:
+                raise
+            return await self._search(current, request, call)
 
     async def GetMovies(self, request: pb.GetMoviesRequest, call: Call) -> pb.GetMoviesResponse:
         """Read movies by id."""
@@ -69,17 +76,18 @@ class SearchServicer:
         index = await self._index.resolve(validation.index_to_read(request.index))
         return pb.GetIndexResponse(index=index_message(await self._index.describe(index)))
 
-    async def _search(
-        self, request: pb.SearchMoviesRequest, call: Call
-    ) -> tuple[IndexSpec, Answer]:
-        vectors, queries = validation.search(request)
-        name = validation.index_to_read(request.index)
-        index = await self._index.resolve(name)
-        try:
-            return index, await self._batched.search(index, vectors, queries, call)
-        except IndexNotFoundError:
-            # Another process may have activated another index and deleted this one meanwhile.
-            current = await self._index.resolve(name)
-            if name or current == index:
-                raise
-            return current, await self._batched.search(current, vectors, queries, call)
+    async def _search(self, index: IndexSpec, request: pb.SearchMoviesRequest, call: Call) -> bytes:
+        search = search_validation.check(request, index, self._max_answer_bytes)
+        answer = await self._batched.search(index, search.vectors, search.queries, call)
+        return search_response(
+            answer.hits,
+            pb.SearchMoviesResponse(
+                index=index.name,
+                model_version=index.model_version,
+                timings=pb.SearchTimings(
+                    queue_us=round(answer.queue_seconds * 1e6),
+                    search_us=round(answer.search_seconds * 1e6),
+                ),
+                refused_queries=search.refused.messages(),
+            ),
+        )

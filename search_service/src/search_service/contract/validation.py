@@ -1,15 +1,16 @@
 """Validation of requests, and their conversion to the values of search_service.index.
 
-It checks what the request alone decides; the index checks what depends on its state, such as its
-genres (search_service.index.vector_index). Every function raises InvalidRequestError with all
-violations that it found, each with the path of its field.
+`search_validation` has that of searches. Here is checked what the request alone decides; the index
+checks what depends on its state, such as its genres (search_service.index.vector_index). Every
+function raises InvalidRequestError with all violations that it found, each with the path of its
+field.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
+from itertools import islice
 
 import numpy as np
 
@@ -18,21 +19,12 @@ from marquee.type.v1 import types_pb2
 from rpckit.errors import MAX_VIOLATIONS, FieldViolation, InvalidRequestError
 from rpckit.field_limits import FieldLimits, limits_of
 from search_service.index.vector_index import (
-    EVERYTHING,
     METRIC,
-    Filter,
     IndexedMovie,
     IndexSpec,
-    Query,
     Vectors,
 )
 
-QUERIES = limits_of(search_pb2.SearchMoviesRequest, "queries")
-TOP_K = limits_of(search_pb2.MovieQuery, "top_k")
-EXCLUDED_IDS = limits_of(search_pb2.MovieQuery, "exclude_movie_ids")
-FILTER_GENRES = limits_of(search_pb2.MovieFilter, "genres")
-MIN_YEAR = limits_of(search_pb2.MovieFilter, "min_year")
-MAX_YEAR = limits_of(search_pb2.MovieFilter, "max_year")
 IDS_TO_GET = limits_of(search_pb2.GetMoviesRequest, "movie_ids")
 PAGE_SIZE = limits_of(search_pb2.ListMoviesRequest, "page_size")
 NAME = limits_of(index_pb2.CreateIndexRequest, "name")
@@ -48,21 +40,6 @@ YEAR = limits_of(types_pb2.Movie, "year")
 ROW_LENGTH = limits_of(types_pb2.Vectors, "dimension")
 
 _IDENTIFIER = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
-
-
-def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query]]:
-    """Check a SearchMoviesRequest, but for its index."""
-    rows = len(request.queries)
-    QUERIES.items.check("queries", rows)
-    vectors = _vectors(request.vectors, rows, "queries")
-    found: list[FieldViolation] = []
-    queries = []
-    for row, query in enumerate(request.queries):
-        queries.append(_query(query, row, found))
-        if len(found) > MAX_VIOLATIONS:  # enough to refuse the request
-            break
-    _refuse(found)
-    return vectors, queries
 
 
 def get_movies(request: search_pb2.GetMoviesRequest) -> list[int]:
@@ -101,7 +78,7 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[IndexedMovie], 
     """Check an UpsertMoviesRequest, but for its index."""
     rows = len(request.movies)
     MOVIES.items.check("movies", rows)
-    vectors = _vectors(request.vectors, rows, "movies")
+    values = vectors(request.vectors, rows, "movies")
     found: list[FieldViolation] = []
     movies = []
     for number, movie in enumerate(request.movies):
@@ -110,7 +87,7 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[IndexedMovie], 
             break
     _find_repeated([movie.movie_id for movie in movies], "movies[{}].movie_id", found)
     _refuse(found)
-    return movies, vectors
+    return movies, values
 
 
 def delete(request: index_pb2.DeleteMoviesRequest) -> list[int]:
@@ -140,22 +117,15 @@ def index_to_write(name: str) -> str:
     return name
 
 
-def _check_name(name: str, path: str, found: list[FieldViolation]) -> None:
-    """Check the name of an index: Milvus takes no others, and a reserved one starts otherwise."""
-    if len(name) not in NAME.bytes or not _IDENTIFIER.fullmatch(name):
-        rule = f"must be a letter, then letters, digits and underscores, at most {NAME.bytes.max}"
-        found.append(FieldViolation(path, rule))
-
-
-def _vectors(vectors: types_pb2.Vectors, rows: int, of: str) -> Vectors:
+def vectors(message: types_pb2.Vectors, rows: int, of: str) -> Vectors:
     """Check a request's vectors; return a view of them.
 
     Args:
-        vectors: The message.
+        message: The vectors.
         rows: Required number of vectors.
         of: Name of the items that have a vector each, for violations.
     """
-    dimension, data = vectors.dimension, vectors.data
+    dimension, data = message.dimension, message.data
     found: list[FieldViolation] = []
     if dimension not in ROW_LENGTH.value:
         found.append(ROW_LENGTH.value.violation("vectors.dimension", dimension))
@@ -167,7 +137,7 @@ def _vectors(vectors: types_pb2.Vectors, rows: int, of: str) -> Vectors:
                 f"take {rows * dimension * 4}",
             )
         )
-    if not vectors.model_version:
+    if not message.model_version:
         found.append(FieldViolation("vectors.model_version", "must not be empty"))
     _refuse(found)
     values = np.frombuffer(data, "<f4").reshape(rows, dimension)
@@ -175,33 +145,29 @@ def _vectors(vectors: types_pb2.Vectors, rows: int, of: str) -> Vectors:
     if not finite.all():
         row = int(np.argmin(finite.all(axis=1)))
         raise InvalidRequestError.of("vectors.data", f"row {row} has a NaN or an infinity")
-    return Vectors(values, vectors.model_version)
+    return Vectors(values, message.model_version)
 
 
-def _query(query: search_pb2.MovieQuery, row: int, found: list[FieldViolation]) -> Query:
-    if query.top_k not in TOP_K.value:
-        found.append(TOP_K.value.violation(f"queries[{row}].top_k", query.top_k))
-    excluded = query.exclude_movie_ids
-    if excluded:
-        _check_ids(excluded, EXCLUDED_IDS, f"queries[{row}].exclude_movie_ids", found)
-    wanted = EVERYTHING
-    if query.HasField("filter"):
-        wanted = _filter(query.filter, f"queries[{row}].filter", found)
-    return Query(query.top_k, wanted, frozenset(excluded))
+def check_ids(
+    movie_ids: Sequence[int], limits: FieldLimits, path: str, found: list[FieldViolation]
+) -> None:
+    """Check a repeated field of ids; the violations are as many as it takes to refuse a request."""
+    if len(movie_ids) not in limits.items:
+        found.append(limits.items.violation(path, len(movie_ids)))
+    elif min(movie_ids) not in limits.value:
+        bad = (
+            limits.value.violation(f"{path}[{number}]", movie_id)
+            for number, movie_id in enumerate(movie_ids)
+            if movie_id not in limits.value
+        )
+        found.extend(islice(bad, MAX_VIOLATIONS + 1))
 
 
-def _filter(wanted: search_pb2.MovieFilter, path: str, found: list[FieldViolation]) -> Filter:
-    if len(wanted.genres) not in FILTER_GENRES.items:
-        found.append(FILTER_GENRES.items.violation(f"{path}.genres", len(wanted.genres)))
-    earliest = wanted.min_year if wanted.HasField("min_year") else None
-    latest = wanted.max_year if wanted.HasField("max_year") else None
-    if earliest is not None and earliest not in MIN_YEAR.value:
-        found.append(MIN_YEAR.value.violation(f"{path}.min_year", earliest))
-    if latest is not None:
-        years = replace(MAX_YEAR.value, min=earliest) if earliest else MAX_YEAR.value
-        if latest not in years:
-            found.append(years.violation(f"{path}.max_year", latest))
-    return Filter(tuple(wanted.genres), earliest, latest)
+def _check_name(name: str, path: str, found: list[FieldViolation]) -> None:
+    """Check the name of an index: Milvus takes no others, and a reserved one starts otherwise."""
+    if len(name) not in NAME.bytes or not _IDENTIFIER.fullmatch(name):
+        rule = f"must be a letter, then letters, digits and underscores, at most {NAME.bytes.max}"
+        found.append(FieldViolation(path, rule))
 
 
 def _movie(movie: types_pb2.Movie, number: int, found: list[FieldViolation]) -> IndexedMovie:
@@ -218,22 +184,9 @@ def _movie(movie: types_pb2.Movie, number: int, found: list[FieldViolation]) -> 
 
 def _movie_ids(movie_ids: Sequence[int], limits: FieldLimits) -> list[int]:
     found: list[FieldViolation] = []
-    _check_ids(movie_ids, limits, "movie_ids", found)
+    check_ids(movie_ids, limits, "movie_ids", found)
     _refuse(found)
     return list(movie_ids)
-
-
-def _check_ids(
-    movie_ids: Sequence[int], limits: FieldLimits, path: str, found: list[FieldViolation]
-) -> None:
-    if len(movie_ids) not in limits.items:
-        found.append(limits.items.violation(path, len(movie_ids)))
-    elif min(movie_ids) not in limits.value:
-        found.extend(
-            limits.value.violation(f"{path}[{number}]", movie_id)
-            for number, movie_id in enumerate(movie_ids)
-            if movie_id not in limits.value
-        )
 
 
 def _find_repeated(values: Sequence[object], path: str, found: list[FieldViolation]) -> None:

@@ -132,21 +132,24 @@ class IndexSpec:
     def check_genres(self, genres: Sequence[str], field: str) -> None:
         """Check that the index has all of these genres.
 
+        Raises:
+            InvalidRequestError: See `unknown_genres`.
+        """
+        if violations := self.unknown_genres(genres, field):
+            raise InvalidRequestError(violations)
+
+    def unknown_genres(self, genres: Sequence[str], field: str) -> list[FieldViolation]:
+        """Return a violation, such as `field[2]`, for each genre that the index does not have.
+
         Args:
             genres: Names of genres.
-            field: Path of the request's field that holds them, for violations.
-
-        Raises:
-            InvalidRequestError: A genre is unknown; there is one violation, such as `field[2]`, for
-                each.
+            field: Path of the request's field that holds them.
         """
-        violations = [
+        return [
             FieldViolation(f"{field}[{n}]", f"index {self.name!r} has no genre {genre!r}")
             for n, genre in enumerate(genres)
             if genre not in self.positions
         ]
-        if violations:
-            raise InvalidRequestError(violations)
 
 
 @dataclass(frozen=True, slots=True)

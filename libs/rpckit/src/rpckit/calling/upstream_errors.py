@@ -12,6 +12,7 @@ from rpckit.errors import (
     DeadlineError,
     FieldViolation,
     InvalidRequestError,
+    MessageTooLargeError,
     ServiceError,
     UpstreamError,
 )
@@ -73,6 +74,8 @@ def to_service_error(error: aio.AioRpcError, target: str, method: str) -> Servic
         return UpstreamError(f"{method}: {status.message}", metadata=hop)
     if code in _MISCONFIGURED_CLIENT_CODES:
         return UpstreamError(f"{method} answered {code.name}: {status.message}", metadata=hop)
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _is_about_size(status):
+        return MessageTooLargeError(f"{method}: {status.message}", metadata=hop)
     violations = _violations(status)
     if code is grpc.StatusCode.INVALID_ARGUMENT and violations:
         return InvalidRequestError(violations)
@@ -86,6 +89,15 @@ def _status(error: aio.AioRpcError) -> status_pb2.Status:
         status = None
     code: int = error.code().value[0]
     return status or status_pb2.Status(code=code, message=error.details() or "")
+
+
+def _is_about_size(status: status_pb2.Status) -> bool:
+    """Tell whether a message was too large: for a handler, a host, or gRPC itself on either side.
+
+    C-core has no other sign of it than its text, "Received message larger than max" or "Sent …".
+    """
+    reason = _reason(status)
+    return reason == MessageTooLargeError.reason or (not reason and "larger than" in status.message)
 
 
 def _reason(status: status_pb2.Status) -> str:

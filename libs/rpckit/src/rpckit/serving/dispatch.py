@@ -22,6 +22,7 @@ from rpckit.errors import (
     DeadlineError,
     InternalError,
     InvalidRequestError,
+    MessageTooLargeError,
     OverloadedError,
     ServiceError,
 )
@@ -95,6 +96,7 @@ class Dispatcher:
         access_log: AccessLog,
         authorizer: Authorizer,
         max_concurrent: int,
+        max_send_bytes: int,
         default_deadline: float,
         margin: float,
     ) -> None:
@@ -106,6 +108,7 @@ class Dispatcher:
             access_log: Logs the calls.
             authorizer: Identifies callers and checks their permissions.
             max_concurrent: Largest number of calls in flight; more are refused.
+            max_send_bytes: Largest serialized response.
             default_deadline: Budget of a call without a deadline, in seconds.
             margin: See Call.margin, in seconds.
 
@@ -116,6 +119,7 @@ class Dispatcher:
         self._access_log = access_log
         self._authorizer = authorizer
         self._max_concurrent = max_concurrent
+        self._max_send_bytes = max_send_bytes
         self._default_deadline = default_deadline
         self._margin = margin
         self._in_flight = 0
@@ -176,7 +180,11 @@ class Dispatcher:
             call = Call(method.path, caller, started + budget, self._margin, span.context)
             with self._deadlines.timeout_at(call.deadline):
                 response = await method.handler(_parse(method, body), call)
-            return response if isinstance(response, bytes) else response.SerializeToString()
+            answer = response if isinstance(response, bytes) else response.SerializeToString()
+            if len(answer) > self._max_send_bytes:  # here, so that it is counted as what it is
+                message = f"the response has {len(answer)} bytes, at most {self._max_send_bytes}"
+                raise MessageTooLargeError(f"{message} are allowed")
+            return answer
         except ServiceError as error:
             code = error.code.name
             raise

@@ -26,6 +26,11 @@ class EmbedUsersRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     USERS_FIELD_NUMBER: _builtins.int
+    RETURN_PARTIAL_SUCCESS_FIELD_NUMBER: _builtins.int
+    return_partial_success: _builtins.bool
+    """Whether users that are invalid are refused alone, in EmbedUsersResponse.refused_users, and the
+    others are embedded, even if there are none. Default: one invalid user fails the request.
+    """
     @_builtins.property
     def users(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.User]:
         """Users to embed; at most GetModelResponse.max_batch."""
@@ -34,10 +39,11 @@ class EmbedUsersRequest(_message.Message):
         self,
         *,
         users: _abc.Iterable[_types_pb2.User] | None = ...,
+        return_partial_success: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["users", b"users"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["return_partial_success", b"return_partial_success", "users", b"users"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -53,23 +59,28 @@ class EmbedUsersResponse(_message.Message):
     UNKNOWN_USER_ROWS_FIELD_NUMBER: _builtins.int
     SCORE_SCALE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    REFUSED_USERS_FIELD_NUMBER: _builtins.int
     score_scale: _builtins.float
     """What to multiply an inner product of this model's vectors with to get its score: 5 for the
     rating objective, whose score is the predicted rating.
     """
     @_builtins.property
     def vectors(self) -> _types_pb2.Vectors:
-        """One row per user, in request order."""
+        """One row per user that was not refused, in request order."""
 
     @_builtins.property
     def unknown_user_rows(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Rows, counted from 0, whose user_id was given but is not in the model's vocabulary: they were
+        """Rows of the request, counted from 0, whose user_id was given but is not in the model's vocabulary: they were
         embedded as users of unknown id. Ascending.
         """
 
     @_builtins.property
     def timings(self) -> Global___EmbedTimings:
         """Time spent in the model's queue and in the model."""
+
+    @_builtins.property
+    def refused_users(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.RefusedRow]:
+        """Users that are invalid. Ascending by row. Only with EmbedUsersRequest.return_partial_success."""
 
     def __init__(
         self,
@@ -78,10 +89,11 @@ class EmbedUsersResponse(_message.Message):
         unknown_user_rows: _abc.Iterable[_builtins.int] | None = ...,
         score_scale: _builtins.float = ...,
         timings: Global___EmbedTimings | None = ...,
+        refused_users: _abc.Iterable[_types_pb2.RefusedRow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "vectors", b"vectors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["score_scale", b"score_scale", "timings", b"timings", "unknown_user_rows", b"unknown_user_rows", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused_users", b"refused_users", "score_scale", b"score_scale", "timings", b"timings", "unknown_user_rows", b"unknown_user_rows", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

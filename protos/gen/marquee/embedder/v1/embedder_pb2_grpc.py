@@ -58,7 +58,7 @@ class EmbedderServiceServicer:
 
     def EmbedUsers(self, request, context):
         """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
-        of each user that has one.
+        of each user that has one, unless the request asks for partial success.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

@@ -35,7 +35,7 @@ class EmbedderServiceStub:
     def __new__(cls, channel: _aio.Channel) -> EmbedderServiceAsyncStub: ...
     EmbedUsers: _grpc.UnaryUnaryMultiCallable[_embedder_pb2.EmbedUsersRequest, _embedder_pb2.EmbedUsersResponse]
     """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
-    of each user that has one.
+    of each user that has one, unless the request asks for partial success.
     """
     EmbedMovies: _grpc.UnaryUnaryMultiCallable[_embedder_pb2.EmbedMoviesRequest, _embedder_pb2.EmbedMoviesResponse]
     """Embeds movies. Answers in request order. INVALID_ARGUMENT names the first bad field
@@ -51,7 +51,7 @@ class EmbedderServiceAsyncStub(EmbedderServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     EmbedUsers: _aio.UnaryUnaryMultiCallable[_embedder_pb2.EmbedUsersRequest, _embedder_pb2.EmbedUsersResponse]  # type: ignore[assignment]
     """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
-    of each user that has one.
+    of each user that has one, unless the request asks for partial success.
     """
     EmbedMovies: _aio.UnaryUnaryMultiCallable[_embedder_pb2.EmbedMoviesRequest, _embedder_pb2.EmbedMoviesResponse]  # type: ignore[assignment]
     """Embeds movies. Answers in request order. INVALID_ARGUMENT names the first bad field
@@ -70,7 +70,7 @@ class EmbedderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_embedder_pb2.EmbedUsersResponse, _abc.Awaitable[_embedder_pb2.EmbedUsersResponse]]:
         """Embeds users. Answers in request order. INVALID_ARGUMENT names the first bad field
-        of each user that has one.
+        of each user that has one, unless the request asks for partial success.
         """
 
     @_abc_1.abstractmethod

@@ -104,15 +104,23 @@ class SearchMoviesRequest(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     VECTORS_FIELD_NUMBER: _builtins.int
     QUERIES_FIELD_NUMBER: _builtins.int
+    RETURN_PARTIAL_SUCCESS_FIELD_NUMBER: _builtins.int
     index: _builtins.str
     """Name of the index. Empty: the active one."""
+    return_partial_success: _builtins.bool
+    """Whether queries that are invalid are refused alone, in SearchMoviesResponse.refused_queries, and
+    the others are answered, even if there are none. Default: one invalid query fails the request.
+    What is wrong with `index` or `vectors` always does.
+    """
     @_builtins.property
     def vectors(self) -> _types_pb2.Vectors:
         """One row per query."""
 
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieQuery]:
-        """One per row of vectors, in the same order."""
+        """One per row of vectors, in the same order. INVALID_ARGUMENT (TOO_MANY_HITS) if they ask for more
+        hits than a response can hold.
+        """
 
     def __init__(
         self,
@@ -120,10 +128,11 @@ class SearchMoviesRequest(_message.Message):
         index: _builtins.str = ...,
         vectors: _types_pb2.Vectors | None = ...,
         queries: _abc.Iterable[Global___MovieQuery] | None = ...,
+        return_partial_success: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["vectors", b"vectors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "queries", b"queries", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "queries", b"queries", "return_partial_success", b"return_partial_success", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -191,17 +200,24 @@ class SearchMoviesResponse(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     MODEL_VERSION_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    REFUSED_QUERIES_FIELD_NUMBER: _builtins.int
     index: _builtins.str
     """Name of the index that answered."""
     model_version: _builtins.str
     """Model version of the index that answered."""
     @_builtins.property
     def results(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieHits]:
-        """One per query, in request order."""
+        """One per query that was not refused, in request order."""
 
     @_builtins.property
     def timings(self) -> Global___SearchTimings:
         """Where the time went."""
+
+    @_builtins.property
+    def refused_queries(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.RefusedRow]:
+        """Queries that are invalid. Ascending by row. Only with
+        SearchMoviesRequest.return_partial_success.
+        """
 
     def __init__(
         self,
@@ -210,10 +226,11 @@ class SearchMoviesResponse(_message.Message):
         index: _builtins.str = ...,
         model_version: _builtins.str = ...,
         timings: Global___SearchTimings | None = ...,
+        refused_queries: _abc.Iterable[_types_pb2.RefusedRow] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "model_version", b"model_version", "results", b"results", "timings", b"timings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "model_version", b"model_version", "refused_queries", b"refused_queries", "results", b"results", "timings", b"timings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
