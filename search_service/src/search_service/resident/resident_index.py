@@ -75,25 +75,22 @@ class ResidentIndex(ActiveIndexObserver):
         self._warmed_up = False  # whether any replica has been usable yet
         self._write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._synchronization_lock = asyncio.Lock()
-        self._synchronization: asyncio.Task[None] | None = None  # since the latest poll
+        self._polled = asyncio.Event()  # since the latest synchronization began
         watcher.subscribe(self)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Cancel the synchronization in progress when the context is left."""
+        """Synchronize the replica after every poll, until the context is left."""
+        task = asyncio.create_task(self._synchronize_forever(), name="synchronize the replica")
         try:
             yield self
         finally:
-            if self._synchronization is not None:
-                self._synchronization.cancel()
-                await asyncio.gather(self._synchronization, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     def poll_ended(self) -> None:
-        """Synchronize the replica in the background, unless that is already in progress."""
-        if self._synchronization is None or self._synchronization.done():
-            self._synchronization = asyncio.create_task(
-                self._synchronize(), name="synchronize the replica"
-            )
+        """Synchronize the replica in the background, once more if that is already in progress."""
+        self._polled.set()
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
@@ -200,6 +197,12 @@ class ResidentIndex(ActiveIndexObserver):
                 if replica := self._replica_of(index):
                     replica.invalidate()
                 raise
+
+    async def _synchronize_forever(self) -> None:
+        while True:
+            await self._polled.wait()
+            self._polled.clear()
+            await self._synchronize()
 
     async def _synchronize(self) -> None:
         """Bring the replica of the active index in sync with Milvus, creating it if need be."""
