@@ -58,7 +58,7 @@ class ResidentIndex(ActiveIndexObserver):
 
         Args:
             milvus_index: Takes all writes, and the reads that the replica cannot answer.
-            watcher: The end of each of its polls starts a synchronization of the replica.
+            watcher: Each of its polls starts a synchronization of the replica.
             milvus: The client that the replica reads with.
             limit: Largest number of movies to hold in memory.
             required: Whether `check_active` demands that the active index is held in memory.
@@ -75,12 +75,12 @@ class ResidentIndex(ActiveIndexObserver):
         self._warmed_up = False  # whether any replica has been usable yet
         self._write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._synchronization_lock = asyncio.Lock()
-        self._polled = asyncio.Event()  # since the latest synchronization began
+        self._outdated = asyncio.Event()  # a synchronization that has begun is not enough
         watcher.subscribe(self)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Synchronize the replica after every poll, until the context is left."""
+        """Synchronize the replica with every poll, until the context is left."""
         task = asyncio.create_task(self._synchronize_forever(), name="synchronize the replica")
         try:
             yield self
@@ -88,9 +88,13 @@ class ResidentIndex(ActiveIndexObserver):
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
 
-    def poll_ended(self) -> None:
-        """Synchronize the replica in the background, once more if that is already in progress."""
-        self._polled.set()
+    def poll_started(self) -> None:
+        """Synchronize the replica in the background, while the watcher reads what it needs."""
+        self._outdated.set()
+
+    def active_index_changed(self, index: IndexSpec, movies: int) -> None:  # noqa: ARG002
+        """Begin with another replica."""
+        self._outdated.set()
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
@@ -200,8 +204,8 @@ class ResidentIndex(ActiveIndexObserver):
 
     async def _synchronize_forever(self) -> None:
         while True:
-            await self._polled.wait()
-            self._polled.clear()
+            await self._outdated.wait()
+            self._outdated.clear()
             await self._synchronize()
 
     async def _synchronize(self) -> None:
