@@ -122,9 +122,9 @@ class Server:
             access_log=AccessLog(settings.access_log),
             authorizer=authorizer,
             max_concurrent=settings.max_concurrent_rpcs,
-            max_send_bytes=settings.max_send_message_bytes,
             default_deadline=settings.default_deadline_s,
             margin=settings.deadline_margin_ms / 1000,
+            max_send_bytes=settings.max_send_message_bytes,
         )
         self._health = Health(mounts, telemetry, checks)
         self._host = make_host(settings, self._dispatcher, self._health, authorizer, certificates)
