@@ -8,11 +8,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 from tests.fixtures.puppet import SERVICE
 from tests.fixtures.raw_http2 import RawConnection, message
-from tests.inprocess.hosts.processes import PuppetProcess, command, connected
+from tests.inprocess.hosts.processes import PuppetProcess, command, connected, memory_mib
 
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
 
@@ -22,13 +21,6 @@ MIB = 1 << 20
 STREAMS = 60
 UNFINISHED = b"\0" + struct.pack(">I", 8 * MIB) + bytes(8 * MIB - 64)
 DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAUTHENTICATED = "4", "8", "12", "16"
-
-
-def memory_mib(process: PuppetProcess) -> float:
-    """Return the resident memory of a server's processes."""
-    first = psutil.Process(process.pid)
-    processes = [first, *first.children(recursive=True)]
-    return sum(each.memory_info().rss for each in processes) / MIB
 
 
 @pytest.mark.parametrize("path", [METHOD, CHECK])

@@ -27,6 +27,7 @@ from rpckit.serving.reflection import (
     REFLECTION_SERVICES,
     reflection_servicer,
 )
+from rpckit.serving.unread import UnreadAnswers
 from rpckit.settings.server import ServerSettings
 
 Context: TypeAlias = "aio.ServicerContext[Any, Any]"
@@ -42,7 +43,8 @@ class GrpcioHandlers:
     """Makes the handlers of one server."""
 
     def __init__(self, settings: ServerSettings) -> None:
-        """Take the bounds of requests from the settings."""
+        """Take the bounds of requests and answers from the settings."""
+        self._unread = UnreadAnswers(settings.max_send_message_bytes)
         self._request_timeout = settings.default_deadline_s
         self._slots = ReadSlots(
             max_bytes=settings.max_unfinished_bytes,
@@ -105,15 +107,17 @@ class GrpcioHandlers:
                 return await self._read_only(context, caller)
 
             try:
-                return await dispatcher.dispatch(
+                answer = await dispatcher.dispatch(
                     method, read_body, _metadata(context), context.time_remaining()
                 )
+                self._unread.add(answer, context)
             except ServiceError as error:
                 await context.abort_with_status(rpc_status.to_status(error.status()))
                 raise  # unreachable, as abort_with_status raises; for the type checker
             except UnreadableRequestError as error:
                 await context.abort(error.code, error.message)
                 raise
+            return answer
 
         return handle
 
