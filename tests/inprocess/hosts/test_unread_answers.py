@@ -46,18 +46,17 @@ async def test_no_honest_call_is_refused_beside_calls_that_are_not_read(
 
 
 async def test_what_waits_to_be_read_is_bounded_by_connection_or_time(
-    start: Callable[..., PuppetProcess], host: str
+    start: Callable[..., PuppetProcess],
 ) -> None:
     puppet = start()
     async with connected(puppet.target) as channel:
         stub = EmbedderServiceStub(channel)
         before = memory_mib(puppet)
-        with unread_calls(puppet.target, f"bytes {2 * MIB}", 100, 1):
-            # They would hold 200 MiB. grpc.aio refuses to keep so much, Envoy drops it after 5 s.
-            async with asyncio.timeout(9 if host == "envoy" else 1):
-                while memory_mib(puppet) - before > 64 + 48:
-                    await asyncio.sleep(0.2)
-            assert (await stub.EmbedMovies(command(f"bytes {2 * MIB}"))).vectors.data
+        with unread_calls(puppet.target, f"bytes {8 * MIB - 100}", 100, 1):
+            # They would hold 800 MiB or more. grpc.aio keeps 8 of them, Envoy drops all after 5 s.
+            bounded = before + 2 * 64 + 100
+            await asyncio.to_thread(puppet.wait_until, lambda: memory_mib(puppet) < bounded, 9)
+            assert (await stub.EmbedMovies(command(f"bytes {8 * MIB - 100}"))).vectors.data
 
 
 async def test_who_reads_his_answers_gets_as_many_as_he_asks_for(

@@ -11,13 +11,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mappin
 from typing import Any, TypeAlias
 
 import grpc
+from google.rpc import code_pb2, status_pb2
 from grpc import aio
 from grpc_health.v1 import health
 from grpc_health.v1.health_pb2 import HealthCheckRequest
 from grpc_reflection.v1alpha import reflection_pb2
 from grpc_status import rpc_status
 
-from rpckit.errors import ServiceError
+from rpckit.errors import OverloadedError, ServiceError
 from rpckit.serving.call import UnreadableRequestError
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
 from rpckit.serving.health import HealthServicer
@@ -106,18 +107,23 @@ class GrpcioHandlers:
             async def read_body(caller: str) -> bytes:
                 return await self._read_only(context, caller)
 
+            # Aborts after the handlers of exceptions, as grpc.aio keeps what is raised, and with it
+            # all that its traceback and its context refer to: request and answer.
             try:
                 answer = await dispatcher.dispatch(
                     method, read_body, _metadata(context), context.time_remaining()
                 )
-                self._unread.add(answer, context)
+                if not self._unread.is_full(context, len(answer)):
+                    return answer
+                status = _UNREAD.status()
             except ServiceError as error:
-                await context.abort_with_status(rpc_status.to_status(error.status()))
-                raise  # unreachable, as abort_with_status raises; for the type checker
+                status = error.status()
             except UnreadableRequestError as error:
-                await context.abort(error.code, error.message)
-                raise
-            return answer
+                status = status_pb2.Status(
+                    code=code_pb2.Code.Value(error.code.name), message=error.message
+                )
+            answer = b""
+            return await context.abort_with_status(rpc_status.to_status(status))
 
         return handle
 
@@ -149,6 +155,9 @@ class GrpcioHandlers:
         except UnreadableRequestError as error:
             await context.abort(error.code, error.message)
         return HealthCheckRequest.FromString(body)
+
+
+_UNREAD = OverloadedError("the client does not read the answers that it has", retry_after=0.5)
 
 
 def _metadata(context: Context) -> Mapping[str, str | bytes]:

@@ -11,13 +11,12 @@ from typing import Any
 
 from grpc import aio
 
-from rpckit.errors import OverloadedError
-
 SMALL_BYTES = 64 << 10
 """Answers up to this size are not counted: the number of calls on a connection bounds them."""
 LARGEST_ANSWERS = 8
-"""Most answers of full size that wait on one connection."""
-RETRY_SECONDS = 0.5
+"""Most answers of full size that wait on one connection; grpc.aio has two copies of each."""
+BUSY_CONNECTIONS = 2
+"""If answers wait that fill so many connections, a connection on which some wait gets no more."""
 
 
 class UnreadAnswers:
@@ -31,27 +30,31 @@ class UnreadAnswers:
         """
         self._max_bytes = LARGEST_ANSWERS * max_message_bytes
         self._bytes: Counter[str] = Counter()
+        self._total = 0
 
-    def add(self, answer: bytes, context: aio.ServicerContext[Any, Any]) -> None:
-        """Count an answer until it is read or its connection ends.
+    def is_full(self, context: aio.ServicerContext[Any, Any], size: int) -> bool:
+        """Tell whether another answer is too much for a connection; otherwise count it until read.
 
-        Raises:
-            OverloadedError: Too much waits on this connection.
+        Args:
+            context: The call.
+            size: Bytes of the answer.
         """
-        size = len(answer)
         if size <= SMALL_BYTES:
-            return
+            return False
         connection = context.peer()
-        if self._bytes[connection] + size > self._max_bytes:
-            raise OverloadedError(
-                "the client has not read the answers that it already has",
-                retry_after=RETRY_SECONDS,
-            )
+        waiting = self._bytes[connection]
+        if waiting + size > self._max_bytes:
+            return True
+        if waiting and self._total + size > BUSY_CONNECTIONS * self._max_bytes:
+            return True
         self._bytes[connection] += size
+        self._total += size
 
         def has_been_read(_: object) -> None:
             self._bytes[connection] -= size
+            self._total -= size
             if not self._bytes[connection]:
                 del self._bytes[connection]
 
         context.add_done_callback(has_been_read)  # type: ignore[arg-type]  # the stub wants a class
+        return False
