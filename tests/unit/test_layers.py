@@ -27,6 +27,7 @@ RPCKIT = (  # from the lowest layer to the highest, here and below
     "probe",
 )
 RPCKIT_ENVOY = (
+    "request_budget",
     "protocol",
     "active_calls",
     "exchange",

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import grpc
+import psutil
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
@@ -49,6 +50,13 @@ class PuppetProcess(ChildProcess):
         """Send a signal and return the exit code."""
         self.send_signal(signum)
         return self.wait(20)
+
+
+def memory_mib(puppet: PuppetProcess) -> float:
+    """Return the resident memory of a server, of all its processes."""
+    first = psutil.Process(puppet.pid)
+    processes = [first, *first.children(recursive=True)]
+    return sum(process.memory_info().rss for process in processes) / (1 << 20)
 
 
 @asynccontextmanager

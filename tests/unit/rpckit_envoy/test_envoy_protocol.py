@@ -24,6 +24,7 @@ from rpckit_envoy.protocol import (
     parse_timeout,
     trailers,
 )
+from rpckit_envoy.request_budget import RequestBudget
 
 LIMIT = 1000
 
@@ -41,7 +42,7 @@ def reader(
     async def receive() -> Event:
         return events.pop(0)
 
-    made = MessageReader(receive, LIMIT)
+    made = MessageReader(receive, LIMIT, RequestBudget(LIMIT))
     made.encoding = encoding
     return made
 

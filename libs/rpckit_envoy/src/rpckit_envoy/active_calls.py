@@ -30,6 +30,7 @@ class ActiveCall:
         "_next_poll",
         "_receive",
         "_started_at",
+        "_stream_ends_at",
         "abort_reason",
         "is_stream",
         "task",
@@ -39,8 +40,9 @@ class ActiveCall:
         self,
         loop: asyncio.AbstractEventLoop,
         receive: Receive,
-        timeout: float,
         *,
+        request_timeout: float,
+        stream_timeout: float,
         is_stream: bool,
     ) -> None:
         """Track the call that the current task answers.
@@ -48,9 +50,10 @@ class ActiveCall:
         Args:
             loop: The running loop.
             receive: The `receive` of the ASGI call.
-            timeout: Longest time for the request to arrive, or of a stream, for all of it; in
-                seconds.
-            is_stream: Whether the call is a stream, which has no deadline.
+            request_timeout: Longest time for the request of a stream to arrive, in seconds.
+            stream_timeout: Longest duration of a stream, in seconds.
+            is_stream: Whether the call is a stream. Others have a deadline, which the dispatcher
+                enforces.
         """
         task = asyncio.current_task(loop)
         assert task is not None  # noqa: S101 - ASGI calls are tasks
@@ -60,14 +63,19 @@ class ActiveCall:
         """Why the host cancelled the task; None if the caller disconnected."""
         self._receive = receive
         self._started_at = loop.time()
-        self._expires_at = self._started_at + timeout
+        self._stream_ends_at = self._started_at + stream_timeout
+        self._expires_at = self._started_at + request_timeout if is_stream else math.inf
         self._next_poll = math.inf
 
     def request_is_complete(self) -> None:
         """Start to poll; until now, reading the request reported a disconnected caller."""
         self._next_poll = self._started_at + CHECK_INTERVAL_SECONDS
-        if not self.is_stream:
-            self._expires_at = math.inf  # the dispatcher enforces the deadline from here on
+        self.request_may_last()
+
+    def request_may_last(self) -> None:
+        """Bound the stream from now on, and not the arrival of its request."""
+        if self.is_stream:
+            self._expires_at = self._stream_ends_at
 
     def abort(self, reason: ProtocolError) -> None:
         """End the call with a status."""
@@ -78,7 +86,8 @@ class ActiveCall:
     def check(self, now: float) -> None:
         """Abort the call if its time is up; poll the caller if it is due."""
         if now > self._expires_at:
-            self.abort(_STREAM_TOO_LONG if self.is_stream else _REQUEST_TOO_SLOW)
+            has_ended = self._expires_at == self._stream_ends_at
+            self.abort(_STREAM_TOO_LONG if has_ended else _REQUEST_TOO_SLOW)
         elif now > self._next_poll:
             self._next_poll = math.inf  # one poll at a time
             asyncio.ensure_future(self._receive()).add_done_callback(self._on_polled)
@@ -100,7 +109,7 @@ class ActiveCalls:
         """Start without calls.
 
         Args:
-            request_timeout: Longest time for the request of a unary call to arrive, in seconds.
+            request_timeout: Longest time for the request of a stream to arrive, in seconds.
             stream_timeout: Longest duration of a stream, in seconds.
         """
         self._request_timeout = request_timeout
@@ -114,8 +123,13 @@ class ActiveCalls:
     def add(self, receive: Receive, *, is_stream: bool = False) -> ActiveCall:
         """Track the call that the current task answers."""
         loop = asyncio.get_running_loop()
-        timeout = self._stream_timeout if is_stream else self._request_timeout
-        call = ActiveCall(loop, receive, timeout, is_stream=is_stream)
+        call = ActiveCall(
+            loop,
+            receive,
+            request_timeout=self._request_timeout,
+            stream_timeout=self._stream_timeout,
+            is_stream=is_stream,
+        )
         self._calls.add(call)
         if self._timer is None:
             self._check_all(loop)

@@ -23,9 +23,10 @@ ARGUMENTS = (
 )
 """Envoy's command line, except for the configuration."""
 
-# Flow control: a client may send this much ahead of the application; less than a message is fine.
-_STREAM_WINDOW_BYTES = 1 << 20
+# Flow control: clients of a connection may send this much ahead of the application.
 _CONNECTION_WINDOW_BYTES = 8 << 20
+_ANSWER_OVERHEAD_BYTES = 64 << 10
+_UNREAD_SECONDS = 5.0  # in which a client reads nothing of an answer
 _MAX_METADATA_KIB = 16  # gRPC's own limit
 
 
@@ -60,6 +61,7 @@ class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that myp
         [listener] = config["static_resources"]["listeners"]
         # Two processes on one port is a mistake, not a way to scale.
         listener["enable_reuse_port"] = False
+        listener["per_connection_buffer_high_watermark_timeout"] = _seconds(_UNREAD_SECONDS)
         if path := socket_path(settings.host):
             mode = int(settings.socket_mode, 8)
             listener["address"] = {"pipe": {"path": str(path), "mode": mode}}
@@ -83,6 +85,8 @@ def _http_options(settings: ServerSettings) -> dict[str, Any]:
         "max_request_headers_kb": _MAX_METADATA_KIB,
         "request_headers_timeout": _seconds(settings.default_deadline_s),
         "stream_idle_timeout": "0s",  # a health Watch may be silent for days
+        # An answer that is not read is dropped; it costs memory, but no place among the calls.
+        "stream_flush_timeout": _seconds(_UNREAD_SECONDS),
         # Time from the first GOAWAY, which clients obey, to the one that closes the connection.
         "drain_timeout": "1s",
         "common_http_protocol_options": {
@@ -92,7 +96,8 @@ def _http_options(settings: ServerSettings) -> dict[str, Any]:
         "http2_protocol_options": {
             # Twice the limit of calls, so that excess calls are refused instead of waiting.
             "max_concurrent_streams": 2 * settings.max_concurrent_rpcs,
-            "initial_stream_window_size": _STREAM_WINDOW_BYTES,
+            # Also the buffer of a stream: Envoy drops an unread answer that is in it as a whole.
+            "initial_stream_window_size": settings.max_send_message_bytes + _ANSWER_OVERHEAD_BYTES,
             "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,
             "connection_keepalive": {
                 "interval": _seconds(settings.keepalive_time_s),

@@ -22,6 +22,7 @@ from rpckit_envoy.protocol import (
     frame,
     trailers,
 )
+from rpckit_envoy.request_budget import RequestBudget
 
 MessageT = TypeVar("MessageT", bound=Message)
 
@@ -38,6 +39,7 @@ class Exchange:
         send: Send,
         active_call: ActiveCall,
         max_bytes: int,
+        budget: RequestBudget,
     ) -> None:
         """Wrap an ASGI call; nothing is read or sent yet.
 
@@ -47,9 +49,10 @@ class Exchange:
             send: The `send` of the ASGI call.
             active_call: Tracks the call.
             max_bytes: Largest size of a request message.
+            budget: Counts the bytes of requests that have not arrived completely.
         """
         self.metadata = Metadata(headers)
-        self._reader = MessageReader(receive, max_bytes)
+        self._reader = MessageReader(receive, max_bytes, budget)
         self._send = send
         self._active_call = active_call
         self._headers_sent = False
@@ -66,13 +69,15 @@ class Exchange:
             )
         self._reader.encoding = str(self.metadata.get("grpc-encoding", "identity"))
 
-    async def body(self) -> bytes:
+    async def body(self, caller: str = "anonymous") -> bytes:
         """Return the serialized request of a call that has exactly one.
 
         Raises:
             ProtocolError: See MessageReader.
+            OverloadedError: See MessageReader.
             ClientDisconnectedError: The caller disconnected.
         """
+        self._reader.caller = caller
         body = await self._reader.read_only()
         self._active_call.request_is_complete()
         return body
@@ -81,8 +86,10 @@ class Exchange:
         """Return the request of a call that has exactly one; raises as `body` does."""
         return _parse(kind, await self.body())
 
-    async def requests(self, kind: type[MessageT]) -> AsyncIterator[MessageT]:
+    async def requests(self, kind: type[MessageT], caller: str) -> AsyncIterator[MessageT]:
         """Yield the requests of a streaming call; raises as `body` does."""
+        self._reader.caller = caller
+        self._active_call.request_may_last()
         while (body := await self._reader.read()) is not None:
             yield _parse(kind, body)
         self._active_call.request_is_complete()

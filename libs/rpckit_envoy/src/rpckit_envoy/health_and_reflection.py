@@ -56,8 +56,8 @@ class HealthAndReflection:
         await self._health.Watch(await exchange.request(HealthCheckRequest), exchange)
 
     async def _reflect(self, exchange: Exchange) -> None:
-        self._authorizer.authorize(exchange.metadata, "read")
-        requests = exchange.requests(ServerReflectionRequest)
+        caller = self._authorizer.authorize(exchange.metadata, "read")
+        requests = exchange.requests(ServerReflectionRequest, caller)
         async for response in self._reflection.ServerReflectionInfo(requests, exchange):
             await exchange.write(response)
         await exchange.finish(status_pb2.Status(code=code_pb2.OK))

@@ -26,6 +26,7 @@ from rpckit_envoy.protocol import (
     Send,
     parse_timeout,
 )
+from rpckit_envoy.request_budget import RequestBudget
 
 log = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ class EnvoyHost:
         self._other_methods = HealthAndReflection(
             health_checks.servicer, authorizer, list(services) if settings.reflection else None
         ).methods
+        self._budget = RequestBudget(settings.max_unfinished_bytes)
         self._active_calls = ActiveCalls(
             request_timeout=settings.default_deadline_s,
             stream_timeout=settings.max_connection_age_s,
@@ -91,7 +93,9 @@ class EnvoyHost:
         """Answer one call. Never raises, because pyvoy would answer with an empty success."""
         path = _path(scope)
         active_call = self._active_calls.add(receive, is_stream=path in self._other_methods)
-        exchange = Exchange(scope["headers"], receive, send, active_call, self._max_receive_bytes)
+        exchange = Exchange(
+            scope["headers"], receive, send, active_call, self._max_receive_bytes, self._budget
+        )
         http_status = 200
         try:
             exchange.open()
@@ -119,8 +123,9 @@ class EnvoyHost:
         method = self._methods.get(path)
         if method is not None:
             timeout = parse_timeout(exchange.metadata.get("grpc-timeout"))
-            body = await exchange.body()
-            response = await self._dispatcher.dispatch(method, body, exchange.metadata, timeout)
+            response = await self._dispatcher.dispatch(
+                method, exchange.body, exchange.metadata, timeout
+            )
             await exchange.answer(response)
         elif path in self._other_methods:
             await self._other_methods[path](exchange)

@@ -5,6 +5,7 @@ https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import re
 import zlib
@@ -14,6 +15,10 @@ from urllib.parse import quote
 
 import grpc
 from google.rpc import code_pb2, status_pb2
+
+from rpckit.serving.call import UnreadableRequestError
+from rpckit.serving.unfinished import UnfinishedRequest
+from rpckit_envoy.request_budget import RequestBudget
 
 Event = dict[str, Any]
 Receive = Callable[[], Awaitable[Event]]
@@ -27,14 +32,12 @@ ENCODINGS = "identity, gzip, deflate"
 """Compressions that requests may use; responses use none."""
 
 
-class ProtocolError(Exception):
+class ProtocolError(UnreadableRequestError):
     """A call that reaches no handler: it breaks the protocol or uses an unsupported part of it."""
 
     def __init__(self, code: grpc.StatusCode, message: str, *, http_status: int = 200) -> None:
         """Refuse a call with a gRPC status, and an HTTP status for callers without gRPC."""
-        super().__init__(message)
-        self.code = code
-        self.message = message
+        super().__init__(code, message)
         self.http_status = http_status
 
     def status(self) -> status_pb2.Status:
@@ -42,7 +45,7 @@ class ProtocolError(Exception):
         return status_pb2.Status(code=code_pb2.Code.Value(self.code.name), message=self.message)
 
 
-class ClientDisconnectedError(Exception):
+class ClientDisconnectedError(asyncio.CancelledError):
     """The caller closed the stream or the connection and waits for no answer."""
 
 
@@ -80,17 +83,22 @@ class Metadata(Mapping[str, str | bytes]):
 class MessageReader:
     """Reads the messages of a request while its body arrives."""
 
-    def __init__(self, receive: Receive, max_bytes: int) -> None:
+    def __init__(self, receive: Receive, max_bytes: int, budget: RequestBudget) -> None:
         """Create a reader; nothing is read yet.
 
         Args:
             receive: The `receive` of the ASGI call.
             max_bytes: Largest size of a message, before and after decompression.
+            budget: Counts the bytes of a message until it is complete.
         """
         self.encoding = "identity"
         """Compression of the messages that have the compressed flag."""
+        self.caller = "anonymous"
+        """Whose budget the messages count for."""
         self._receive = receive
         self._max_bytes = max_bytes
+        self._budget = budget
+        self._unfinished: UnfinishedRequest | None = None
         self._chunks: list[bytes] = []
         self._size = 0
         self._more = True
@@ -100,8 +108,14 @@ class MessageReader:
 
         Raises:
             ProtocolError: The message is too large, cut short, or of an unsupported compression.
+            OverloadedError: Unfinished messages hold too much, and this one most.
             ClientDisconnectedError: The caller disconnected.
         """
+        with self._budget.request(self.caller) as self._unfinished:
+            self._budget.add(self._unfinished, self._size)
+            return await self._message()
+
+    async def _message(self) -> bytes | None:
         prefix = await self._take(5)
         if not prefix:
             return None
@@ -118,18 +132,20 @@ class MessageReader:
 
         Raises:
             ProtocolError: As in `read`, or there is not exactly one message.
+            OverloadedError: As in `read`.
             ClientDisconnectedError: The caller disconnected.
         """
         event = await self._receive()
         if whole := self._whole(event):
             return whole
-        self._add(event)
-        message = await self.read()
-        if message is None or await self.read() is not None:
-            raise ProtocolError(
-                grpc.StatusCode.UNIMPLEMENTED, "this method takes exactly one request message"
-            )
-        return message
+        with self._budget.request(self.caller) as self._unfinished:
+            self._add(event)
+            message = await self._message()
+            if message is None or await self._message() is not None:
+                raise ProtocolError(
+                    grpc.StatusCode.UNIMPLEMENTED, "this method takes exactly one request message"
+                )
+            return message
 
     async def _take(self, size: int) -> bytes:
         while self._size < size and self._more:
@@ -147,6 +163,8 @@ class MessageReader:
         if chunk := event["body"]:
             self._chunks.append(chunk)
             self._size += len(chunk)
+            if self._unfinished is not None:
+                self._budget.add(self._unfinished, len(chunk))
         self._more = event["more_body"]
 
     def _whole(self, event: Event) -> bytes | None:

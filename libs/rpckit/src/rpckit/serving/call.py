@@ -5,8 +5,20 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+import grpc
+
 from rpckit.errors import DeadlineError
 from rpckit.observing.tracing.context import TraceContext
+
+
+class UnreadableRequestError(Exception):
+    """The request did not arrive as gRPC demands, so it reached no handler; has no details."""
+
+    def __init__(self, code: grpc.StatusCode, message: str) -> None:
+        """Refuse a request with a gRPC status."""
+        super().__init__(message)
+        self.code = code
+        self.message = message
 
 
 @dataclass(slots=True)

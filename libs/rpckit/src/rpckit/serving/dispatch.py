@@ -1,7 +1,7 @@
 """The steps around every handler: admission, authorization, deadline, errors, measurement.
 
-A host (`rpckit.serving.server.Host`) passes in the bytes and metadata of a call, and gets back
-bytes or a `ServiceError`. So neither the servicers nor this module depend on a host.
+A host (`rpckit.serving.server.Host`) passes in the metadata of a call and a way to read its bytes,
+and gets back bytes or a `ServiceError`. So neither the servicers nor this module depend on a host.
 """
 
 from __future__ import annotations
@@ -30,13 +30,15 @@ from rpckit.observing.logs import AccessLog
 from rpckit.observing.metrics.recorders import RpcRecorder
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext
-from rpckit.serving.call import Call
+from rpckit.serving.call import Call, UnreadableRequestError
 from rpckit.serving.deadlines import Deadlines
 
 log = logging.getLogger(__name__)
 
 Handler = Callable[[Any, Call], Awaitable[Message | bytes]]
 """Answers a parsed request with a response, parsed or serialized."""
+ReadBody = Callable[[str], Awaitable[bytes]]
+"""Waits for the serialized request of a caller, of whom it gets the name."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +138,7 @@ class Dispatcher:
     async def dispatch(
         self,
         method: Method,
-        body: bytes,
+        read_body: ReadBody,
         metadata: Mapping[str, str | bytes],
         timeout: float | None,
     ) -> bytes:
@@ -144,7 +146,8 @@ class Dispatcher:
 
         Args:
             method: The RPC.
-            body: The serialized request.
+            read_body: Reads the request. It is called once the caller is authorized, and cancelled
+                if the request has not arrived within the default deadline or the caller's own.
             metadata: Metadata of the call, keys in lower case.
             timeout: Time until the caller's deadline in seconds. None: the caller set none.
 
@@ -153,35 +156,36 @@ class Dispatcher:
 
         Raises:
             ServiceError: The call failed; the host sends its status to the caller.
+            UnreadableRequestError: As `read_body` raised it; the host sends its status, too.
             CancelledError: The host cancelled the call. No other exception is raised.
         """
         started = time.monotonic()
-        if self._in_flight >= self._max_concurrent:
-            # Refused before any work, so the caller is not identified for the metrics either.
-            method.recorder.record("RESOURCE_EXHAUSTED", 0.0, "anonymous")
-            self._access_log.write(method.path, "RESOURCE_EXHAUSTED", 0.0, "anonymous", None)
-            raise self._overloaded.with_traceback(None)
+        budget = self._default_deadline if timeout is None else timeout
+        # Nothing that an unauthorized caller sends reaches traces or logs.
+        caller, trace, body = "anonymous", TraceContext(), b""
         failure: Exception | None = None
         try:
             caller = self._authorizer.authorize(metadata, method.permission)
             trace = TraceContext.from_metadata(metadata)
+            body = await self._read(read_body, caller, started, budget)
         except Exception as error:  # raised below, where every call is counted
-            # Nothing that an unauthorized caller sends reaches traces or logs.
-            caller, trace, failure = "anonymous", TraceContext(), error
+            failure = error
+        # A place is taken for the work, not for the arrival of a request.
+        if failure is None and self._in_flight >= self._max_concurrent:
+            method.recorder.record("RESOURCE_EXHAUSTED", 0.0, caller)
+            self._access_log.write(method.path, "RESOURCE_EXHAUSTED", 0.0, caller, None)
+            raise self._overloaded.with_traceback(None)
         code = "OK"
         self._in_flight += 1
         span = self._telemetry.server_span(method.path, trace)
         try:
             if failure is not None:
                 raise failure
-            budget = self._default_deadline if timeout is None else timeout
-            if budget <= 0:
-                raise DeadlineError("the deadline had passed when the call arrived")
             call = Call(method.path, caller, started + budget, self._margin, span.context)
             with self._deadlines.timeout_at(call.deadline):
                 response = await method.handler(_parse(method, body), call)
             return self._serialize(response)
-        except ServiceError as error:
+        except (ServiceError, UnreadableRequestError) as error:
             code = error.code.name
             raise
         except TimeoutError:
@@ -197,6 +201,7 @@ class Dispatcher:
             log.exception("defect %s in %s", error_id, method.path, extra={"trace_id": trace_id})
             raise InternalError(f"internal error {error_id}") from error
         finally:
+            failure = None  # its traceback has this frame: a cycle, and it would keep the request
             self._in_flight -= 1
             seconds = time.monotonic() - started
             span.end(code)
@@ -211,6 +216,15 @@ class Dispatcher:
                 f"the response has {len(answer)} bytes; the limit is {self._max_send_bytes}"
             )
         return answer
+
+    async def _read(self, read_body: ReadBody, caller: str, started: float, budget: float) -> bytes:
+        if budget <= 0:
+            raise DeadlineError("the deadline had passed when the call arrived")
+        try:
+            with self._deadlines.timeout_at(started + min(budget, self._default_deadline)):
+                return await read_body(caller)
+        except TimeoutError:
+            raise DeadlineError("the request took too long to arrive") from None
 
     def _resolve(self, mount: Mount) -> list[Method]:
         return [

@@ -4,35 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
 import grpc
 from grpc import aio
-from grpc_health.v1 import health_pb2_grpc
-from grpc_reflection.v1alpha import reflection_pb2
-from grpc_status import rpc_status
 
 from rpckit.addresses import join_host_port, resolve_free_address, socket_path
-from rpckit.errors import ServiceError
 from rpckit.security.tls import TlsMaterial, server_credentials
 from rpckit.security.watched_files import FileWatcher
-from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
+from rpckit.serving.dispatch import Authorizer, Dispatcher
+from rpckit.serving.grpcio_handlers import GrpcioHandlers
 from rpckit.serving.health import Health
-from rpckit.serving.reflection import (
-    REFLECTION_METHOD,
-    REFLECTION_SERVICES,
-    reflection_servicer,
-)
 from rpckit.settings.server import ServerSettings
 
 IDLE_POLL_SECONDS = 0.02
 """Pause between checks whether calls are in flight, while the server stops."""
+MAX_PENDING_CALLS = 1024
+"""Most calls, of all connections, that wait in C-core for grpc.aio; it refuses more."""
 FLUSH_SECONDS = 1.0
 """Longest that the last answers may take to be read once the server stops."""
-
-Unary = Callable[[bytes, "aio.ServicerContext[bytes, bytes]"], Awaitable[bytes]]
 
 
 class GrpcioHost:
@@ -52,20 +43,14 @@ class GrpcioHost:
         self._health = health_checks
         self._certificates = certificates
         self._server = aio.server(options=server_options(settings))
-        services: dict[str, dict[str, grpc.RpcMethodHandler[bytes, bytes]]] = {}
-        for method in dispatcher.methods.values():
-            service, _, rpc = method.path.partition("/")
-            handlers = services.setdefault(service, {})
-            handlers[rpc] = grpc.unary_unary_rpc_method_handler(_unary(dispatcher, method))
-        for service, handlers in services.items():
-            generic = grpc.method_handlers_generic_handler(service, handlers)
-            self._server.add_generic_rpc_handlers((generic,))
-        health_pb2_grpc.add_HealthServicer_to_server(health_checks.servicer, self._server)
+        handlers = GrpcioHandlers(settings)
+        services = handlers.services(dispatcher)
+        all_services = {**services, **handlers.health(health_checks.servicer)}
         if settings.reflection:
-            info = _reflection(authorizer, services)
-            for name in REFLECTION_SERVICES:
-                generic = grpc.method_handlers_generic_handler(name, {REFLECTION_METHOD: info})
-                self._server.add_generic_rpc_handlers((generic,))
+            all_services |= handlers.reflection(authorizer, services)
+        for service, methods in all_services.items():
+            generic = grpc.method_handlers_generic_handler(service, methods)
+            self._server.add_generic_rpc_handlers((generic,))
 
     async def start(self) -> int:
         """Listen and return the port; see `Host.start`."""
@@ -101,6 +86,11 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         # Calls that grpc.aio has not accepted yet wait in C-core, where nothing refuses them. This
         # bounds their number per connection, and leaves room to refuse calls over the limit.
         ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_rpcs),
+        # C-core holds up to a window of each call that nobody reads yet: 64 KiB, if it does not
+        # probe the bandwidth. For a call that is read, it widens the window to the message.
+        ("grpc.http2.bdp_probe", 0),
+        ("grpc.server.max_pending_requests", MAX_PENDING_CALLS),
+        ("grpc.server.max_pending_requests_hard_limit", MAX_PENDING_CALLS),
         # C-core adds jitter of ±10 %, so that connections do not all end at once
         ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),
@@ -127,41 +117,3 @@ def _umask_of(settings: ServerSettings) -> Iterator[None]:
         yield
     finally:
         os.umask(before)
-
-
-def _unary(dispatcher: Dispatcher, method: Method) -> Unary:
-    async def handle(request: bytes, context: aio.ServicerContext[bytes, bytes]) -> bytes:
-        try:
-            return await dispatcher.dispatch(
-                method, request, _metadata(context), context.time_remaining()
-            )
-        except ServiceError as error:
-            await context.abort_with_status(rpc_status.to_status(error.status()))
-            raise  # unreachable, as abort_with_status raises; for the type checker
-
-    return handle
-
-
-def _metadata(context: aio.ServicerContext[Any, Any]) -> Mapping[str, str | bytes]:
-    return dict(context.invocation_metadata() or ())
-
-
-def _reflection(authorizer: Authorizer, services: Iterable[str]) -> grpc.RpcMethodHandler[Any, Any]:
-    """Return the handler of reflection, for callers with the permission `read`."""
-    servicer = reflection_servicer(services)
-
-    async def info(
-        requests: AsyncIterator[Any], context: aio.ServicerContext[Any, Any]
-    ) -> AsyncIterator[Any]:
-        try:
-            authorizer.authorize(_metadata(context), "read")
-        except ServiceError as error:
-            await context.abort_with_status(rpc_status.to_status(error.status()))
-        async for response in servicer.ServerReflectionInfo(requests, context):
-            yield response
-
-    return grpc.stream_stream_rpc_method_handler(
-        info,
-        request_deserializer=reflection_pb2.ServerReflectionRequest.FromString,
-        response_serializer=reflection_pb2.ServerReflectionResponse.SerializeToString,
-    )

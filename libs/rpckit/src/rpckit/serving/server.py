@@ -35,7 +35,11 @@ class Host(Protocol):
 
     - Statuses: a `ServiceError` reaches the caller with its code, message and google.rpc details.
       An unknown method is UNIMPLEMENTED, and so is any other spelling of a method's path.
-    - Deadlines: the host passes the time from `grpc-timeout` to `dispatch`, which enforces it.
+    - Deadlines: the host passes the time from `grpc-timeout` to `dispatch`, which enforces it. The
+      request of a stream has `default_deadline_s` to arrive.
+    - Unfinished requests: the host reads a request when `dispatch` says so, after authorization.
+      Those that have not arrived completely hold `max_unfinished_bytes` together at most; over
+      that, the host refuses with OverloadedError those of the caller who has most.
     - Cancellation: when the caller cancels or disconnects, the host cancels `dispatch`.
     - Messages: requests may be compressed with gzip or deflate. A request over the limit of the
       settings is RESOURCE_EXHAUSTED, measured after decompression, with "larger than" in its

@@ -73,6 +73,9 @@ class ServerSettings(BaseSettings):
     takes to keep the service busy only make callers wait."""
     max_receive_message_bytes: ByteSize = Field(ByteSize(8 * MIB), ge=1)
     """Largest request, as in `8MiB`."""
+    max_unfinished_bytes: ByteSize = Field(ByteSize(64 * MIB), ge=1)
+    """Largest sum of the requests that have not arrived completely, as in `64MiB`; more are refused
+    with RESOURCE_EXHAUSTED, first those of the caller who has most. At least one request fits."""
     max_send_message_bytes: ByteSize = Field(ByteSize(8 * MIB), ge=1)
     """Largest response, as in `8MiB`."""
     default_deadline_s: PositiveSeconds = 5.0
