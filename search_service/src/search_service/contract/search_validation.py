@@ -65,7 +65,6 @@ def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_bytes: i
     """
     rows = len(request.queries)
     QUERIES.items.check("queries", rows)
-    _check_hits(request.queries, max_answer_bytes // SMALLEST_HIT_BYTES)
     vectors = validation.vectors(request.vectors, rows, "queries")
     index.check_vectors(vectors)
     refused = RefusedRows(partial_success=request.return_partial_success)
@@ -79,12 +78,13 @@ def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_bytes: i
             queries.append(query)
             answered.append(row)
     refused.check()
+    _check_hits(queries, max_answer_bytes // SMALLEST_HIT_BYTES)
     if refused:
         vectors = Vectors(vectors.values[answered], vectors.model_version)
     return Search(vectors, queries, refused)
 
 
-def _check_hits(queries: Sequence[pb.MovieQuery], most: int) -> None:
+def _check_hits(queries: Sequence[Query], most: int) -> None:
     asked = sum(query.top_k for query in queries)
     if asked > most:
         raise TooManyHitsError.of(
