@@ -155,7 +155,7 @@ def test_two_machines_train_the_model_of_one(data: Path, trained: Path, tmp_path
 
 
 def test_a_bundle_is_evaluated_on_the_test_ratings_of_its_run(data: Path, trained: Path) -> None:
-    done = marquee("evaluate", "--data", data, "--bundle", trained / "bundle", "--out", trained)
+    done = marquee("evaluate", "--data", data, "--bundle", trained / "bundle", "--run", trained)
     assert done.returncode == 0, done.stderr
     printed = {name: float(value) for value, name in map(str.split, done.stdout.splitlines())}
     assert printed == pytest.approx(report(trained)["evaluation"], abs=1e-4)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 from training.evaluation import rankers, raters
 from training.evaluation.figures import ranking_cell, rating_cell
@@ -55,6 +56,7 @@ _RATING_SLICES = (
     "new_users",
 )
 
+Fit = TypeVar("Fit")
 Say = Callable[[str], None]
 """Takes a line about the progress."""
 
@@ -160,7 +162,7 @@ class _Run:
         }
         return found
 
-    def _chosen(self, entries: Mapping[str, FitRanker]) -> Mapping[str, FitRanker]:
+    def _chosen(self, entries: Mapping[str, Fit]) -> Mapping[str, Fit]:
         return {n: fit for n, fit in entries.items() if self.only is None or n in self.only}
 
     def _note(self, name: str, split: Split, seconds: float, tried: Mapping[str, float]) -> None:

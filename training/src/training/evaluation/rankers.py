@@ -26,10 +26,10 @@ from training.evaluation.splits import Split
 NEIGHBOURS = (20, 50, 100, 200)
 EASE_PENALTIES = (250.0, 500.0, 1000.0, 2000.0)
 IALS_CHOICES = (
-    {"factors": 64, "alpha": 1.0, "regularization": 1.0},
-    {"factors": 64, "alpha": 1.0, "regularization": 10.0},
-    {"factors": 64, "alpha": 5.0, "regularization": 10.0},
-    {"factors": 128, "alpha": 1.0, "regularization": 10.0},
+    {"factors": 64, "alpha": 1.0, "regularization": 20.0},
+    {"factors": 128, "alpha": 1.0, "regularization": 20.0},
+    {"factors": 128, "alpha": 2.0, "regularization": 30.0},
+    {"factors": 128, "alpha": 5.0, "regularization": 100.0},
 )
 _DAMPING = 10.0
 """Ratings at the global mean that the item mean adds to each movie."""

@@ -15,7 +15,7 @@ from training.evaluation.interface import Audience, FittedRater, Rows
 from training.evaluation.rating import validation_rmse
 from training.evaluation.splits import Split
 
-PENALTIES = (0.05, 0.1, 0.2)
+PENALTIES = (0.05, 0.07, 0.1)
 """Penalties of SVD for each rating."""
 _RANK, _SWEEPS, _BIAS_SWEEPS, _SEED = 16, 12, 5, 1
 _USER_DAMPING, _MOVIE_DAMPING = 5.0, 3.0
@@ -127,7 +127,7 @@ def _damped_means(
     """Return the damped mean of the values of each group, 0 for an empty one."""
     sums = np.bincount(group, weights=values, minlength=size)
     counts = np.bincount(group, minlength=size)
-    return np.divide(sums, counts + damping, out=np.zeros(size), where=counts > 0)
+    return np.asarray(np.divide(sums, counts + damping, out=np.zeros(size), where=counts > 0))
 
 
 def _ridge(wanted: csr_matrix, factors: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:

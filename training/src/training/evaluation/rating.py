@@ -58,6 +58,6 @@ def _errors(rater: Rater, split: Split, users: Rows, audience: Audience) -> Rate
     errors = predicted - wanted.data
 
     def by_user(values: Values) -> Values:
-        return np.bincount(wanted.row, weights=values, minlength=len(users))
+        return np.asarray(np.bincount(wanted.row, values, len(users)), dtype=np.float64)
 
     return Rated(users, by_user(errors**2), by_user(np.abs(errors)), by_user(np.ones(len(errors))))
