@@ -114,6 +114,21 @@ def test_nothing_of_the_past_is_tested(dataset: Dataset, cut: Cut) -> None:
     assert max(time[pair] for pair in known) < min(time[p] for p in pairs(split, split.test))
 
 
+def test_the_cut_by_time_is_the_moment_before_which_four_fifths_were_rated() -> None:
+    rows = np.arange(1000)
+    times = np.where(rows < 300, 0, rows)  # an unknown time is a past one
+    stars = np.full(1000, 4, dtype=np.float32)
+    dataset = Dataset(
+        tuple(User(row + 1) for row in range(40)),
+        tuple(Movie(row + 1, f"M{row}") for row in range(25)),
+        Ratings(rows % 40, rows // 40, stars, times),
+        "0" * 12,
+    )
+    split = splits.rating_time_split(dataset, 1)
+    assert split.test.nnz == 200
+    assert split.train.nnz + split.validation.nnz == 800
+
+
 @settings(max_examples=10, deadline=None)
 @given(datasets(), st.sampled_from(RANKING + RATING))
 def test_a_split_follows_from_its_seed(dataset: Dataset, cut: Cut) -> None:
