@@ -13,7 +13,7 @@ MEMBERS := protos libs/rpckit libs/rpckit_envoy libs/fusion libs/suite embedder_
 PIP := -m pip --disable-pip-version-check -q
 
 .DEFAULT_GOAL := help
-.PHONY: help setup browser demo test test-newest coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-publish bench-check bench-growth check fmt gen docs pins contract-release clean
+.PHONY: help setup browser demo evaluate test test-newest coverage test-slow accept e2e-lite e2e-milvus images images-test bench bench-publish bench-check bench-growth check fmt gen docs pins contract-release clean
 
 help: ## list the targets
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 20
@@ -47,6 +47,10 @@ browser: setup ## find or install Chromium: the machine's own, by apt-get as roo
 
 demo: setup ## train, index, start the three services, recommend, stop
 	$(BIN)/marquee demo
+
+evaluate: setup ## compare models and baselines, on MovieLens-1M within 15 minutes, into build/evaluate
+	$(BIN)/marquee data --out build/evaluate/data
+	$(BIN)/marquee evaluate --data build/evaluate/data --out build/evaluate
 
 test: setup .venv-milvus/.done browser ## all tests but the slow ones
 	$(BIN)/python -m pytest -m "not slow and not images"

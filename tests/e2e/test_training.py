@@ -155,15 +155,32 @@ def test_two_machines_train_the_model_of_one(data: Path, trained: Path, tmp_path
 
 
 def test_a_bundle_is_evaluated_on_the_test_ratings_of_its_run(data: Path, trained: Path) -> None:
-    done = marquee("evaluate", "--data", data, "--bundle", trained / "bundle", "--out", trained)
+    done = marquee("evaluate", "--data", data, "--bundle", trained / "bundle", "--run", trained)
     assert done.returncode == 0, done.stderr
     printed = {name: float(value) for value, name in map(str.split, done.stdout.splitlines())}
     assert printed == pytest.approx(report(trained)["evaluation"], abs=1e-4)
 
 
+def test_models_are_compared_and_the_report_written(data: Path, tmp_path: Path) -> None:
+    out = tmp_path / "report"
+    models = ("--model", "popularity", "--model", "ease", "--model", "biases")
+    done = marquee("evaluate", "--data", data, "--out", out, *models, "--json")
+    assert done.returncode == 0, done.stderr
+    assert "random: ease NDCG@10 0." in done.stderr
+    assert json.loads(done.stdout) == json.loads((out / "results.json").read_text())
+    assert {path.name for path in out.iterdir()} == {
+        "results.json",
+        "report.md",
+        "report.png",
+        "report.html",
+    }
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["evaluate", "--data", "nowhere"], "nowhere holds no data"),
+        (["evaluate", "--data", "DATA", "--model", "best"], "--model: there is no best, only "),
         (["train", "--data", "nowhere"], "nowhere holds no data"),
         (["data", "--synthetic", "--out", "/dev/null/made"], "Not a directory"),
         (["train", "--data", "DATA", "--bundle", "DATA"], "exists and is not a bundle"),

@@ -11,10 +11,11 @@ import typer
 from marquee_cli.commands.bench import bench
 from marquee_cli.commands.data import data
 from marquee_cli.commands.demo import demo
+from marquee_cli.commands.evaluate import evaluate
 from marquee_cli.commands.index import index
 from marquee_cli.commands.recommend import recommend
 from marquee_cli.commands.serve import serve
-from marquee_cli.commands.train import evaluate, train
+from marquee_cli.commands.train import train
 from marquee_cli.commands.verify import verify
 from marquee_cli.errors import CommandError
 from marquee_cli.options import CONTEXT_SETTINGS, PASS_THROUGH, Connection

@@ -1,4 +1,4 @@
-"""`marquee train` and `marquee evaluate`: train a model, and measure its accuracy."""
+"""`marquee train` and `marquee evaluate --bundle`: train a model, and measure its accuracy."""
 
 from __future__ import annotations
 
