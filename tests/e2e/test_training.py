@@ -191,7 +191,7 @@ def test_a_folder_that_is_no_bundle_is_refused_before_the_training(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--epochs", "0"), ("--epochs", "many"), ("--objective", "ranking")]
+    ("option", "value"), [("--epochs", "0"), ("--epochs", "many"), ("--objective", "popularity")]
 )
 def test_a_bad_value_is_misuse_and_told_by_the_name_of_its_option(option: str, value: str) -> None:
     done = marquee("train", option, value)

@@ -126,6 +126,8 @@ def _users(users: Iterable[types_pb2.User]) -> Iterator[UserFields]:
             _GENDERS[gender] if gender in _GENDERS else cast(Gender, str(gender)),
             age if age or user.HasField("age") else None,
             occupation if occupation or user.HasField("occupation") else None,
+            (),
+            (),
         )
 
 

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.features import FeatureEncoder, Vocabularies, words
+from fusion.features import FeatureEncoder
 from fusion.records import Movie, RecordError, User
+from fusion.vocabularies import Vocabularies, words
 from fusion.vocabulary import UNKNOWN, Vocabulary
 
 USERS = [User(1, "F", 25, 4), User(7, "M", 56, 0)]
@@ -41,6 +42,7 @@ movies = st.builds(
 def test_ancestor_1_features_are_the_same_whatever_the_hash_seed_of_the_process() -> None:
     program = (
         "import json; from fusion.features import *; from fusion.records import *;"
+        "from fusion.vocabularies import *;"
         "m = [Movie(1, 'Toy Story of Toys', 1995, ('Drama', 'Action')),"
         "     Movie(2, 'Story of Action', 1996, ('War',))];"
         "u = [User(3, 'M', 32, 5), User(2, 'F', 1, 0)];"
@@ -80,7 +82,7 @@ def test_ancestor_9_an_age_of_32_has_the_feature_of_its_bucket() -> None:
 
 
 def test_known_values_have_an_index_and_absent_ones_are_unknown() -> None:
-    features, unknown_rows = ENCODER.users([USERS[1], User()])
+    features, unknown_rows, _ = ENCODER.users([USERS[1], User()])
     assert {name: column.tolist() for name, column in features.items()} == {
         "user_id": [2, 0],
         "gender": [2, 0],
@@ -131,7 +133,7 @@ def test_an_empty_batch_has_the_shape_of_its_inputs() -> None:
 
 @given(st.lists(users, max_size=8))
 def test_any_valid_users_are_encoded_within_their_vocabularies(batch: list[User]) -> None:
-    features, unknown_rows = ENCODER.users(batch)
+    features, unknown_rows, _ = ENCODER.users(batch)
     sizes = ENCODER.vocabularies.sizes()
     for name, column in features.items():
         assert column.shape == (len(batch),)

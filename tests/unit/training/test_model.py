@@ -6,8 +6,9 @@ import numpy as np
 import paddle
 import pytest
 
-from fusion.features import FeatureEncoder, Vocabularies
+from fusion.features import FeatureEncoder
 from fusion.records import Movie, User
+from fusion.vocabularies import Vocabularies
 from training.config import Config
 from training.export import export_towers
 from training.model import FusionModel
