@@ -22,6 +22,7 @@ MOVIES = [
     Movie(30, "", None, ()),
 ]
 ENCODER = FeatureEncoder(Vocabularies.of(USERS, MOVIES), title_length=4)
+WITH_HISTORIES = FeatureEncoder(Vocabularies.of(USERS, MOVIES), histories=True)
 
 users = st.builds(
     User,
@@ -29,6 +30,8 @@ users = st.builds(
     gender=st.none() | st.sampled_from(["F", "M"]),
     age=st.none() | st.integers(1, 120),
     occupation=st.none() | st.integers(0, 20),
+    liked_movie_ids=st.lists(st.integers(1, 40)).map(tuple),
+    disliked_movie_ids=st.lists(st.integers(41, 2**63 - 1)).map(tuple),
 )
 movies = st.builds(
     Movie,
@@ -102,8 +105,48 @@ def test_ids_that_the_model_has_not_seen_are_encoded_as_unknown_and_reported() -
     assert by_movie.unknown_rows == [0]
 
 
+def test_a_history_is_the_movies_in_it_that_the_model_knows() -> None:
+    batch = [
+        User(liked_movie_ids=(30, 10, 99), disliked_movie_ids=(98, 20)),
+        User(7),
+        User(liked_movie_ids=(20,)),
+    ]
+    encoded = WITH_HISTORIES.users(batch)
+    assert encoded.features["liked"].tolist() == [[3, 1], [0, 0], [2, 0]]
+    assert encoded.features["disliked"].tolist() == [[2], [0], [0]]
+    assert encoded.features["liked"].dtype == np.int64
+    assert encoded.ignored == {0: [99, 98]}
+    assert encoded.unknown_rows == []
+
+
+def test_a_batch_without_histories_has_one_empty_place_for_them() -> None:
+    features = WITH_HISTORIES.users([User(), User(1)]).features
+    assert features["liked"].tolist() == features["disliked"].tolist() == [[0], [0]]
+    assert WITH_HISTORIES.users([]).features["liked"].shape == (0, 1)
+
+
+def test_a_model_without_histories_knows_no_movie_of_them() -> None:
+    encoded = ENCODER.users([User(), User(liked_movie_ids=(10,), disliked_movie_ids=(20,))])
+    assert encoded.ignored == {1: [10, 20]}
+    assert encoded.features.keys() == {"user_id", "gender", "age", "occupation"}
+
+
+def test_an_encoder_from_before_histories_has_none() -> None:
+    content = WITH_HISTORIES.to_dict()
+    assert FeatureEncoder.from_dict(content).histories
+    del content["histories"]
+    assert not FeatureEncoder.from_dict(content).histories
+
+
+@pytest.mark.parametrize("encoder", [ENCODER, WITH_HISTORIES])
+def test_a_bad_history_is_named_by_row_and_field(encoder: FeatureEncoder) -> None:
+    with pytest.raises(RecordError) as caught:
+        encoder.users([User(), User(liked_movie_ids=(10, 0))])
+    assert (caught.value.field, caught.value.row) == ("liked_movie_ids[1]", 1)
+
+
 def test_a_movie_is_its_id_its_genres_and_the_words_of_its_title() -> None:
-    features, _ = ENCODER.movies([*MOVIES, Movie(title="The toy TOY toys toy toy toy")])
+    features = ENCODER.movies([*MOVIES, Movie(title="The toy TOY toys toy toy toy")]).features
     toy = ENCODER.vocabularies.title_word.index("toy")
     assert toy != UNKNOWN
     assert features["title"].tolist() == [[toy, 0, 0, 0], [toy, 0, 0, 0], [0] * 4, [0, toy, toy, 0]]

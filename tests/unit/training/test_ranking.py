@@ -47,14 +47,14 @@ def best(towers: Towers, dataset: Dataset, user: User, count: int = 10) -> list[
     return [dataset.movies[row].movie_id or 0 for row in order]
 
 
-def test_the_list_is_better_the_more_is_known_and_better_than_popularity(
+def test_a_list_for_somebody_is_better_than_popularity(
     ranking: tuple[Path, Trained],
 ) -> None:
     figures = ranking[1].manifest.evaluation
     popularity = figures["baseline_popularity_ndcg_at_10"]
     assert figures["ndcg_at_10_nothing_known"] == pytest.approx(popularity, abs=1e-3)
-    assert figures["ndcg_at_10_demographics_only"] > 1.02 * popularity
-    assert figures["ndcg_at_10"] > 1.02 * figures["ndcg_at_10_demographics_only"]
+    assert figures["ndcg_at_10_demographics_only"] > 1.1 * popularity
+    assert figures["ndcg_at_10"] > 1.2 * popularity
 
 
 def test_who_is_unknown_gets_the_movies_that_most_people_liked(
@@ -116,14 +116,15 @@ def test_the_order_and_the_padding_of_a_history_do_not_matter(towers: Towers) ->
     assert not np.allclose(together[0], together[2], atol=1e-3)
 
 
-def test_a_movie_that_was_disliked_ranks_lower_than_before(
-    towers: Towers, dataset: Dataset
-) -> None:
-    movies = towers.movies(dataset.movies)
-    for movie_id in best(towers, dataset, User(), 5):
-        row = next(n for n, m in enumerate(dataset.movies) if m.movie_id == movie_id)
-        before, after = towers.users([User(), User(disliked_movie_ids=(movie_id,))]) @ movies.T
-        assert (after > after[row]).sum() > (before > before[row]).sum()
+def test_a_movie_that_was_disliked_scores_lower(towers: Towers, dataset: Dataset) -> None:
+    ratings, movies = dataset.ratings, towers.movies(dataset.movies)
+    known = Split.of(len(ratings), SMALL).train
+    disliked = np.bincount(ratings.movie[known[ratings.stars[known] < 3]])
+    for row in np.argsort(-disliked)[:5]:
+        user = User(disliked_movie_ids=(dataset.movies[row].movie_id or 0,))
+        before, after = towers.users([User(), user]) @ movies.T
+        assert after[row] < before[row]
+        assert (after > after[row]).sum() >= (before > before[row]).sum()
 
 
 def test_a_new_movie_gets_a_vector_from_its_genres_and_title(

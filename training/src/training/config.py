@@ -112,8 +112,10 @@ PRESETS: dict[Preset, Config] = {
         learning_rate=6e-3,
         weight_decay=0.5,
         checkpoint_steps=10,
-        ridge=50.0,
+        ridge=200.0,
+        few_ridge=30.0,
         demographics_ridge=10.0,
+        history_scale=50.0,
     ),
 }
 """Configurations by name: "full" for the best model of MovieLens-1M, "quick" for a good one in less

@@ -182,9 +182,8 @@ def _axes(data: Interactions, weights: Matrix, popularity: Wide, rank: int) -> W
     found = min(rank, size)
     basis = np.random.default_rng(0).normal(size=(size, min(found - 1 + _SPARE, size - 1)))
     for _ in range(_SWEEPS):
-        basis = covariance @ (basis - first @ (first.T @ basis))
-        basis -= first @ (first.T @ basis)
-        basis, _ = np.linalg.qr(basis)
+        # With the first axis ahead, the others stay orthogonal to it.
+        basis = np.linalg.qr(np.concatenate([first, covariance @ basis], axis=1))[0][:, 1:]
     _, order = np.linalg.eigh(basis.T @ covariance @ basis)
     main = basis @ order[:, ::-1][:, : found - 1]
     axes = np.zeros((size, rank))
