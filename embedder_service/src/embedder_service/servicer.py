@@ -28,6 +28,11 @@ _GENDERS: dict[types_pb2.Gender.ValueType, Gender | None] = {
     types_pb2.GENDER_MALE: "M",
 }
 
+_SCORE_KINDS: dict[str, types_pb2.ScoreKind.ValueType] = {
+    "rating": types_pb2.SCORE_KIND_PREDICTED_RATING,
+    "ranking": types_pb2.SCORE_KIND_AFFINITY,
+}
+
 
 class EmbedderServicer:
     """Implements marquee.embedder.v1.EmbedderService."""
@@ -54,6 +59,9 @@ class EmbedderServicer:
         self._users_allowed = replace(USERS.items, max=max_batch)
         self._movies_allowed = replace(MOVIES.items, max=max_batch)
         self._max_batch = max_batch
+        self._score_kind = _SCORE_KINDS.get(
+            bundle.manifest.objective, types_pb2.SCORE_KIND_UNSPECIFIED
+        )
 
     async def EmbedUsers(self, request: pb.EmbedUsersRequest, call: Call) -> pb.EmbedUsersResponse:
         """Embed users."""
@@ -63,6 +71,9 @@ class EmbedderServicer:
         embedded, queue_seconds = await self._users.embed(looked_up.rows, call)
         response = pb.EmbedUsersResponse(unknown_user_rows=looked_up.unknown_rows)
         response.score_scale = self._bundle.manifest.score_scale
+        response.score_kind = self._score_kind
+        for row, movie_ids in looked_up.ignored.items():
+            response.ignored_movies.add(row=row, movie_ids=movie_ids)
         self._fill(response, embedded, queue_seconds)
         return response
 
@@ -99,6 +110,8 @@ class EmbedderServicer:
             evaluation=manifest.evaluation,
             max_batch=self._max_batch,
             genres=vocabularies.genre.values,
+            score_kind=self._score_kind,
+            histories=self._bundle.encoder.histories,
         )
 
     def _fill(
@@ -126,8 +139,8 @@ def _users(users: Iterable[types_pb2.User]) -> Iterator[UserFields]:
             _GENDERS[gender] if gender in _GENDERS else cast(Gender, str(gender)),
             age if age or user.HasField("age") else None,
             occupation if occupation or user.HasField("occupation") else None,
-            (),
-            (),
+            user.liked_movie_ids,
+            user.disliked_movie_ids,
         )
 
 
