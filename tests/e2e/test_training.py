@@ -19,6 +19,7 @@ from fusion.bundle import Bundle
 from suite.parent_death import with_parent_death_signal
 from training.config import PRESETS
 
+RATING = ("--objective", "rating")
 MARQUEE = (sys.executable, "-m", "marquee_cli")
 PATIENCE = 120  # seconds, far more than any of this takes
 
@@ -51,7 +52,7 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of a run that nobody disturbed; its bundle is in it."""
     out = tmp_path_factory.mktemp("trained")
-    done = marquee("train", "--data", data, "--out", out, "--bundle", out / "bundle")
+    done = marquee("train", *RATING, "--data", data, "--out", out, "--bundle", out / "bundle")
     assert done.returncode == 0, done.stderr
     assert "RMSE on the test ratings" in done.stdout
     assert "training: 100%" in done.stderr
@@ -59,13 +60,14 @@ def trained(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_synthetic_data_set_is_trained_with_the_small_preset(trained: Path) -> None:
-    assert report(trained)["config"] == PRESETS["small"].model_dump()
+    expected = PRESETS["small"].model_copy(update={"objective": "rating"})
+    assert report(trained)["config"] == expected.model_dump()
 
 
 def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
     data: Path, trained: Path, tmp_path: Path
 ) -> None:
-    arguments = ("train", "--data", data, "--out", tmp_path, "--bundle", tmp_path / "b")
+    arguments = ("train", *RATING, "--data", data, "--out", tmp_path, "--bundle", tmp_path / "b")
     with subprocess.Popen(
         with_parent_death_signal([*MARQUEE, *map(str, arguments)]),
         stdout=subprocess.DEVNULL,
@@ -84,7 +86,7 @@ def test_a_run_killed_in_mid_epoch_and_resumed_ends_with_the_same_figures(
 
 
 def test_a_run_that_is_interrupted_says_how_to_go_on(data: Path, tmp_path: Path) -> None:
-    arguments = ("train", "--data", data, "--epochs=1000", "--patience=1000")
+    arguments = ("train", *RATING, "--data", data, "--epochs=1000", "--patience=1000")
     with subprocess.Popen(
         with_parent_death_signal(
             [*MARQUEE, *map(str, arguments), f"--out={tmp_path}", f"--bundle={tmp_path}/b"]
@@ -100,10 +102,12 @@ def test_a_run_that_is_interrupted_says_how_to_go_on(data: Path, tmp_path: Path)
     assert errors.splitlines()[-1].startswith("marquee: stopped; --resume continues")
 
 
-def launched(data: Path, out: Path, logs: Path, *options: str) -> subprocess.Popen[str]:
+def launched(
+    data: Path, out: Path, logs: Path, *options: str, objective: Sequence[str] = RATING
+) -> subprocess.Popen[str]:
     script = Path(sys.executable).with_name("marquee")
     launcher = ("-m", "paddle.distributed.launch", f"--log_dir={logs}", *options)
-    arguments = ("train", "--data", data, "--out", out, "--bundle", out / "bundle")
+    arguments = ("train", *objective, "--data", data, "--out", out, "--bundle", out / "bundle")
     return subprocess.Popen(
         with_parent_death_signal([sys.executable, *launcher, *map(str, (script, *arguments))]),
         stdout=subprocess.PIPE,
@@ -137,6 +141,21 @@ def test_two_processes_train_the_model_of_one(data: Path, trained: Path, tmp_pat
     out = tmp_path / "out"
     finish([launched(data, out, tmp_path / "logs", "--nproc_per_node=2", "--backend=gloo")])
     agrees(trained, out)
+
+
+def test_lists_are_what_is_trained_for_unless_told_otherwise(data: Path, tmp_path: Path) -> None:
+    arguments = ("train", "--data", data, "--out", tmp_path, "--bundle", tmp_path / "bundle")
+    done = marquee(*arguments)
+    assert done.returncode == 0, done.stderr
+    assert "NDCG, with all that is known" in done.stdout
+    assert "fusion-ranking" in done.stdout.splitlines()[-1]
+    assert report(tmp_path)["config"] == PRESETS["small"].model_dump()
+
+
+def test_of_two_processes_one_trains_the_ranking(data: Path, tmp_path: Path) -> None:
+    out, options = tmp_path / "out", ("--nproc_per_node=2", "--backend=gloo")
+    finish([launched(data, out, tmp_path / "logs", *options, objective=())])
+    assert Bundle.load(out / "bundle").manifest.objective == "ranking"
 
 
 @pytest.mark.slow
@@ -208,7 +227,7 @@ def test_a_folder_that_is_no_bundle_is_refused_before_the_training(
 
 
 @pytest.mark.parametrize(
-    ("option", "value"), [("--epochs", "0"), ("--epochs", "many"), ("--objective", "ranking")]
+    ("option", "value"), [("--epochs", "0"), ("--epochs", "many"), ("--objective", "popularity")]
 )
 def test_a_bad_value_is_misuse_and_told_by_the_name_of_its_option(option: str, value: str) -> None:
     done = marquee("train", option, value)

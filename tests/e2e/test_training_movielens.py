@@ -29,8 +29,8 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def train(data: Path, out: Path, *launcher: str) -> dict[str, Any]:
-    options = (f"--data={data}", f"--out={out}", f"--bundle={out}/b")
+def train(data: Path, out: Path, *launcher: str, objective: str = "rating") -> dict[str, Any]:
+    options = (f"--objective={objective}", f"--data={data}", f"--out={out}", f"--bundle={out}/b")
     command = [sys.executable, *launcher, MARQUEE, "train", *options]
     subprocess.run(with_parent_death_signal(command), check=True, timeout=3000)
     report: dict[str, Any] = json.loads((out / "report.json").read_text())
@@ -62,3 +62,15 @@ def test_two_processes_reach_the_rmse_of_one_on_movielens(
     launcher = ("-m", "paddle.distributed.launch", "--nproc_per_node=2", "--backend=gloo")
     together = train(data, tmp_path, *launcher, f"--log_dir={tmp_path}/logs")
     assert together["evaluation"]["rmse"] == pytest.approx(alone["evaluation"]["rmse"], abs=0.005)
+
+
+def test_lists_beat_popularity_for_whoever_is_known_and_by_demographics(
+    data: Path, tmp_path: Path
+) -> None:
+    report = train(data, tmp_path, objective="ranking")
+    figures = report["evaluation"]
+    popularity = figures["baseline_popularity_ndcg_at_10"]
+    assert figures["ndcg_at_10_nothing_known"] == pytest.approx(popularity, abs=1e-4)
+    assert figures["ndcg_at_10_demographics_only"] >= 1.05 * popularity
+    assert figures["ndcg_at_10"] >= 2.2 * popularity
+    assert report["seconds"] <= MINUTES * 60

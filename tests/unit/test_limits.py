@@ -34,6 +34,10 @@ def test_records_may_hold_what_the_contract_allows() -> None:
     assert (year.min, year.max) == (records.MIN_YEAR, records.MAX_YEAR)
     assert limits_of(types_pb2.Movie, "title").bytes.max == records.MAX_TITLE_BYTES
     assert limits_of(types_pb2.Movie, "genres").items.max == records.MAX_GENRES
+    for field in ("liked_movie_ids", "disliked_movie_ids"):
+        history = limits_of(types_pb2.User, field)
+        assert history.items.max == records.MAX_HISTORY
+        assert (history.value.min, history.value.max) == (1, records.MAX_ID)
     for message, field in ((types_pb2.User, "user_id"), (types_pb2.Movie, "movie_id")):
         ids = limits_of(message, field).value
         assert (ids.min, ids.max) == (1, records.MAX_ID)

@@ -127,15 +127,21 @@ def _ensure_model(data: Path, runs: Path, bundle: Path, found: Source) -> str:
     except BundleError:
         there = False
     if not there:
-        preset = preset_for(synthetic=found.synthetic, quick=True)
+        preset = preset_for(synthetic=found.synthetic)
         run = runs / f"{preset}-{found.fingerprint}"
         train(PRESETS[preset], data, run, bundle, resume=True)
         manifest = Bundle.load(bundle).manifest
-    how = "reused" if there else "new"
-    figures, item_mean = manifest.evaluation, manifest.evaluation["baseline_item_mean"]
+    model = f"{manifest.name} {manifest.version} ({'reused' if there else 'new'})"
+    figures = manifest.evaluation
+    if manifest.objective == "ranking":
+        popularity = figures["baseline_popularity_ndcg_at_10"]
+        return (
+            f"{model}: NDCG@10 {figures['ndcg_at_10']:.3f}; a list of the most popular movies has "
+            f"{popularity:.3f}"
+        )
     return (
-        f"{manifest.name} {manifest.version} ({how}): RMSE {figures['rmse']:.3f} stars; each "
-        f"movie's mean rating has {item_mean:.3f}"
+        f"{model}: RMSE {figures['rmse']:.3f} stars; each movie's mean rating has "
+        f"{figures['baseline_item_mean']:.3f}"
     )
 
 

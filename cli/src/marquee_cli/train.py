@@ -79,11 +79,9 @@ def _train_command(
         print(f"{bundle}: {trained.manifest.name} {trained.manifest.version}")
 
 
-def preset_for(*, synthetic: bool, quick: bool = False) -> Preset:
+def preset_for(*, synthetic: bool) -> Preset:
     """Return the preset that suits a data set."""
-    if synthetic:
-        return "small"
-    return "quick" if quick else "full"
+    return "small" if synthetic else "full"
 
 
 def train(

@@ -29,6 +29,11 @@ _GENDERS: dict[types_pb2.Gender.ValueType, Gender | None] = {
     types_pb2.GENDER_MALE: "M",
 }
 
+_SCORE_KINDS: dict[str, types_pb2.ScoreKind.ValueType] = {
+    "rating": types_pb2.SCORE_KIND_PREDICTED_RATING,
+    "ranking": types_pb2.SCORE_KIND_AFFINITY,
+}
+
 
 class EmbedderServicer:
     """Implements marquee.embedder.v1.EmbedderService."""
@@ -55,6 +60,9 @@ class EmbedderServicer:
         self._users_allowed = replace(USERS.items, max=max_batch)
         self._movies_allowed = replace(MOVIES.items, max=max_batch)
         self._max_batch = max_batch
+        self._score_kind = _SCORE_KINDS.get(
+            bundle.manifest.objective, types_pb2.SCORE_KIND_UNSPECIFIED
+        )
 
     async def EmbedUsers(self, request: pb.EmbedUsersRequest, call: Call) -> pb.EmbedUsersResponse:
         """Embed users."""
@@ -67,6 +75,9 @@ class EmbedderServicer:
         response.score_scale = self._bundle.manifest.score_scale
         if refused:
             response.refused_users.extend(refused.messages())
+        response.score_kind = self._score_kind
+        for row, movie_ids in looked_up.ignored.items():
+            response.ignored_movies.add(row=row, movie_ids=movie_ids)
         self._fill(response, embedded, queue_seconds)
         return response
 
@@ -104,6 +115,8 @@ class EmbedderServicer:
             evaluation=manifest.evaluation,
             max_batch=self._max_batch,
             genres=vocabularies.genre.values,
+            score_kind=self._score_kind,
+            histories=self._bundle.encoder.histories,
         )
 
     def _fill(
@@ -131,6 +144,8 @@ def _users(users: Iterable[types_pb2.User]) -> Iterator[UserFields]:
             _GENDERS[gender] if gender in _GENDERS else cast(Gender, str(gender)),
             age if age or user.HasField("age") else None,
             occupation if occupation or user.HasField("occupation") else None,
+            user.liked_movie_ids,
+            user.disliked_movie_ids,
         )
 
 
@@ -156,6 +171,7 @@ def _look_up(
         pass  # one by one, to find all of them
     rows: list[Row] = []
     unknown_rows: list[int] = []
+    ignored: dict[int, list[int]] = {}
     for row, record in enumerate(records()):
         try:
             found = look_up([record])
@@ -165,5 +181,6 @@ def _look_up(
         else:
             rows += found.rows
             unknown_rows += [row] * len(found.unknown_rows)
+            ignored.update((row, movie_ids) for movie_ids in found.ignored.values())
     refused.check()
-    return Indexed(rows, unknown_rows)
+    return Indexed(rows, unknown_rows, ignored)

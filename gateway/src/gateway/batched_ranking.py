@@ -37,6 +37,10 @@ class Ranking:
     """At most query.top_k, best first."""
     score_scale: float
     """Similarity × this is the score."""
+    score_kind: types_pb2.ScoreKind.ValueType
+    """What a score says."""
+    ignored_movie_ids: Sequence[int]
+    """Movies of the user's history that the model does not know."""
     user_id_unknown: bool
     """The user's id was given and the model does not know it."""
     model_version: str
@@ -161,12 +165,15 @@ class BatchedRanking:
         refused = refusals(found.refused_queries, "queries")
         answers.update((searched[query], error) for query, error in refused.items())
         unknown = frozenset(embedded.unknown_user_rows)
+        ignored = {each.row: each.movie_ids for each in embedded.ignored_movies}
         embed_us, search_us = _microseconds(between - started), _microseconds(ended - between)
         ranked = [row for row in searched if row not in answers]
         for row, result in zip(ranked, found.results, strict=True):
             answers[row] = Ranking(
                 hits=result.hits,
                 score_scale=embedded.score_scale,
+                score_kind=embedded.score_kind,
+                ignored_movie_ids=ignored.get(row, ()),
                 user_id_unknown=row in unknown,
                 model_version=found.model_version,
                 index=found.index,

@@ -43,6 +43,8 @@ class RecommenderServicer:
         response.model_version = ranking.model_version
         response.index = ranking.index
         response.user_id_status = _user_id_status(request, ranking)
+        response.score_kind = ranking.score_kind
+        response.ignored_movie_ids.extend(ranking.ignored_movie_ids)
         # Field by field: arguments of a constructor take twice as long.
         for rank, hit in enumerate(ranking.hits[page.offset : end], start=page.offset + 1):
             recommendation = response.recommendations.add()

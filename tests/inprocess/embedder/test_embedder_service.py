@@ -257,6 +257,8 @@ async def test_the_model_says_what_it_is_and_what_it_accepts(
     manifest = tiny_bundle.manifest
     assert (model.name, model.version) == (manifest.name, manifest.version)
     assert (model.objective, model.metric, model.score_scale) == ("rating", "IP", 5)
+    assert model.score_kind == types_pb2.SCORE_KIND_PREDICTED_RATING
+    assert not model.histories
     assert (model.dimension, model.max_batch) == (8, MAX_BATCH)
     assert model.paddle_version == manifest.paddle_version
     assert model.data_fingerprint == manifest.data_fingerprint

@@ -70,6 +70,33 @@ async def test_ancestor_3_every_kind_of_user_gets_a_list_and_is_told_what_it_res
     assert response.user_id_status == status
 
 
+async def test_the_answer_says_what_a_score_is_and_which_of_the_history_is_not_known(
+    suite: Suite,
+) -> None:
+    history = {"liked_movie_ids": [3, 1], "disliked_movie_ids": [2]}
+    response = await recommend(suite, user=history)
+    assert response.score_kind == types_pb2.SCORE_KIND_PREDICTED_RATING
+    assert list(response.ignored_movie_ids) == [3, 1, 2]  # this model takes no histories
+    assert ids(response) == ids(await recommend(suite))
+    assert not (await recommend(suite, user={"age": 25})).ignored_movie_ids
+
+
+@pytest.mark.parametrize(
+    ("user", "field"),
+    [
+        ({"liked_movie_ids": [0]}, "user.liked_movie_ids[0]"),
+        ({"disliked_movie_ids": [1, -1]}, "user.disliked_movie_ids[1]"),
+        ({"liked_movie_ids": [5], "disliked_movie_ids": [5]}, "user.disliked_movie_ids"),
+        ({"liked_movie_ids": range(1, 502)}, "user.liked_movie_ids"),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+async def test_a_bad_history_is_refused_by_the_name_of_its_field(
+    suite: Suite, user: dict[str, object], field: str
+) -> None:
+    assert await refused(suite, user=user) == [field]
+
+
 async def test_no_user_at_all_is_a_person_of_whom_nothing_is_known(suite: Suite) -> None:
     assert ids(await recommend(suite)) == ids(await recommend(suite, user={}))
 

@@ -44,7 +44,7 @@ def test_random_users_are_of_every_kind_and_the_same_for_a_seed() -> None:
     users = random_users([1, 2, 3], 200, seed=1)
     assert users == random_users([1, 2, 3], 200, seed=1)
     assert users != random_users([1, 2, 3], 200, seed=2)
-    kinds = {tuple(getattr(u, f) is not None for f in User._fields) for u in users}
+    kinds = {tuple(getattr(u, f) is not None for f in User._fields[:4]) for u in users}
     assert {
         (True, False, False, False),
         (False, True, True, True),

@@ -47,7 +47,7 @@ def test_options_are_given_in_the_type_of_their_field() -> None:
         ("--test-share", "1"),
         ("--user-id-dropout", "1.0"),
         ("--learning-rate", "-1"),
-        ("--objective", "ranking"),
+        ("--objective", "popularity"),
     ],
 )
 def test_a_value_out_of_range_is_refused_by_the_name_of_its_option(option: str, value: str) -> None:

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 
 from fusion.bundle import MODEL_FILES, Bundle, BundleError, Golden, Vectors, write_bundle
-from fusion.features import FeatureEncoder, Vocabularies
+from fusion.features import FeatureEncoder
 from fusion.manifest import Description
 from fusion.records import Movie, User
+from fusion.vocabularies import Vocabularies
 
-USERS = (User(1, "F", 25, 4), User(gender="M"), User())
+USERS = (User(1, "F", 25, 4, (10, 20), (30,)), User(gender="M"), User())
 MOVIES = (Movie(10, "Toy Story", 1995, ("Comedy",)), Movie())
 VECTORS = np.eye(3, 8, dtype=np.float32)
 DESCRIPTION = Description(

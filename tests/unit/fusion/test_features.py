@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fusion.features import FeatureEncoder, Vocabularies, words
+from fusion.features import FeatureEncoder
 from fusion.records import Movie, RecordError, User
+from fusion.vocabularies import Vocabularies, words
 from fusion.vocabulary import UNKNOWN, Vocabulary
 
 USERS = [User(1, "F", 25, 4), User(7, "M", 56, 0)]
@@ -21,6 +22,7 @@ MOVIES = [
     Movie(30, "", None, ()),
 ]
 ENCODER = FeatureEncoder(Vocabularies.of(USERS, MOVIES), title_length=4)
+WITH_HISTORIES = FeatureEncoder(Vocabularies.of(USERS, MOVIES), histories=True)
 
 users = st.builds(
     User,
@@ -28,6 +30,8 @@ users = st.builds(
     gender=st.none() | st.sampled_from(["F", "M"]),
     age=st.none() | st.integers(1, 120),
     occupation=st.none() | st.integers(0, 20),
+    liked_movie_ids=st.lists(st.integers(1, 40)).map(tuple),
+    disliked_movie_ids=st.lists(st.integers(41, 2**63 - 1)).map(tuple),
 )
 movies = st.builds(
     Movie,
@@ -41,6 +45,7 @@ movies = st.builds(
 def test_ancestor_1_features_are_the_same_whatever_the_hash_seed_of_the_process() -> None:
     program = (
         "import json; from fusion.features import *; from fusion.records import *;"
+        "from fusion.vocabularies import *;"
         "m = [Movie(1, 'Toy Story of Toys', 1995, ('Drama', 'Action')),"
         "     Movie(2, 'Story of Action', 1996, ('War',))];"
         "u = [User(3, 'M', 32, 5), User(2, 'F', 1, 0)];"
@@ -80,7 +85,7 @@ def test_ancestor_9_an_age_of_32_has_the_feature_of_its_bucket() -> None:
 
 
 def test_known_values_have_an_index_and_absent_ones_are_unknown() -> None:
-    features, unknown_rows = ENCODER.users([USERS[1], User()])
+    features, unknown_rows, _ = ENCODER.users([USERS[1], User()])
     assert {name: column.tolist() for name, column in features.items()} == {
         "user_id": [2, 0],
         "gender": [2, 0],
@@ -100,8 +105,48 @@ def test_ids_that_the_model_has_not_seen_are_encoded_as_unknown_and_reported() -
     assert by_movie.unknown_rows == [0]
 
 
+def test_a_history_is_the_movies_in_it_that_the_model_knows() -> None:
+    batch = [
+        User(liked_movie_ids=(30, 10, 99), disliked_movie_ids=(98, 20)),
+        User(7),
+        User(liked_movie_ids=(20,)),
+    ]
+    encoded = WITH_HISTORIES.users(batch)
+    assert encoded.features["liked"].tolist() == [[3, 1], [0, 0], [2, 0]]
+    assert encoded.features["disliked"].tolist() == [[2], [0], [0]]
+    assert encoded.features["liked"].dtype == np.int64
+    assert encoded.ignored == {0: [99, 98]}
+    assert encoded.unknown_rows == []
+
+
+def test_a_batch_without_histories_has_one_empty_place_for_them() -> None:
+    features = WITH_HISTORIES.users([User(), User(1)]).features
+    assert features["liked"].tolist() == features["disliked"].tolist() == [[0], [0]]
+    assert WITH_HISTORIES.users([]).features["liked"].shape == (0, 1)
+
+
+def test_a_model_without_histories_knows_no_movie_of_them() -> None:
+    encoded = ENCODER.users([User(), User(liked_movie_ids=(10,), disliked_movie_ids=(20,))])
+    assert encoded.ignored == {1: [10, 20]}
+    assert encoded.features.keys() == {"user_id", "gender", "age", "occupation"}
+
+
+def test_an_encoder_from_before_histories_has_none() -> None:
+    content = WITH_HISTORIES.to_dict()
+    assert FeatureEncoder.from_dict(content).histories
+    del content["histories"]
+    assert not FeatureEncoder.from_dict(content).histories
+
+
+@pytest.mark.parametrize("encoder", [ENCODER, WITH_HISTORIES])
+def test_a_bad_history_is_named_by_row_and_field(encoder: FeatureEncoder) -> None:
+    with pytest.raises(RecordError) as caught:
+        encoder.users([User(), User(liked_movie_ids=(10, 0))])
+    assert (caught.value.field, caught.value.row) == ("liked_movie_ids[1]", 1)
+
+
 def test_a_movie_is_its_id_its_genres_and_the_words_of_its_title() -> None:
-    features, _ = ENCODER.movies([*MOVIES, Movie(title="The toy TOY toys toy toy toy")])
+    features = ENCODER.movies([*MOVIES, Movie(title="The toy TOY toys toy toy toy")]).features
     toy = ENCODER.vocabularies.title_word.index("toy")
     assert toy != UNKNOWN
     assert features["title"].tolist() == [[toy, 0, 0, 0], [toy, 0, 0, 0], [0] * 4, [0, toy, toy, 0]]
@@ -131,7 +176,7 @@ def test_an_empty_batch_has_the_shape_of_its_inputs() -> None:
 
 @given(st.lists(users, max_size=8))
 def test_any_valid_users_are_encoded_within_their_vocabularies(batch: list[User]) -> None:
-    features, unknown_rows = ENCODER.users(batch)
+    features, unknown_rows, _ = ENCODER.users(batch)
     sizes = ENCODER.vocabularies.sizes()
     for name, column in features.items():
         assert column.shape == (len(batch),)

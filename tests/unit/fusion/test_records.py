@@ -57,6 +57,14 @@ def test_what_is_no_occupation_is_refused(text: str) -> None:
         (User(age=121), "age"),
         (User(occupation=-1), "occupation"),
         (User(occupation=21), "occupation"),
+        (User(liked_movie_ids=(1, 0)), "liked_movie_ids[1]"),
+        (User(disliked_movie_ids=(2**63,)), "disliked_movie_ids[0]"),
+        (User(liked_movie_ids=tuple(range(1, 502))), "liked_movie_ids"),
+        (
+            User(liked_movie_ids=(1,) * 250, disliked_movie_ids=(2,) * 251),
+            "disliked_movie_ids",
+        ),
+        (User(liked_movie_ids=(1, 2), disliked_movie_ids=(3, 2)), "disliked_movie_ids"),
     ],
 )
 def test_a_user_is_refused_by_the_name_of_the_bad_field(user: User, field: str) -> None:
@@ -80,6 +88,11 @@ def test_a_movie_is_refused_by_the_name_of_the_bad_field(movie: Movie, field: st
     with pytest.raises(RecordError) as caught:
         check_movie(movie)
     assert caught.value.field == field
+
+
+def test_a_history_may_have_500_movies() -> None:
+    ids = tuple(range(1, 501))
+    check_user(User(liked_movie_ids=ids[:300], disliked_movie_ids=ids[300:]))
 
 
 def test_nothing_at_all_is_a_valid_user_and_a_valid_movie() -> None:

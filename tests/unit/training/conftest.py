@@ -14,9 +14,15 @@ machine.prepare(threads=1)  # ahead of the first import of Paddle
 
 from training.pipeline import Trained, train  # noqa: E402
 
-SMALL = PRESETS["small"]
+SMALL = PRESETS["small"].model_copy(update={"objective": "rating"})
 TINY = Config(
-    dimension=8, embedding=8, title_channels=4, epochs=3, batch_size=128, checkpoint_steps=5
+    objective="rating",
+    dimension=8,
+    embedding=8,
+    title_channels=4,
+    epochs=3,
+    batch_size=128,
+    checkpoint_steps=5,
 )
 
 

@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from fusion.features import FeatureEncoder, Vocabularies
+from fusion.features import FeatureEncoder
+from fusion.vocabularies import Vocabularies
 from training.batches import Batches, Split
 from training.config import Config
 from training.errors import DataError

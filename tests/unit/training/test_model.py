@@ -6,10 +6,11 @@ import numpy as np
 import paddle
 import pytest
 
-from fusion.features import FeatureEncoder, Vocabularies
+from fusion.features import FeatureEncoder
 from fusion.records import Movie, User
+from fusion.vocabularies import Vocabularies
 from training.config import Config
-from training.export import export_towers
+from training.export import export_towers, served
 from training.model import FusionModel
 from training.movielens import Dataset
 from training.towers import Towers
@@ -109,7 +110,7 @@ def test_a_movie_that_occurs_often_is_computed_once_with_the_same_result(
 def test_the_exported_towers_answer_as_the_trained_ones(
     model: FusionModel, encoder: FeatureEncoder, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
-    export_towers(model, encoder, tmp_path)
+    export_towers(served(model), encoder, tmp_path)
     towers = Towers(tmp_path, encoder)
     users = [*PEOPLE, *tiny_dataset.users]
     movies = [*tiny_dataset.movies, Movie(), Movie(title="The River"), Movie(3)]
@@ -124,7 +125,7 @@ def test_the_exported_towers_answer_as_the_trained_ones(
 def test_a_vector_does_not_depend_on_the_batch_it_is_made_in(
     model: FusionModel, encoder: FeatureEncoder, tiny_dataset: Dataset, tmp_path: Path
 ) -> None:
-    export_towers(model, encoder, tmp_path)
+    export_towers(served(model), encoder, tmp_path)
     towers = Towers(tmp_path, encoder)
     many = list(tiny_dataset.users) * 60
     assert len(many) > 2 * 1024

@@ -6,17 +6,51 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+Objective = Literal["ranking", "rating"]
+
+SCORE_SCALES: dict[Objective, float] = {"ranking": 1.0, "rating": 5.0}
+"""Factor from a cosine to a score: the cosine itself, or the predicted rating in stars."""
+
 
 class Config(BaseModel):
-    """The choices of a training run; equal choices and equal data give equal results."""
+    """The choices of a training run; equal choices and equal data give equal results.
+
+    Those from `ridge` to `history_scale` are of the ranking objective, and those from `embedding`
+    to `checkpoint_steps` of the rating objective; the others are of both.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
-    objective: Literal["rating"] = "rating"
-    """What the model is fitted to: "rating", squared error between 5 · cosine and the rating."""
+    objective: Objective = "ranking"
+    """What the model is fitted to: "ranking", the list of movies that a user likes next, or
+    "rating", squared error between 5 · cosine and the rating."""
 
     dimension: int = Field(default=128, ge=2, le=4096)
     """Length of the vectors of users and movies."""
+
+    ridge: float = Field(default=500.0, gt=0)
+    """Ranking: penalty on the weights between movies; more users can bear more."""
+
+    history_dropout: float = Field(default=0.3, ge=0, lt=1)
+    """Ranking: share of a history that the denoising autoencoder hides from itself."""
+
+    user_damping: float = Field(default=0.25, ge=0, le=1)
+    """Ranking: users with n likes weigh 1 / n to the power of this."""
+
+    few_likes: float = Field(default=3.0, ge=1)
+    """Ranking: likes shown of each user to fit what a short history tells."""
+
+    few_ridge: float = Field(default=1.0, gt=0)
+    """Ranking: penalty on what a movie of a short history tells."""
+
+    demographics_ridge: float = Field(default=100.0, gt=0)
+    """Ranking: penalty on what gender, age and occupation tell."""
+
+    content_ridge: float = Field(default=10.0, gt=0)
+    """Ranking: penalty on what genres and title tell about a new movie."""
+
+    history_scale: float = Field(default=5.0, gt=0)
+    """Ranking: likes from which a history counts more as a long one than as a short one."""
 
     embedding: int = Field(default=256, ge=1, le=4096)
     """Width of the embedding of each attribute, before its fully connected layer."""
@@ -78,6 +112,10 @@ PRESETS: dict[Preset, Config] = {
         learning_rate=6e-3,
         weight_decay=0.5,
         checkpoint_steps=10,
+        ridge=200.0,
+        few_ridge=30.0,
+        demographics_ridge=10.0,
+        history_scale=50.0,
     ),
 }
 """Configurations by name: "full" for the best model of MovieLens-1M, "quick" for a good one in less

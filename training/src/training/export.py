@@ -16,21 +16,31 @@ from fusion.bundle import Golden, write_bundle
 from fusion.features import FeatureEncoder
 from fusion.manifest import Description, Manifest
 from fusion.records import Movie, User
-from training.model import SCORE_SCALE, FusionModel, MovieTower, UserTower, convolved_title, unit
+from training.config import SCORE_SCALES, Config
+from training.model import FusionModel, MovieTower, UserTower, convolved_title, unit
 from training.movielens import Dataset
 from training.towers import Towers
-from training.train import Result
+
+Served = tuple[nn.Layer, nn.Layer]
+"""Towers of users and movies that take what `FeatureEncoder` gives."""
 
 _GOLDEN_RECORDS = 16
 
 
 def export(
-    result: Result, dataset: Dataset, path: Path, evaluation: Mapping[str, float]
+    layers: Served,
+    config: Config,
+    encoder: FeatureEncoder,
+    dataset: Dataset,
+    path: Path,
+    evaluation: Mapping[str, float],
 ) -> Manifest:
     """Write the bundle of a trained model.
 
     Args:
-        result: Result of the training run.
+        layers: Its towers, as they are served.
+        config: The choices of the run.
+        encoder: Encoder of the towers' inputs.
         dataset: The data that the model was trained on; golden records are taken from it.
         path: Folder to write; an existing bundle is replaced.
         evaluation: Figures for the manifest.
@@ -40,52 +50,58 @@ def export(
     """
     with tempfile.TemporaryDirectory() as scratch:
         models = Path(scratch)
-        export_towers(result.model, result.encoder, models)
-        users, movies = golden_records(dataset)
-        towers = Towers(models, result.encoder)
+        export_towers(layers, encoder, models)
+        users, movies = golden_records(dataset, histories=encoder.histories)
+        towers = Towers(models, encoder)
         golden = Golden(users, movies, towers.users(users), towers.movies(movies))
         return write_bundle(
             path,
             description=Description(
-                name=f"fusion-{result.config.objective}",
-                objective=result.config.objective,
-                dimension=result.config.dimension,
-                score_scale=SCORE_SCALE,
+                name=f"fusion-{config.objective}",
+                objective=config.objective,
+                dimension=config.dimension,
+                score_scale=SCORE_SCALES[config.objective],
                 paddle_version=paddle.__version__,
                 data_fingerprint=dataset.fingerprint,
                 evaluation=dict(evaluation),
             ),
-            encoder=result.encoder,
+            encoder=encoder,
             models=models,
             golden=golden,
         )
 
 
-def export_towers(model: FusionModel, encoder: FeatureEncoder, folder: Path) -> None:
+def export_towers(layers: Served, encoder: FeatureEncoder, folder: Path) -> None:
     """Write both towers as Paddle inference models: `user.*` and `movie.*`."""
 
     def index(name: str) -> InputSpec:
         return InputSpec([None], "int64", name)
 
     known = encoder.vocabularies
-    towers = {
-        "user": (_ServedUsers(model.user), ("user_id", "gender", "age", "occupation"), []),
-        "movie": (
-            _ServedMovies(model.movie),
-            ("movie_id",),
-            [
-                InputSpec([None, len(known.genre)], "float32", "genres"),
-                InputSpec([None, encoder.title_length], "int64", "title"),
-            ],
-        ),
+    histories = ("liked", "disliked") if encoder.histories else ()
+    inputs = {
+        "user": [
+            *map(index, ("user_id", "gender", "age", "occupation")),
+            *(InputSpec([None, None], "int64", name) for name in histories),
+        ],
+        "movie": [
+            index("movie_id"),
+            InputSpec([None, len(known.genre)], "float32", "genres"),
+            InputSpec([None, encoder.title_length], "int64", "title"),
+        ],
     }
-    for name, (tower, indices, others) in towers.items():
+    for name, tower in zip(inputs, layers, strict=True):
         tower.eval()
-        paddle.jit.save(tower, str(folder / name), input_spec=[*map(index, indices), *others])
+        paddle.jit.save(tower, str(folder / name), input_spec=inputs[name])
 
 
-def golden_records(dataset: Dataset) -> tuple[tuple[User, ...], tuple[Movie, ...]]:
-    """Return records from all over the data set, with every combination of unknown attributes."""
+def golden_records(
+    dataset: Dataset, *, histories: bool = False
+) -> tuple[tuple[User, ...], tuple[Movie, ...]]:
+    """Return records from all over the data set, with every combination of unknown attributes.
+
+    With `histories`, the users come with a history, too: each combination with one and without.
+    """
     users, movies = [], []
     for number, (i, g, a, o) in enumerate(itertools.product((True, False), repeat=4)):
         user = dataset.users[number * len(dataset.users) // _GOLDEN_RECORDS]
@@ -106,7 +122,21 @@ def golden_records(dataset: Dataset) -> tuple[tuple[User, ...], tuple[Movie, ...
                 genres=movie.genres if g else (),
             )
         )
+    if histories:
+        ids = [movie.movie_id for movie in dataset.movies if movie.movie_id is not None]
+        users += [
+            user._replace(
+                liked_movie_ids=tuple(ids[number : 2 * number + 1]),
+                disliked_movie_ids=tuple(ids[2 * number + 1 :][: number % 3]),
+            )
+            for number, user in enumerate(users)
+        ]
     return tuple(users), tuple(movies)
+
+
+def served(model: FusionModel) -> Served:
+    """Return the towers of a model of the rating objective as they are served."""
+    return _ServedUsers(model.user), _ServedMovies(model.movie)
 
 
 class _Served(nn.Layer):

@@ -14,9 +14,9 @@ import paddle
 from paddle import Tensor, nn
 from paddle.nn import functional
 
-from training.config import Config
+from training.config import SCORE_SCALES, Config
 
-SCORE_SCALE = 5.0
+SCORE_SCALE = SCORE_SCALES["rating"]
 """Factor from a cosine to a rating."""
 
 _WINDOW = 3

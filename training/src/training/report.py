@@ -1,4 +1,4 @@
-"""The report of a training run: report.json, report.txt and curves.png."""
+"""The report of a training run: report.json, report.txt and, with epochs, curves.png."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import asdict
 from pathlib import Path
 
 from training import curves
+from training.batches import Split
+from training.config import Config
 from training.movielens import Dataset
 from training.train import Result
 
@@ -22,6 +24,14 @@ _LINES = (
     ("baseline_global_mean", "baseline: mean of all ratings"),
 )
 
+_RANKING_LINES = (
+    ("ndcg_at_10", "NDCG, with all that is known"),
+    ("recall_at_10", "recall, with all that is known"),
+    ("ndcg_at_10_demographics_only", "NDCG, of the user, the demographics only"),
+    ("ndcg_at_10_nothing_known", "NDCG, of the user, nothing"),
+    ("baseline_popularity_ndcg_at_10", "NDCG, baseline: what most people liked"),
+)
+
 
 def write_report(
     folder: Path, result: Result, dataset: Dataset, evaluation: Mapping[str, float]
@@ -32,17 +42,9 @@ def write_report(
         The text of report.txt.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    split = {name: len(rows) for name, rows in vars(result.split).items()}
     content = {
         "config": result.config.model_dump(),
-        "data": {
-            "fingerprint": dataset.fingerprint,
-            "users": len(dataset.users),
-            "movies": len(dataset.movies),
-            "ratings": len(dataset.ratings),
-            "skipped_lines": [str(line) for line in dataset.skipped],
-            **split,
-        },
+        "data": _data(dataset, result.split),
         "best_epoch": result.best_epoch + 1,
         "seconds": sum(epoch.seconds for epoch in result.history),
         "loading_share": loading_share(result),
@@ -56,10 +58,55 @@ def write_report(
     return text
 
 
+def write_ranking_report(
+    folder: Path,
+    config: Config,
+    dataset: Dataset,
+    split: Split,
+    seconds: float,
+    evaluation: Mapping[str, float],
+) -> str:
+    """Write report.json and report.txt of a run of the ranking objective into a folder.
+
+    Returns:
+        The text of report.txt.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    content = {
+        "config": config.model_dump(),
+        "data": _data(dataset, split),
+        "seconds": seconds,
+        "evaluation": dict(evaluation),
+    }
+    (folder / "report.json").write_text(json.dumps(content, indent=1) + "\n")
+    train, ratings = len(split.train) + len(split.validation), len(dataset.ratings)
+    lines = [
+        f"{len(dataset.users):,} users, {len(dataset.movies):,} movies, {ratings:,} ratings",
+        f"train {train:,}, test {len(split.test):,}; {seconds:.1f} seconds",
+        "",
+        "Of the liked movies among the test ratings, in lists of ten out of the whole catalogue",
+    ]
+    lines += [f"  {evaluation[key]:6.4f}  {meaning}" for key, meaning in _RANKING_LINES]
+    text = "\n".join(lines) + "\n"
+    (folder / "report.txt").write_text(text)
+    return text
+
+
 def loading_share(result: Result) -> float:
     """Return the share of the training time that was spent on making batches, 0 to 1."""
     seconds = sum(epoch.seconds for epoch in result.history)
     return sum(epoch.loading_seconds for epoch in result.history) / seconds if seconds else 0.0
+
+
+def _data(dataset: Dataset, split: Split) -> dict[str, object]:
+    return {
+        "fingerprint": dataset.fingerprint,
+        "users": len(dataset.users),
+        "movies": len(dataset.movies),
+        "ratings": len(dataset.ratings),
+        "skipped_lines": [str(line) for line in dataset.skipped],
+        **{name: len(rows) for name, rows in vars(split).items()},
+    }
 
 
 def _text(result: Result, dataset: Dataset, evaluation: Mapping[str, float]) -> str:

@@ -2,7 +2,7 @@
 
 Each person has a taste for each genre: most of it follows from gender, age and occupation, and some
 is personal. A rating is the mean taste for the movie's genres, plus the movie's quality, plus the
-person's kindness, plus noise. Popular movies are rated more often.
+person's kindness, plus noise. People watch popular movies more often, and those that suit them.
 """
 
 from __future__ import annotations
@@ -40,7 +40,9 @@ GENRES = (
 
 _ADJECTIVES = ("Last", "Secret", "Long", "Silent", "Golden", "Broken", "Wild", "Lost", "Dark")
 _NOUNS = ("River", "Garden", "Letter", "Summer", "Stranger", "City", "Journey", "Song", "Road")
-_SPREAD = {"demographic": 0.55, "personal": 0.25, "quality": 0.5, "kindness": 0.3, "noise": 0.7}
+_SPREAD = {"demographic": 0.55, "personal": 0.4, "quality": 0.5, "kindness": 0.3, "noise": 0.7}
+_CHOICE = 1.0
+"""How much people watch what suits them: e to the power of this more for one star more."""
 _FIRST_TIMESTAMP = 956_703_932
 
 
@@ -115,9 +117,11 @@ def _ratings(rng: np.random.Generator, expected: NDArray[np.float64], each: int)
     users, movies = expected.shape
     popularity = 1 / np.arange(1, movies + 1) ** 0.5
     popularity = rng.permutation(popularity / popularity.sum())
+    chance = popularity * np.exp(_CHOICE * expected)
+    chance /= chance.sum(axis=1, keepdims=True)
     lines = []
     for user in range(users):
-        rated = rng.choice(movies, size=each, replace=False, p=popularity)
+        rated = rng.choice(movies, size=each, replace=False, p=chance[user])
         noise = rng.normal(0, _SPREAD["noise"], each)
         stars = np.rint(expected[user, rated] + noise).clip(MIN_STARS, MAX_STARS).astype(int)
         start = _FIRST_TIMESTAMP + int(rng.integers(0, 10**7))

@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from fusion.bundle import Vectors
-from fusion.features import FeatureEncoder, Features, Vocabularies
+from fusion.features import FeatureEncoder, Features
+from fusion.vocabularies import Vocabularies
 from training import checkpoint
 from training.batches import Batch, Batches, Rows, Split
 from training.checkpoint import Epoch, Progress

@@ -216,7 +216,7 @@ def _read_sums(path: Path) -> dict[str, str]:
 def _read_golden(path: Path, dimension: int) -> Golden:
     try:
         content = _read_json(path, _GOLDEN)
-        users = tuple(User(**record) for record in content["users"])
+        users = tuple(_user(record) for record in content["users"])
         movies = tuple(
             Movie(**{**record, "genres": tuple(record["genres"])}) for record in content["movies"]
         )
@@ -229,6 +229,14 @@ def _read_golden(path: Path, dimension: int) -> Golden:
         movies,
         _read_vectors(path, _GOLDEN_USERS, (len(users), dimension)),
         _read_vectors(path, _GOLDEN_MOVIES, (len(movies), dimension)),
+    )
+
+
+def _user(record: dict[str, Any]) -> User:
+    user = User(**record)  # JSON has lists for tuples
+    return user._replace(
+        liked_movie_ids=tuple(user.liked_movie_ids),
+        disliked_movie_ids=tuple(user.disliked_movie_ids),
     )
 
 

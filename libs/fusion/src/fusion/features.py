@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from itertools import chain
 from typing import Any, Generic, NamedTuple, TypeVar
 
@@ -14,7 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fusion.records import (
-    AGE_BUCKETS,
     GENDERS,
     MAX_AGE,
     MIN_AGE,
@@ -24,9 +20,11 @@ from fusion.records import (
     RecordError,
     User,
     age_bucket,
+    check_history,
     check_movie,
     check_user,
 )
+from fusion.vocabularies import Vocabularies, words
 from fusion.vocabulary import UNKNOWN, Vocabulary
 
 Row = TypeVar("Row")
@@ -37,14 +35,11 @@ Features = dict[str, NDArray[Any]]
 TITLE_LENGTH = 10
 """Number of words of a title that the model reads; 19 of the 3,883 in MovieLens-1M have more."""
 
-_WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)*")
-
-
-UserFields = tuple[int | None, Gender | None, int | None, int | None]
+UserFields = tuple[int | None, Gender | None, int | None, int | None, Sequence[int], Sequence[int]]
 """The fields of a `User`, in order; a `User` is such a tuple."""
 
-UserRow = tuple[int, int, int, int]
-"""Indices of one user: id, gender, age, occupation."""
+UserRow = tuple[int, int, int, int, list[int], list[int]]
+"""Indices of one user: id, gender, age, occupation, movies liked, movies disliked."""
 
 MovieRow = tuple[int, list[int], list[int]]
 """Indices of one movie: id, genres (one or more), words of the title."""
@@ -57,6 +52,8 @@ class Indexed(NamedTuple, Generic[Row]):
     """One for each record."""
     unknown_rows: list[int]
     """Rows, ascending, whose id is given but not in the vocabulary; indexed as if not given."""
+    ignored: dict[int, list[int]]
+    """Movie ids of histories that the model does not know, by row; indexed as if not given."""
 
 
 class Encoded(NamedTuple):
@@ -66,60 +63,15 @@ class Encoded(NamedTuple):
     """Inputs by name, see `FeatureEncoder`."""
     unknown_rows: list[int]
     """Rows, ascending, whose id is given but not in the vocabulary; encoded as if not given."""
-
-
-@dataclass(frozen=True)
-class Vocabularies:
-    """One vocabulary for each attribute."""
-
-    user_id: Vocabulary[int]
-    """Ids of the users that the model was trained on."""
-    gender: Vocabulary[str]
-    """The values of `GENDERS`."""
-    age: Vocabulary[int]
-    """First year of each age bucket."""
-    occupation: Vocabulary[int]
-    """Codes."""
-    movie_id: Vocabulary[int]
-    """Ids of the catalogue that the model was trained on."""
-    genre: Vocabulary[str]
-    """Names."""
-    title_word: Vocabulary[str]
-    """Words as `words` returns them."""
-
-    @classmethod
-    def of(
-        cls, users: Iterable[User], movies: Iterable[Movie], *, min_word_count: int = 2
-    ) -> Vocabularies:
-        """Return the vocabularies of a data set; the order of its records does not matter.
-
-        Args:
-            users: All users.
-            movies: The catalogue.
-            min_word_count: Number of titles that a word must occur in. A word of a single title
-                says nothing about any other movie.
-        """
-        movies = list(movies)
-        counts = Counter(word for movie in movies for word in set(words(movie.title)))
-        return cls(
-            user_id=Vocabulary(sorted({u.user_id for u in users if u.user_id is not None})),
-            gender=Vocabulary(GENDERS),
-            age=Vocabulary(AGE_BUCKETS),
-            occupation=Vocabulary(range(len(OCCUPATIONS))),
-            movie_id=Vocabulary(sorted({m.movie_id for m in movies if m.movie_id is not None})),
-            genre=Vocabulary(sorted({genre for movie in movies for genre in movie.genres})),
-            title_word=Vocabulary(sorted(w for w, n in counts.items() if n >= min_word_count)),
-        )
-
-    def sizes(self) -> dict[str, int]:
-        """Return the size of each vocabulary by its name, the unknown entry included."""
-        return {field.name: len(getattr(self, field.name)) for field in fields(self)}
+    ignored: dict[int, list[int]]
+    """Movie ids of histories that the model does not know, by row; encoded as if not given."""
 
 
 class FeatureEncoder:
     """Turns records into the inputs of the towers: first into indices, then into arrays.
 
-    Users: `user_id`, `gender`, `age`, `occupation`, int64 [n], indices into their vocabularies.
+    Users: `user_id`, `gender`, `age`, `occupation`, int64 [n], indices into their vocabularies;
+    with histories, also `liked` and `disliked`, int64 [n, longest], indices of movies, then zeros.
     Movies: `movie_id`, int64 [n]; `genres`, float32 [n, len(vocabularies.genre)], 1 for each genre
     of the movie, or 1 in column 0 if it has none; `title`, int64 [n, title_length], word indices, 0
     for a word that is missing or unknown.
@@ -127,13 +79,22 @@ class FeatureEncoder:
     Args:
         vocabularies: Those of the data set that the model is trained on.
         title_length: Number of words of a title to keep.
+        histories: Whether the user tower takes histories. A model without them knows no movie of a
+            history.
     """
 
-    def __init__(self, vocabularies: Vocabularies, title_length: int = TITLE_LENGTH) -> None:
+    def __init__(
+        self,
+        vocabularies: Vocabularies,
+        title_length: int = TITLE_LENGTH,
+        *,
+        histories: bool = False,
+    ) -> None:
         if title_length < 1:
             raise ValueError("title_length must be 1 or more")
         self.vocabularies = vocabularies
         self.title_length = title_length
+        self.histories = histories
         # Every valid value, so that one look-up both checks and finds.
         known = vocabularies
         self._genders = {each: known.gender.index(each) for each in (None, *GENDERS)}
@@ -150,8 +111,8 @@ class FeatureEncoder:
         Raises:
             RecordError: A record holds an invalid value; the error names row and field.
         """
-        rows, unknown_rows = self.index_users(users)
-        return Encoded(self.user_features(rows), unknown_rows)
+        rows, unknown_rows, ignored = self.index_users(users)
+        return Encoded(self.user_features(rows), unknown_rows, ignored)
 
     def movies(self, movies: Sequence[Movie]) -> Encoded:
         """Encode a batch of movies; an empty batch gives empty arrays.
@@ -160,8 +121,8 @@ class FeatureEncoder:
             RecordError: A record holds an invalid value, or a genre that is not in the vocabulary;
                 the error names row and field.
         """
-        rows, unknown_rows = self.index_movies(movies)
-        return Encoded(self.movie_features(rows), unknown_rows)
+        rows, unknown_rows, ignored = self.index_movies(movies)
+        return Encoded(self.movie_features(rows), unknown_rows, ignored)
 
     def index_users(self, users: Iterable[UserFields]) -> Indexed[UserRow]:
         """Look up the indices of users.
@@ -173,18 +134,25 @@ class FeatureEncoder:
         genders, ages, occupations = self._genders, self._ages, self._occupations
         rows: list[UserRow] = []
         unknown_rows = []
-        for row, (user_id, gender, age, occupation) in enumerate(users):
+        ignored: dict[int, list[int]] = {}
+        for row, (user_id, gender, age, occupation, liked, disliked) in enumerate(users):
             id_index = index(user_id)
+            history: tuple[list[int], list[int]] = ([], [])
+            if liked or disliked:
+                history, unknown = self._index_history(liked, disliked, row)
+                if unknown:
+                    ignored[row] = unknown
             try:
-                rows.append((id_index, genders[gender], ages[age], occupations[occupation]))
+                known = (id_index, genders[gender], ages[age], occupations[occupation])
             except KeyError:
                 user = User(user_id, gender, age, occupation)
                 _check(user, row)
                 raise RecordError("user", f"{user} has a value of another type", row) from None
+            rows.append((*known, *history))
             if id_index == UNKNOWN and user_id is not None:
                 _check(User(user_id), row)
                 unknown_rows.append(row)
-        return Indexed(rows, unknown_rows)
+        return Indexed(rows, unknown_rows, ignored)
 
     def index_movies(self, movies: Iterable[Movie]) -> Indexed[MovieRow]:
         """Look up the indices of movies.
@@ -206,14 +174,18 @@ class FeatureEncoder:
                 unknown_rows.append(row)
             title = [known.title_word.index(word) for word in words(movie.title)]
             rows.append((id_index, columns, title[: self.title_length]))
-        return Indexed(rows, unknown_rows)
+        return Indexed(rows, unknown_rows, {})
 
     def user_features(self, rows: Sequence[UserRow]) -> Features:
         """Return users that were looked up as the inputs of their tower."""
         # One conversion for the batch: numpy's element access costs more than the look-ups.
-        flat = np.fromiter(chain.from_iterable(rows), np.int64, 4 * len(rows))
+        flat = np.fromiter(chain.from_iterable(row[:4] for row in rows), np.int64, 4 * len(rows))
         table = flat.reshape(-1, 4).T.copy()
-        return dict(zip(("user_id", "gender", "age", "occupation"), table, strict=True))
+        features = dict(zip(("user_id", "gender", "age", "occupation"), table, strict=True))
+        if self.histories:
+            features["liked"] = _padded([row[4] for row in rows])
+            features["disliked"] = _padded([row[5] for row in rows])
+        return features
 
     def movie_features(self, rows: Sequence[MovieRow]) -> Features:
         """Return movies that were looked up as the inputs of their tower."""
@@ -230,6 +202,7 @@ class FeatureEncoder:
         named = {f.name: getattr(self.vocabularies, f.name) for f in fields(self.vocabularies)}
         return {
             "title_length": self.title_length,
+            "histories": self.histories,
             "vocabularies": {name: list(known.values) for name, known in named.items()},
         }
 
@@ -243,9 +216,31 @@ class FeatureEncoder:
         try:
             named = content["vocabularies"]
             known = {field.name: Vocabulary(named[field.name]) for field in fields(Vocabularies)}
-            return cls(Vocabularies(**known), content["title_length"])
+            return cls(
+                Vocabularies(**known),
+                content["title_length"],
+                histories=content.get("histories", False),
+            )
         except (KeyError, TypeError) as error:
             raise ValueError(f"a field is missing or invalid: {error!r}") from error
+
+    def _index_history(
+        self, liked: Sequence[int], disliked: Sequence[int], row: int
+    ) -> tuple[tuple[list[int], list[int]], list[int]]:
+        """Return the indices of what was liked and disliked, and the ids that are not known."""
+        try:
+            check_history(liked, disliked)
+        except RecordError as error:
+            raise RecordError(error.field, error.reason, row) from None
+        if not self.histories:
+            return ([], []), [*liked, *disliked]
+        index = self.vocabularies.movie_id.index
+        known = (
+            [found for movie_id in liked if (found := index(movie_id)) != UNKNOWN],
+            [found for movie_id in disliked if (found := index(movie_id)) != UNKNOWN],
+        )
+        both = (*liked, *disliked)
+        return known, [movie_id for movie_id in both if index(movie_id) == UNKNOWN]
 
     def _genre_columns(self, movie: Movie) -> list[int]:
         columns = []
@@ -258,19 +253,17 @@ class FeatureEncoder:
         return columns or [UNKNOWN]
 
 
+def _padded(rows: Sequence[list[int]]) -> NDArray[np.int64]:
+    """Return rows of different lengths as one array, with zeros after them; at least one column."""
+    padded = np.zeros((len(rows), max(1, *map(len, rows)) if rows else 1), dtype=np.int64)
+    for row, indices in enumerate(rows):
+        if indices:
+            padded[row, : len(indices)] = indices
+    return padded
+
+
 def _check(user: User, row: int) -> None:
     try:
         check_user(user)
     except RecordError as error:
         raise RecordError(error.field, error.reason, row) from None
-
-
-def words(title: str) -> list[str]:
-    """Return the words of a title, in lower case: "Schindler's List" → ["schindler's", "list"].
-
-    Digits belong to words. Compatibility forms, typographic apostrophes and accents are removed, so
-    that "Café" and "cafe" are the same word, however they are typed.
-    """
-    plain = unicodedata.normalize("NFKD", title.replace("\u2019", "'"))
-    plain = "".join(char for char in plain if not unicodedata.combining(char))
-    return _WORD.findall(plain.casefold())

@@ -7,6 +7,7 @@ Codes and ranges are those of the README of MovieLens-1M
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 Gender = Literal["F", "M"]
@@ -53,6 +54,9 @@ MAX_TITLE_BYTES = 512
 MAX_GENRES = 64
 """Most genres that one movie may have."""
 
+MAX_HISTORY = 500
+"""Most movies in a user's history, liked and disliked together."""
+
 MAX_ID = 2**63 - 1
 """Largest valid id, the largest int64."""
 
@@ -81,6 +85,11 @@ class User(NamedTuple):
     """Years, `MIN_AGE` to `MAX_AGE`."""
     occupation: int | None = None
     """Code, an index into `OCCUPATIONS`."""
+    liked_movie_ids: tuple[int, ...] = ()
+    """Ids of movies that the person liked lately, oldest first and newest last."""
+    disliked_movie_ids: tuple[int, ...] = ()
+    """Ids of movies that the person disliked lately, likewise; no movie is in both, and both
+    together have at most `MAX_HISTORY`."""
 
 
 class Movie(NamedTuple):
@@ -136,6 +145,24 @@ def check_user(user: User) -> None:
         age_bucket(user.age)
     if user.occupation is not None and not 0 <= user.occupation < len(OCCUPATIONS):
         raise RecordError("occupation", f"{user.occupation} is not in 0 to {len(OCCUPATIONS) - 1}")
+    check_history(user.liked_movie_ids, user.disliked_movie_ids)
+
+
+def check_history(liked: Sequence[int], disliked: Sequence[int]) -> None:
+    """Check the movies that a person liked and disliked, as `User` has them.
+
+    Raises:
+        RecordError: An id is out of range, there are too many, or a movie is in both.
+    """
+    for field, movie_ids in (("liked_movie_ids", liked), ("disliked_movie_ids", disliked)):
+        for place, movie_id in enumerate(movie_ids):
+            if not 1 <= movie_id <= MAX_ID:
+                raise RecordError(f"{field}[{place}]", f"{movie_id} is not in 1 to {MAX_ID}")
+    if (count := len(liked) + len(disliked)) > MAX_HISTORY:
+        longer = "liked_movie_ids" if len(liked) > len(disliked) else "disliked_movie_ids"
+        raise RecordError(longer, f"{count} movies in a history are more than {MAX_HISTORY}")
+    if both := set(liked).intersection(disliked):
+        raise RecordError("disliked_movie_ids", f"{min(both)} is in liked_movie_ids, too")
 
 
 def check_movie(movie: Movie) -> None:

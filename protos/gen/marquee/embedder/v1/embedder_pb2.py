@@ -26,7 +26,7 @@ from marquee.type.v1 import limits_pb2 as marquee_dot_type_dot_v1_dot_limits__pb
 from marquee.type.v1 import types_pb2 as marquee_dot_type_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"marquee/embedder/v1/embedder.proto\x12\x13marquee.embedder.v1\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"a\n\x11\x45mbedUsersRequest\x12,\n\x05users\x18\x01 \x03(\x0b\x32\x15.marquee.type.v1.UserB\x06\xa2\xbb\x18\x02\x18\x01\x12\x1e\n\x16return_partial_success\x18\x02 \x01(\x08\"\xd7\x01\n\x12\x45mbedUsersResponse\x12)\n\x07vectors\x18\x01 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x19\n\x11unknown_user_rows\x18\x02 \x03(\r\x12\x13\n\x0bscore_scale\x18\x03 \x01(\x02\x12\x32\n\x07timings\x18\x04 \x01(\x0b\x32!.marquee.embedder.v1.EmbedTimings\x12\x32\n\rrefused_users\x18\x05 \x03(\x0b\x32\x1b.marquee.type.v1.RefusedRow\"D\n\x12\x45mbedMoviesRequest\x12.\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.MovieB\x06\xa2\xbb\x18\x02\x18\x01\"\x90\x01\n\x13\x45mbedMoviesResponse\x12)\n\x07vectors\x18\x01 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x1a\n\x12unknown_movie_rows\x18\x02 \x03(\r\x12\x32\n\x07timings\x18\x03 \x01(\x0b\x32!.marquee.embedder.v1.EmbedTimings\"4\n\x0c\x45mbedTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x12\n\npredict_us\x18\x02 \x01(\r\"\x11\n\x0fGetModelRequest\"\xdd\x03\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06metric\x18\x05 \x01(\t\x12\x13\n\x0bscore_scale\x18\x06 \x01(\x02\x12\x16\n\x0epaddle_version\x18\x07 \x01(\t\x12\x18\n\x10\x64\x61ta_fingerprint\x18\x08 \x01(\t\x12T\n\x10vocabulary_sizes\x18\t \x03(\x0b\x32:.marquee.embedder.v1.GetModelResponse.VocabularySizesEntry\x12I\n\nevaluation\x18\n \x03(\x0b\x32\x35.marquee.embedder.v1.GetModelResponse.EvaluationEntry\x12\x11\n\tmax_batch\x18\x0b \x01(\r\x12\x0e\n\x06genres\x18\x0c \x03(\t\x1a\x36\n\x14VocabularySizesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x31\n\x0f\x45valuationEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xba\x02\n\x0f\x45mbedderService\x12\x62\n\nEmbedUsers\x12&.marquee.embedder.v1.EmbedUsersRequest\x1a\'.marquee.embedder.v1.EmbedUsersResponse\"\x03\x90\x02\x01\x12\x65\n\x0b\x45mbedMovies\x12\'.marquee.embedder.v1.EmbedMoviesRequest\x1a(.marquee.embedder.v1.EmbedMoviesResponse\"\x03\x90\x02\x01\x12\\\n\x08GetModel\x12$.marquee.embedder.v1.GetModelRequest\x1a%.marquee.embedder.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"marquee/embedder/v1/embedder.proto\x12\x13marquee.embedder.v1\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"a\n\x11\x45mbedUsersRequest\x12,\n\x05users\x18\x01 \x03(\x0b\x32\x15.marquee.type.v1.UserB\x06\xa2\xbb\x18\x02\x18\x01\x12\x1e\n\x16return_partial_success\x18\x02 \x01(\x08\"\xc3\x02\n\x12\x45mbedUsersResponse\x12)\n\x07vectors\x18\x01 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x19\n\x11unknown_user_rows\x18\x02 \x03(\r\x12\x13\n\x0bscore_scale\x18\x03 \x01(\x02\x12\x32\n\x07timings\x18\x04 \x01(\x0b\x32!.marquee.embedder.v1.EmbedTimings\x12\x32\n\rrefused_users\x18\x05 \x03(\x0b\x32\x1b.marquee.type.v1.RefusedRow\x12:\n\x0eignored_movies\x18\x06 \x03(\x0b\x32\".marquee.embedder.v1.IgnoredMovies\x12.\n\nscore_kind\x18\x07 \x01(\x0e\x32\x1a.marquee.type.v1.ScoreKind\"/\n\rIgnoredMovies\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x11\n\tmovie_ids\x18\x02 \x03(\x03\"D\n\x12\x45mbedMoviesRequest\x12.\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.MovieB\x06\xa2\xbb\x18\x02\x18\x01\"\x90\x01\n\x13\x45mbedMoviesResponse\x12)\n\x07vectors\x18\x01 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x1a\n\x12unknown_movie_rows\x18\x02 \x03(\r\x12\x32\n\x07timings\x18\x03 \x01(\x0b\x32!.marquee.embedder.v1.EmbedTimings\"4\n\x0c\x45mbedTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x12\n\npredict_us\x18\x02 \x01(\r\"\x11\n\x0fGetModelRequest\"\xa0\x04\n\x10GetModelResponse\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\x11\n\tdimension\x18\x04 \x01(\r\x12\x0e\n\x06metric\x18\x05 \x01(\t\x12\x13\n\x0bscore_scale\x18\x06 \x01(\x02\x12\x16\n\x0epaddle_version\x18\x07 \x01(\t\x12\x18\n\x10\x64\x61ta_fingerprint\x18\x08 \x01(\t\x12T\n\x10vocabulary_sizes\x18\t \x03(\x0b\x32:.marquee.embedder.v1.GetModelResponse.VocabularySizesEntry\x12I\n\nevaluation\x18\n \x03(\x0b\x32\x35.marquee.embedder.v1.GetModelResponse.EvaluationEntry\x12\x11\n\tmax_batch\x18\x0b \x01(\r\x12\x0e\n\x06genres\x18\x0c \x03(\t\x12.\n\nscore_kind\x18\r \x01(\x0e\x32\x1a.marquee.type.v1.ScoreKind\x12\x11\n\thistories\x18\x0e \x01(\x08\x1a\x36\n\x14VocabularySizesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\x1a\x31\n\x0f\x45valuationEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\x01:\x02\x38\x01\x32\xba\x02\n\x0f\x45mbedderService\x12\x62\n\nEmbedUsers\x12&.marquee.embedder.v1.EmbedUsersRequest\x1a\'.marquee.embedder.v1.EmbedUsersResponse\"\x03\x90\x02\x01\x12\x65\n\x0b\x45mbedMovies\x12\'.marquee.embedder.v1.EmbedMoviesRequest\x1a(.marquee.embedder.v1.EmbedMoviesResponse\"\x03\x90\x02\x01\x12\\\n\x08GetModel\x12$.marquee.embedder.v1.GetModelRequest\x1a%.marquee.embedder.v1.GetModelResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -50,21 +50,23 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_EMBEDUSERSREQUEST']._serialized_start=118
   _globals['_EMBEDUSERSREQUEST']._serialized_end=215
   _globals['_EMBEDUSERSRESPONSE']._serialized_start=218
-  _globals['_EMBEDUSERSRESPONSE']._serialized_end=433
-  _globals['_EMBEDMOVIESREQUEST']._serialized_start=435
-  _globals['_EMBEDMOVIESREQUEST']._serialized_end=503
-  _globals['_EMBEDMOVIESRESPONSE']._serialized_start=506
-  _globals['_EMBEDMOVIESRESPONSE']._serialized_end=650
-  _globals['_EMBEDTIMINGS']._serialized_start=652
-  _globals['_EMBEDTIMINGS']._serialized_end=704
-  _globals['_GETMODELREQUEST']._serialized_start=706
-  _globals['_GETMODELREQUEST']._serialized_end=723
-  _globals['_GETMODELRESPONSE']._serialized_start=726
-  _globals['_GETMODELRESPONSE']._serialized_end=1203
-  _globals['_GETMODELRESPONSE_VOCABULARYSIZESENTRY']._serialized_start=1098
-  _globals['_GETMODELRESPONSE_VOCABULARYSIZESENTRY']._serialized_end=1152
-  _globals['_GETMODELRESPONSE_EVALUATIONENTRY']._serialized_start=1154
-  _globals['_GETMODELRESPONSE_EVALUATIONENTRY']._serialized_end=1203
-  _globals['_EMBEDDERSERVICE']._serialized_start=1206
-  _globals['_EMBEDDERSERVICE']._serialized_end=1520
+  _globals['_EMBEDUSERSRESPONSE']._serialized_end=541
+  _globals['_IGNOREDMOVIES']._serialized_start=543
+  _globals['_IGNOREDMOVIES']._serialized_end=590
+  _globals['_EMBEDMOVIESREQUEST']._serialized_start=592
+  _globals['_EMBEDMOVIESREQUEST']._serialized_end=660
+  _globals['_EMBEDMOVIESRESPONSE']._serialized_start=663
+  _globals['_EMBEDMOVIESRESPONSE']._serialized_end=807
+  _globals['_EMBEDTIMINGS']._serialized_start=809
+  _globals['_EMBEDTIMINGS']._serialized_end=861
+  _globals['_GETMODELREQUEST']._serialized_start=863
+  _globals['_GETMODELREQUEST']._serialized_end=880
+  _globals['_GETMODELRESPONSE']._serialized_start=883
+  _globals['_GETMODELRESPONSE']._serialized_end=1427
+  _globals['_GETMODELRESPONSE_VOCABULARYSIZESENTRY']._serialized_start=1322
+  _globals['_GETMODELRESPONSE_VOCABULARYSIZESENTRY']._serialized_end=1376
+  _globals['_GETMODELRESPONSE_EVALUATIONENTRY']._serialized_start=1378
+  _globals['_GETMODELRESPONSE_EVALUATIONENTRY']._serialized_end=1427
+  _globals['_EMBEDDERSERVICE']._serialized_start=1430
+  _globals['_EMBEDDERSERVICE']._serialized_end=1744
 # @@protoc_insertion_point(module_scope)

@@ -60,10 +60,14 @@ class EmbedUsersResponse(_message.Message):
     SCORE_SCALE_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
     REFUSED_USERS_FIELD_NUMBER: _builtins.int
+    IGNORED_MOVIES_FIELD_NUMBER: _builtins.int
+    SCORE_KIND_FIELD_NUMBER: _builtins.int
     score_scale: _builtins.float
     """What to multiply an inner product of this model's vectors with to get its score: 5 for the
-    rating objective, whose score is the predicted rating.
+    rating objective, whose score is the predicted rating, and 1 for the ranking objective.
     """
+    score_kind: _types_pb2.ScoreKind.ValueType
+    """What a score says."""
     @_builtins.property
     def vectors(self) -> _types_pb2.Vectors:
         """One row per user that was not refused, in request order."""
@@ -82,6 +86,10 @@ class EmbedUsersResponse(_message.Message):
     def refused_users(self) -> _containers.RepeatedCompositeFieldContainer[_types_pb2.RefusedRow]:
         """Users that are invalid. Ascending by row. Only with EmbedUsersRequest.return_partial_success."""
 
+    @_builtins.property
+    def ignored_movies(self) -> _containers.RepeatedCompositeFieldContainer[Global___IgnoredMovies]:
+        """Movies of histories that the model does not know. Ascending by row."""
+
     def __init__(
         self,
         *,
@@ -90,14 +98,44 @@ class EmbedUsersResponse(_message.Message):
         score_scale: _builtins.float = ...,
         timings: Global___EmbedTimings | None = ...,
         refused_users: _abc.Iterable[_types_pb2.RefusedRow] | None = ...,
+        ignored_movies: _abc.Iterable[Global___IgnoredMovies] | None = ...,
+        score_kind: _types_pb2.ScoreKind.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings", "vectors", b"vectors"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["refused_users", b"refused_users", "score_scale", b"score_scale", "timings", b"timings", "unknown_user_rows", b"unknown_user_rows", "vectors", b"vectors"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignored_movies", b"ignored_movies", "refused_users", b"refused_users", "score_kind", b"score_kind", "score_scale", b"score_scale", "timings", b"timings", "unknown_user_rows", b"unknown_user_rows", "vectors", b"vectors"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___EmbedUsersResponse: _TypeAlias = EmbedUsersResponse  # noqa: Y015
+
+@_typing.final
+class IgnoredMovies(_message.Message):
+    """Movies of a user's history that the model does not know: he was embedded without them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROW_FIELD_NUMBER: _builtins.int
+    MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    row: _builtins.int
+    """Row of the user, counted from 0."""
+    @_builtins.property
+    def movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Their ids, the liked ones first."""
+
+    def __init__(
+        self,
+        *,
+        row: _builtins.int = ...,
+        movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["movie_ids", b"movie_ids", "row", b"row"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___IgnoredMovies: _TypeAlias = IgnoredMovies  # noqa: Y015
 
 @_typing.final
 class EmbedMoviesRequest(_message.Message):
@@ -262,12 +300,16 @@ class GetModelResponse(_message.Message):
     EVALUATION_FIELD_NUMBER: _builtins.int
     MAX_BATCH_FIELD_NUMBER: _builtins.int
     GENRES_FIELD_NUMBER: _builtins.int
+    SCORE_KIND_FIELD_NUMBER: _builtins.int
+    HISTORIES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Name of the model, for example "fusion-rating"."""
+    """Name of the model, for example "fusion-ranking"."""
     version: _builtins.str
     """Version, derived from the bundle's content: 12 hexadecimal digits."""
     objective: _builtins.str
-    """What the model was fitted to, for example "rating": squared error between score and rating."""
+    """What the model was fitted to: "ranking", the list of movies that a user likes next, or "rating",
+    squared error between score and rating.
+    """
     dimension: _builtins.int
     """Length of a vector."""
     metric: _builtins.str
@@ -280,6 +322,10 @@ class GetModelResponse(_message.Message):
     """Fingerprint of the training data: 12 hexadecimal digits."""
     max_batch: _builtins.int
     """Most users or movies in one request."""
+    score_kind: _types_pb2.ScoreKind.ValueType
+    """What a score says."""
+    histories: _builtins.bool
+    """Whether User.liked_movie_ids and User.disliked_movie_ids change a vector."""
     @_builtins.property
     def vocabulary_sizes(self) -> _containers.ScalarMap[_builtins.str, _builtins.int]:
         """Entries of each vocabulary (user_id, gender, age, occupation, movie_id, genre, title_word),
@@ -288,7 +334,7 @@ class GetModelResponse(_message.Message):
 
     @_builtins.property
     def evaluation(self) -> _containers.ScalarMap[_builtins.str, _builtins.float]:
-        """Evaluation figures of the training run, for example "rmse"; docs/training.md explains each."""
+        """Evaluation figures of the training run, for example "ndcg_at_10"; docs/training.md explains each."""
 
     @_builtins.property
     def genres(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -309,10 +355,12 @@ class GetModelResponse(_message.Message):
         evaluation: _abc.Mapping[_builtins.str, _builtins.float] | None = ...,
         max_batch: _builtins.int = ...,
         genres: _abc.Iterable[_builtins.str] | None = ...,
+        score_kind: _types_pb2.ScoreKind.ValueType = ...,
+        histories: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_fingerprint", b"data_fingerprint", "dimension", b"dimension", "evaluation", b"evaluation", "genres", b"genres", "max_batch", b"max_batch", "metric", b"metric", "name", b"name", "objective", b"objective", "paddle_version", b"paddle_version", "score_scale", b"score_scale", "version", b"version", "vocabulary_sizes", b"vocabulary_sizes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["data_fingerprint", b"data_fingerprint", "dimension", b"dimension", "evaluation", b"evaluation", "genres", b"genres", "histories", b"histories", "max_batch", b"max_batch", "metric", b"metric", "name", b"name", "objective", b"objective", "paddle_version", b"paddle_version", "score_kind", b"score_kind", "score_scale", b"score_scale", "version", b"version", "vocabulary_sizes", b"vocabulary_sizes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -112,7 +112,7 @@ class Recommendation(_message.Message):
     rank: _builtins.int
     """Place in the whole list, counted from 1 and on through the pages."""
     score: _builtins.float
-    """The model's score; for the rating objective the predicted rating, 5 × cosine, from -5 to 5."""
+    """The model's score; RecommendResponse.score_kind tells what it says."""
     @_builtins.property
     def movie(self) -> _types_pb2.Movie:
         """The movie."""
@@ -144,6 +144,8 @@ class RecommendResponse(_message.Message):
     INDEX_FIELD_NUMBER: _builtins.int
     USER_ID_STATUS_FIELD_NUMBER: _builtins.int
     TIMINGS_FIELD_NUMBER: _builtins.int
+    SCORE_KIND_FIELD_NUMBER: _builtins.int
+    IGNORED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     next_page_token: _builtins.str
     """Token for the next page. Empty on the last one."""
     model_version: _builtins.str
@@ -152,6 +154,8 @@ class RecommendResponse(_message.Message):
     """Name of the index that answered."""
     user_id_status: Global___UserIdStatus.ValueType
     """Whether the answer used the user's id."""
+    score_kind: _types_pb2.ScoreKind.ValueType
+    """What the scores say."""
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
         """Descending by score; ties by ascending movie_id."""
@@ -159,6 +163,10 @@ class RecommendResponse(_message.Message):
     @_builtins.property
     def timings(self) -> Global___RecommendTimings:
         """Where the time went."""
+
+    @_builtins.property
+    def ignored_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies of the user's history that the model does not know: the answer is without them."""
 
     def __init__(
         self,
@@ -169,10 +177,12 @@ class RecommendResponse(_message.Message):
         index: _builtins.str = ...,
         user_id_status: Global___UserIdStatus.ValueType = ...,
         timings: Global___RecommendTimings | None = ...,
+        score_kind: _types_pb2.ScoreKind.ValueType = ...,
+        ignored_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "model_version", b"model_version", "next_page_token", b"next_page_token", "recommendations", b"recommendations", "timings", b"timings", "user_id_status", b"user_id_status"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignored_movie_ids", b"ignored_movie_ids", "index", b"index", "model_version", b"model_version", "next_page_token", b"next_page_token", "recommendations", b"recommendations", "score_kind", b"score_kind", "timings", b"timings", "user_id_status", b"user_id_status"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

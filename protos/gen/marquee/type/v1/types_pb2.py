@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from marquee.type.v1 import limits_pb2 as marquee_dot_type_dot_v1_dot_limits__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmarquee/type/v1/types.proto\x12\x0fmarquee.type.v1\x1a\x1cmarquee/type/v1/limits.proto\"\xaf\x01\n\x04User\x12\x1c\n\x07user_id\x18\x01 \x01(\x03\x42\x06\xa2\xbb\x18\x02\x08\x01H\x00\x88\x01\x01\x12\'\n\x06gender\x18\x02 \x01(\x0e\x32\x17.marquee.type.v1.Gender\x12\x1a\n\x03\x61ge\x18\x03 \x01(\rB\x08\xa2\xbb\x18\x04\x08\x01\x10xH\x01\x88\x01\x01\x12!\n\noccupation\x18\x04 \x01(\rB\x08\xa2\xbb\x18\x04\x08\x00\x10\x14H\x02\x88\x01\x01\x42\n\n\x08_user_idB\x06\n\x04_ageB\r\n\x0b_occupation\"k\n\x05Movie\x12\x18\n\x08movie_id\x18\x01 \x01(\x03\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x16\n\x05title\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x30\x80\x04\x12\x18\n\x04year\x18\x03 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11\x12\x16\n\x06genres\x18\x04 \x03(\tB\x06\xa2\xbb\x18\x02 @\"M\n\x07Vectors\x12\x1d\n\tdimension\x18\x01 \x01(\rB\n\xa2\xbb\x18\x06\x08\x01\x10\x80\x80\x02\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"N\n\nRefusedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x33\n\nviolations\x18\x02 \x03(\x0b\x32\x1f.marquee.type.v1.FieldViolation\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t*D\n\x06Gender\x12\x16\n\x12GENDER_UNSPECIFIED\x10\x00\x12\x11\n\rGENDER_FEMALE\x10\x01\x12\x0f\n\x0bGENDER_MALE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bmarquee/type/v1/types.proto\x12\x0fmarquee.type.v1\x1a\x1cmarquee/type/v1/limits.proto\"\xfa\x01\n\x04User\x12\x1c\n\x07user_id\x18\x01 \x01(\x03\x42\x06\xa2\xbb\x18\x02\x08\x01H\x00\x88\x01\x01\x12\'\n\x06gender\x18\x02 \x01(\x0e\x32\x17.marquee.type.v1.Gender\x12\x1a\n\x03\x61ge\x18\x03 \x01(\rB\x08\xa2\xbb\x18\x04\x08\x01\x10xH\x01\x88\x01\x01\x12!\n\noccupation\x18\x04 \x01(\rB\x08\xa2\xbb\x18\x04\x08\x00\x10\x14H\x02\x88\x01\x01\x12\"\n\x0fliked_movie_ids\x18\x05 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \xf4\x03\x12%\n\x12\x64isliked_movie_ids\x18\x06 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \xf4\x03\x42\n\n\x08_user_idB\x06\n\x04_ageB\r\n\x0b_occupation\"k\n\x05Movie\x12\x18\n\x08movie_id\x18\x01 \x01(\x03\x42\x06\xa2\xbb\x18\x02\x08\x01\x12\x16\n\x05title\x18\x02 \x01(\tB\x07\xa2\xbb\x18\x03\x30\x80\x04\x12\x18\n\x04year\x18\x03 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11\x12\x16\n\x06genres\x18\x04 \x03(\tB\x06\xa2\xbb\x18\x02 @\"M\n\x07Vectors\x12\x1d\n\tdimension\x18\x01 \x01(\rB\n\xa2\xbb\x18\x06\x08\x01\x10\x80\x80\x02\x12\x0c\n\x04\x64\x61ta\x18\x02 \x01(\x0c\x12\x15\n\rmodel_version\x18\x03 \x01(\t\"N\n\nRefusedRow\x12\x0b\n\x03row\x18\x01 \x01(\r\x12\x33\n\nviolations\x18\x02 \x03(\x0b\x32\x1f.marquee.type.v1.FieldViolation\"4\n\x0e\x46ieldViolation\x12\r\n\x05\x66ield\x18\x01 \x01(\t\x12\x13\n\x0b\x64\x65scription\x18\x02 \x01(\t*D\n\x06Gender\x12\x16\n\x12GENDER_UNSPECIFIED\x10\x00\x12\x11\n\rGENDER_FEMALE\x10\x01\x12\x0f\n\x0bGENDER_MALE\x10\x02*a\n\tScoreKind\x12\x1a\n\x16SCORE_KIND_UNSPECIFIED\x10\x00\x12\x1f\n\x1bSCORE_KIND_PREDICTED_RATING\x10\x01\x12\x17\n\x13SCORE_KIND_AFFINITY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -38,6 +38,10 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_USER'].fields_by_name['age']._serialized_options = b'\242\273\030\004\010\001\020x'
   _globals['_USER'].fields_by_name['occupation']._loaded_options = None
   _globals['_USER'].fields_by_name['occupation']._serialized_options = b'\242\273\030\004\010\000\020\024'
+  _globals['_USER'].fields_by_name['liked_movie_ids']._loaded_options = None
+  _globals['_USER'].fields_by_name['liked_movie_ids']._serialized_options = b'\242\273\030\005\010\001 \364\003'
+  _globals['_USER'].fields_by_name['disliked_movie_ids']._loaded_options = None
+  _globals['_USER'].fields_by_name['disliked_movie_ids']._serialized_options = b'\242\273\030\005\010\001 \364\003'
   _globals['_MOVIE'].fields_by_name['movie_id']._loaded_options = None
   _globals['_MOVIE'].fields_by_name['movie_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_MOVIE'].fields_by_name['title']._loaded_options = None
@@ -48,16 +52,18 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MOVIE'].fields_by_name['genres']._serialized_options = b'\242\273\030\002 @'
   _globals['_VECTORS'].fields_by_name['dimension']._loaded_options = None
   _globals['_VECTORS'].fields_by_name['dimension']._serialized_options = b'\242\273\030\006\010\001\020\200\200\002'
-  _globals['_GENDER']._serialized_start=578
-  _globals['_GENDER']._serialized_end=646
+  _globals['_GENDER']._serialized_start=653
+  _globals['_GENDER']._serialized_end=721
+  _globals['_SCOREKIND']._serialized_start=723
+  _globals['_SCOREKIND']._serialized_end=820
   _globals['_USER']._serialized_start=79
-  _globals['_USER']._serialized_end=254
-  _globals['_MOVIE']._serialized_start=256
-  _globals['_MOVIE']._serialized_end=363
-  _globals['_VECTORS']._serialized_start=365
-  _globals['_VECTORS']._serialized_end=442
-  _globals['_REFUSEDROW']._serialized_start=444
-  _globals['_REFUSEDROW']._serialized_end=522
-  _globals['_FIELDVIOLATION']._serialized_start=524
-  _globals['_FIELDVIOLATION']._serialized_end=576
+  _globals['_USER']._serialized_end=329
+  _globals['_MOVIE']._serialized_start=331
+  _globals['_MOVIE']._serialized_end=438
+  _globals['_VECTORS']._serialized_start=440
+  _globals['_VECTORS']._serialized_end=517
+  _globals['_REFUSEDROW']._serialized_start=519
+  _globals['_REFUSEDROW']._serialized_end=597
+  _globals['_FIELDVIOLATION']._serialized_start=599
+  _globals['_FIELDVIOLATION']._serialized_end=651
 # @@protoc_insertion_point(module_scope)

@@ -43,6 +43,34 @@ GENDER_MALE: Gender.ValueType  # 2
 """Male ("M" in users.dat)."""
 Global___Gender: _TypeAlias = Gender  # noqa: Y015
 
+class _ScoreKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _ScoreKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_ScoreKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SCORE_KIND_UNSPECIFIED: _ScoreKind.ValueType  # 0
+    """Never sent."""
+    SCORE_KIND_PREDICTED_RATING: _ScoreKind.ValueType  # 1
+    """The rating that the person would give, in stars: 5 × cosine, from -5 to 5. Objective "rating"."""
+    SCORE_KIND_AFFINITY: _ScoreKind.ValueType  # 2
+    """How likely the person is to like the movie next, compared with other movies in the same answer:
+    the cosine, from -1 to 1. Scores of two people do not compare. Objective "ranking".
+    """
+
+class ScoreKind(_ScoreKind, metaclass=_ScoreKindEnumTypeWrapper):
+    """What a score of a model says."""
+
+SCORE_KIND_UNSPECIFIED: ScoreKind.ValueType  # 0
+"""Never sent."""
+SCORE_KIND_PREDICTED_RATING: ScoreKind.ValueType  # 1
+"""The rating that the person would give, in stars: 5 × cosine, from -5 to 5. Objective "rating"."""
+SCORE_KIND_AFFINITY: ScoreKind.ValueType  # 2
+"""How likely the person is to like the movie next, compared with other movies in the same answer:
+the cosine, from -1 to 1. Scores of two people do not compare. Objective "ranking".
+"""
+Global___ScoreKind: _TypeAlias = ScoreKind  # noqa: Y015
+
 @_typing.final
 class User(_message.Message):
     """Any subset of what is known about a person. What is absent is unknown, not zero: the user tower
@@ -55,6 +83,8 @@ class User(_message.Message):
     GENDER_FIELD_NUMBER: _builtins.int
     AGE_FIELD_NUMBER: _builtins.int
     OCCUPATION_FIELD_NUMBER: _builtins.int
+    LIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DISLIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     """Id in the data set that the model was trained on. Absent: unknown. An id that the model has not
     seen is treated as unknown, and the response says so.
@@ -69,6 +99,17 @@ class User(_message.Message):
     """MovieLens occupation code, from "other or not specified" to "writer"; the names are in
     docs/data.md. Absent: unknown.
     """
+    @_builtins.property
+    def liked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies that the person liked lately, newest last. The limit is that of both histories together.
+        Ids that the model does not know are ignored and named in the response; a model without
+        histories knows none.
+        """
+
+    @_builtins.property
+    def disliked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies that the person disliked lately, newest last; none of them liked, too."""
+
     def __init__(
         self,
         *,
@@ -76,10 +117,12 @@ class User(_message.Message):
         gender: Global___Gender.ValueType = ...,
         age: _builtins.int | None = ...,
         occupation: _builtins.int | None = ...,
+        liked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        disliked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_occupation", b"_occupation", "_user_id", b"_user_id", "age", b"age", "occupation", b"occupation", "user_id", b"user_id"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_occupation", b"_occupation", "_user_id", b"_user_id", "age", b"age", "gender", b"gender", "occupation", b"occupation", "user_id", b"user_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_age", b"_age", "_occupation", b"_occupation", "_user_id", b"_user_id", "age", b"age", "disliked_movie_ids", b"disliked_movie_ids", "gender", b"gender", "liked_movie_ids", b"liked_movie_ids", "occupation", b"occupation", "user_id", b"user_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__age: _TypeAlias = _typing.Literal["age"]  # noqa: Y015
     _WhichOneofArgType__age: _TypeAlias = _typing.Literal["_age", b"_age"]  # noqa: Y015
