@@ -155,7 +155,7 @@ class OverloadedError(ServiceError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
-    when = "The server is at its limit of calls in flight, queued items or bytes that arrive."
+    when = "The server is at its limit of calls in flight or of queued items."
     action = "Retry after RetryInfo.retry_delay, with backoff; add replicas if it lasts."
 
 

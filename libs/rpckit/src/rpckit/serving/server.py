@@ -46,6 +46,8 @@ class Host(Protocol):
       message, as in gRPC's own. `dispatch` measures the responses.
     - Concurrency: the host accepts more than `max_concurrent_rpcs` calls, so that `dispatch` can
       refuse the ones over the limit; HTTP/2 limits a connection to twice that number.
+    - Unread answers: an answer that waits to be read takes no place among the calls in flight, and
+      what waits is bounded, by bytes or by time.
     - Health: `Health.servicer` answers grpc.health.v1, Watch included, without a token.
     - Reflection: v1 and v1alpha, if the settings say so, for callers with the permission `read`.
     - TLS: TLS and mTLS with `ServerSettings.tls_files`. When the files change and are valid
