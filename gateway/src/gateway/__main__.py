@@ -40,7 +40,6 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
             ),
             max_batch=settings.max_batch,
             max_in_flight=settings.max_in_flight,
-            max_queue=settings.max_queue,
             telemetry=telemetry,
         )
         stack.push_async_callback(batched.close)

@@ -56,7 +56,6 @@ class BatchedRanking:
         *,
         max_batch: int,
         max_in_flight: int,
-        max_queue: int,
         telemetry: Telemetry,
     ) -> None:
         """Combine the two calls.
@@ -66,7 +65,6 @@ class BatchedRanking:
             search: SearchService.SearchMovies, which returns `opaque_movies.SearchMoviesResponse`.
             max_batch: Most requests in one batch.
             max_in_flight: Most batches under way at once; further requests wait.
-            max_queue: Most requests waiting; one more is refused.
             telemetry: Where batches and waits are measured.
         """
         self._embed = embed
@@ -76,7 +74,6 @@ class BatchedRanking:
             name="recommend",
             max_batch=max_batch,
             max_in_flight=max_in_flight,
-            max_queue=max_queue,
             observer=telemetry.coalescer("recommend"),
         )
 
@@ -89,7 +86,6 @@ class BatchedRanking:
         Raises:
             InvalidRequestError: The embedder or the search service refuses a field of this request;
                 named as the caller named it.
-            OverloadedError: max_queue requests wait already.
             DeadlineError: The request's budget ran out.
             ServiceError: What a hop answered instead.
         """

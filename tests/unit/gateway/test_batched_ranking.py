@@ -95,7 +95,6 @@ def batched_ranking(hops: Hops, *, max_batch: int = 64) -> BatchedRanking:
         hops.search,
         max_batch=max_batch,
         max_in_flight=1,
-        max_queue=100,
         telemetry=Telemetry("test"),
     )
 

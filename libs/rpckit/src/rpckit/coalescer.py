@@ -12,6 +12,7 @@ of the event loop costs, not on the service.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -73,7 +74,7 @@ class Coalescer(Generic[Item, Result]):
         name: str,
         max_batch: int,
         max_in_flight: int,
-        max_queue: int,
+        max_queue: float = math.inf,
         weigh: Callable[[Item], int] = lambda _: 1,
         observer: Observer | None = None,
         clock: Callable[[], float] = time.monotonic,
@@ -87,8 +88,7 @@ class Coalescer(Generic[Item, Result]):
             name: Name for messages.
             max_batch: Largest weight of a batch; a heavier item gets a batch of its own.
             max_in_flight: Largest number of batches in progress at the same time.
-            max_queue: Largest weight of the queue. Weight rather than items, because waiting
-                time and memory grow with it. The item that crosses the limit is admitted.
+            max_queue: Largest weight of the queue; the item that crosses it is admitted.
             weigh: Returns an item's weight, such as its rows; less than 1 counts as 1.
             observer: Receives batches and drops.
             clock: Clock of the deadlines. The default is the clock of every asyncio loop;

@@ -18,6 +18,7 @@ from rpckit.addresses import join_host_port, resolve_free_address, socket_path
 from rpckit.errors import ServiceError
 from rpckit.security.tls import TlsMaterial, server_credentials
 from rpckit.security.watched_files import FileWatcher
+from rpckit.serving.admission import streams_per_connection
 from rpckit.serving.dispatch import Authorizer, Dispatcher, Method
 from rpckit.serving.health import Health
 from rpckit.serving.reflection import (
@@ -98,9 +99,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # two processes on one port is a mistake, not a way to scale
         ("grpc.max_receive_message_length", settings.max_receive_message_bytes),
         ("grpc.max_send_message_length", settings.max_send_message_bytes),
-        # Calls that grpc.aio has not accepted yet wait in C-core, where nothing refuses them. This
-        # bounds their number per connection, and leaves room to refuse calls over the limit.
-        ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_rpcs),
+        ("grpc.max_concurrent_streams", streams_per_connection(settings.max_concurrent_rpcs)),
         # C-core adds jitter of ±10 %, so that connections do not all end at once
         ("grpc.max_connection_age_ms", int(settings.max_connection_age_s * 1000)),
         ("grpc.max_connection_age_grace_ms", int(settings.max_connection_age_grace_s * 1000)),

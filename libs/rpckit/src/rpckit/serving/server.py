@@ -13,6 +13,7 @@ from rpckit.observing.telemetry import Telemetry
 from rpckit.security.tls import TlsMaterial
 from rpckit.security.tokens import TokenFile
 from rpckit.security.watched_files import FileWatcher
+from rpckit.serving.admission import Admission
 from rpckit.serving.dispatch import AllowAll, Authorizer, Dispatcher, Mount
 from rpckit.serving.grpcio_host import GrpcioHost
 from rpckit.serving.health import Health
@@ -40,7 +41,7 @@ class Host(Protocol):
     - Messages: requests may be compressed with gzip or deflate. A request or response over the
       limits of the settings is RESOURCE_EXHAUSTED, measured after decompression.
     - Concurrency: the host accepts more than `max_concurrent_rpcs` calls, so that `dispatch` can
-      refuse the ones over the limit; HTTP/2 limits a connection to twice that number.
+      refuse some; HTTP/2 limits a connection to `admission.streams_per_connection`.
     - Health: `Health.servicer` answers grpc.health.v1, Watch included, without a token.
     - Reflection: v1 and v1alpha, if the settings say so, for callers with the permission `read`.
     - TLS: TLS and mTLS with `ServerSettings.tls_files`. When the files change and are valid
@@ -120,7 +121,9 @@ class Server:
             telemetry=telemetry,
             access_log=AccessLog(settings.access_log),
             authorizer=authorizer,
-            max_concurrent=settings.max_concurrent_rpcs,
+            admission=Admission(
+                max_in_flight=settings.max_concurrent_rpcs, max_wait=settings.max_wait_ms / 1000
+            ),
             default_deadline=settings.default_deadline_s,
             margin=settings.deadline_margin_ms / 1000,
         )
