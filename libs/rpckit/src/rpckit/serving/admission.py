@@ -11,9 +11,9 @@ mean of cheap and expensive calls says nothing about either.
   `WINDOW_SECONDS`, without falling to half of it in between. Until then there is only the bound on
   all calls together.
 - A rate at which little was asked for is not what the service can do. So the rate is the highest
-  one measured, and falls only while the bound is exceeded (like the bandwidth of BBR, Cardwell et
-  al., 2016).
-- `ALWAYS_ADMITTED` calls need no rate. Without them nothing would be learned of one.
+  one measured, and falls only while `ALWAYS_ADMITTED` calls are in flight (like the bandwidth of
+  BBR, Cardwell et al., 2016).
+- `ALWAYS_ADMITTED` calls need no rate: it has to be learned from some.
 
 Limits that follow latency (Netflix's concurrency-limits, Envoy's adaptive concurrency) take every
 growth of it for a queue. Here it also grows with the batches, from which the throughput comes.
@@ -28,7 +28,7 @@ ALWAYS_ADMITTED = 64
 WINDOW_SECONDS = 0.25
 """How long a rate is measured and a burst may last, in seconds: the time of many batches."""
 KEPT_RATE = 0.9
-"""Share of the highest rate that the next window keeps while the bound is exceeded."""
+"""Share of the highest rate that remains of it in the next window of a busy service."""
 
 
 def streams_per_connection(max_in_flight: int) -> int:
@@ -37,7 +37,7 @@ def streams_per_connection(max_in_flight: int) -> int:
     grpc.aio takes one call in each iteration of its loop. Until then calls wait in C-core, where
     nothing can refuse them, so their number is bounded. The bound leaves room for calls to refuse.
     """
-    return min(2 * max_in_flight, 4 * ALWAYS_ADMITTED)
+    return min(2 * max_in_flight, 8 * ALWAYS_ADMITTED)
 
 
 class Admission:
@@ -71,6 +71,7 @@ class MethodAdmission:
     __slots__ = (
         "_answered",
         "_exceeded_since",
+        "_is_busy",
         "_least",
         "_max_wait",
         "_most",
@@ -95,6 +96,7 @@ class MethodAdmission:
         self._answered = 0
         self._window_began = -math.inf
         self._exceeded_since = math.inf
+        self._is_busy = False  # no less than _least in flight in all of the window
 
     def enter(self, now: float, budget: float) -> bool:
         """Count a call in, unless it has to be refused.
@@ -130,12 +132,14 @@ class MethodAdmission:
         self.in_flight -= 1
         self._server.in_flight -= 1
         self._answered += answered
+        if self.in_flight < self._least:
+            self._is_busy = False
         if 2 * self.in_flight < self.limit:
             self._exceeded_since = math.inf
 
     def _measure(self, now: float) -> None:
         measured = self._answered / (now - self._window_began)
-        is_exceeded = self._exceeded_since < math.inf
-        self._rate = max(measured, self._rate * KEPT_RATE if is_exceeded else self._rate)
+        self._rate = max(measured, self._rate * (KEPT_RATE if self._is_busy else 1))
         self.limit = max(self._least, min(self._most, math.ceil(self._rate * self._max_wait)))
         self._answered, self._window_began = 0, now
+        self._is_busy = self.in_flight >= self._least
