@@ -12,7 +12,7 @@ import pytest
 from rpckit.serving.admission import ALWAYS_ADMITTED, WINDOW_SECONDS, Admission, MethodAdmission
 
 MOST = 1024
-MAX_WAIT = 0.075
+MAX_WAIT = 0.06
 PATIENT = 5.0
 
 
@@ -119,10 +119,9 @@ def test_a_standing_queue_of_expensive_calls_is_cut_at_those_that_are_always_adm
 ) -> None:
     service = Service(server.for_method(), cost=1.0)
     assert all(service.arrive(0.0) for _ in range(ALWAYS_ADMITTED + 1))
-    assert not service.arrive(2 * WINDOW_SECONDS)
-    service.run(2.0)  # two are answered
-    assert service.arrive(2.0)
-    assert not service.arrive(2.0)
+    for tenth in range(1, 10):
+        admitted = service.arrive(tenth * WINDOW_SECONDS / 5)
+    assert not admitted
 
 
 def test_expensive_calls_take_no_place_of_a_cheap_rpc(server: Admission) -> None:
@@ -155,7 +154,7 @@ def test_in_an_overload_a_call_is_refused_whose_deadline_would_pass_while_it_wai
 ) -> None:
     service = Service(server.for_method(), cost=1 / 3000)
     service.load(2 * 3000, 2)
-    assert service.admission.in_flight > 200
+    assert service.admission.in_flight > 150
     assert not service.arrive(service.now + 0.03, budget=0.02)
     assert service.arrive(service.now, budget=PATIENT)
 

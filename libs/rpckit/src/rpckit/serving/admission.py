@@ -8,8 +8,8 @@ mean of cheap and expensive calls says nothing about either.
 - A queue that goes away by itself does no harm: a burst, or what arrived while the process did not
   run. Only a standing queue does (Nichols and Jacobson, "Controlling Queue Delay", 2012; Maurer,
   "Fail at Scale", 2015). So calls are refused once the bound has been exceeded for
-  `WINDOW_SECONDS`, without falling to half of it in between. Until then there is only the bound on
-  all calls together.
+  `WINDOW_SECONDS`, without a pause as long. Until then there is only the bound on all calls
+  together.
 - A rate at which little was asked for is not what the service can do. So the rate is the highest
   one measured, and falls only while `ALWAYS_ADMITTED` calls are in flight (like the bandwidth of
   BBR, Cardwell et al., 2016).
@@ -25,9 +25,9 @@ import math
 
 ALWAYS_ADMITTED = 64
 """Calls of an RPC in flight that are admitted at any rate: enough for full batches."""
-WINDOW_SECONDS = 0.25
+WINDOW_SECONDS = 0.5
 """How long a rate is measured and a burst may last, in seconds: the time of many batches."""
-KEPT_RATE = 0.9
+KEPT_RATE = 0.8
 """Share of the highest rate that remains of it in the next window of a busy service."""
 
 
@@ -70,6 +70,7 @@ class MethodAdmission:
 
     __slots__ = (
         "_answered",
+        "_exceeded_at",
         "_exceeded_since",
         "_is_busy",
         "_least",
@@ -95,7 +96,8 @@ class MethodAdmission:
         self._rate = 0.0
         self._answered = 0
         self._window_began = -math.inf
-        self._exceeded_since = math.inf
+        self._exceeded_at = -math.inf
+        self._exceeded_since = 0.0
         self._is_busy = False  # no less than _least in flight in all of the window
 
     def enter(self, now: float, budget: float) -> bool:
@@ -114,8 +116,10 @@ class MethodAdmission:
         if self._server.is_full:
             return False
         if self.in_flight >= self.limit:
-            self._exceeded_since = min(self._exceeded_since, now)
-        if now - self._exceeded_since >= WINDOW_SECONDS:
+            if now - self._exceeded_at >= WINDOW_SECONDS:
+                self._exceeded_since = now
+            self._exceeded_at = now
+        if now - self._exceeded_at < WINDOW_SECONDS <= self._exceeded_at - self._exceeded_since:
             in_time = self._rate * min(self._max_wait, budget)
             if self.in_flight >= max(self._least, in_time):
                 return False
@@ -134,8 +138,6 @@ class MethodAdmission:
         self._answered += answered
         if self.in_flight < self._least:
             self._is_busy = False
-        if 2 * self.in_flight < self.limit:
-            self._exceeded_since = math.inf
 
     def _measure(self, now: float) -> None:
         measured = self._answered / (now - self._window_began)

@@ -68,7 +68,7 @@ class ServerSettings(BaseSettings):
     reflection: bool = True
     """Serve grpc.reflection, so that grpcurl needs no .proto files."""
 
-    max_wait_ms: float = Field(75.0, gt=0, allow_inf_nan=False)
+    max_wait_ms: float = Field(60.0, gt=0, allow_inf_nan=False)
     """Longest in milliseconds that calls may take because of those before them; while they take
     longer, more are refused with RESOURCE_EXHAUSTED. 64 calls of an RPC are always admitted."""
     max_concurrent_rpcs: int = Field(1024, ge=1)

@@ -34,7 +34,7 @@ RPC_IN_FLIGHT = Definition(
 RPC_LIMIT = Definition(
     "marquee_rpc_server_in_flight_limit",
     "gauge",
-    "Calls in flight that can be answered within max_wait_ms, by method; above it for 0.25 s, more "
+    "Calls in flight that can be answered within max_wait_ms, by method; above it for 0.5 s, more "
     "are refused.",
     ("method",),
 )
