@@ -11,7 +11,7 @@ from loadtest.wire.headers import encode, grpc_status
 Done = Callable[[int], None]
 """Called once, with the gRPC status code of a call."""
 
-OK, UNKNOWN, INTERNAL, UNAVAILABLE = 0, 2, 13, 14
+OK, UNKNOWN, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 0, 2, 8, 13, 14
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
