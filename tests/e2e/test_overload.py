@@ -10,12 +10,15 @@ from statistics import median
 import pytest
 from tests.e2e.conftest import Built, marquee, serving
 
-SATURATING = 128
+from gateway.settings import GatewaySettings
+
+SATURATING = 64
 OVERLOADING = 4 * SATURATING
-CROWD = 8 * SATURATING
+CROWD = 16 * SATURATING
 """More callers than wait any service out: some are refused."""
 ROUNDS = (*(SATURATING, OVERLOADING) * 3, CROWD)
 """Turn by turn, because a shared machine has slow seconds."""
+MAX_WAIT_MS = GatewaySettings.model_fields["max_wait_ms"].default
 GROWTH_MIB = 64
 
 
@@ -61,7 +64,7 @@ def test_under_overload_what_is_admitted_is_answered_in_time_and_the_rest_is_ref
     saturated, overloaded, (crowded,) = loads[SATURATING], loads[OVERLOADING], loads[CROWD]
     assert all(each["failures"] == {} for each in saturated)
     assert {code for each in overloaded for code in each["failures"]} <= {"RESOURCE_EXHAUSTED"}
-    assert p99(overloaded) < 3 * p99(saturated)
+    assert p99(overloaded) < 3 * max(p99(saturated), MAX_WAIT_MS)
     assert crowded["failures"].keys() == {"RESOURCE_EXHAUSTED"}
     assert crowded["calls"] > saturated[-1]["calls"] / 3, "refusing must not displace answering"
     growth = [now - then for now, then in zip(after, before, strict=True)]
