@@ -8,8 +8,8 @@ mean of cheap and expensive calls says nothing about either.
 - A queue that goes away by itself does no harm: a burst, or what arrived while the process did not
   run. Only a standing queue does (Nichols and Jacobson, "Controlling Queue Delay", 2012; Maurer,
   "Fail at Scale", 2015). So calls are refused once the bound has been exceeded for
-  `WINDOW_SECONDS`, without a pause as long. Until then there is only the bound on all calls
-  together.
+  `WINDOW_SECONDS`, again and again, without a pause as long. Until then there is only the bound on
+  all calls together.
 - A rate at which little was asked for is not what the service can do. So the rate is the highest
   one measured, and falls only while `ALWAYS_ADMITTED` calls are in flight (like the bandwidth of
   BBR, Cardwell et al., 2016).
@@ -26,7 +26,8 @@ import math
 ALWAYS_ADMITTED = 64
 """Calls of an RPC in flight that are admitted at any rate: enough for full batches."""
 WINDOW_SECONDS = 0.5
-"""How long a rate is measured and a burst may last, in seconds: the time of many batches."""
+"""How long a rate is measured and a burst may last, in seconds: the time of many batches, and of
+the pauses that a crowded machine makes."""
 KEPT_RATE = 0.8
 """Share of the highest rate that remains of it in the next window of a busy service."""
 
@@ -120,7 +121,7 @@ class MethodAdmission:
             if now - self._exceeded_at >= WINDOW_SECONDS:
                 self._exceeded_since = now
             self._exceeded_at = now
-        if now - self._exceeded_at < WINDOW_SECONDS <= self._exceeded_at - self._exceeded_since:
+        if self._queue_stands(now):
             in_time = self._rate * (min(self._max_wait, budget) - waited)
             if self.in_flight >= max(self._least, in_time):
                 return False
@@ -139,6 +140,10 @@ class MethodAdmission:
         self._answered += answered
         if self.in_flight < self._least:
             self._is_busy = False
+
+    def _queue_stands(self, now: float) -> bool:
+        lasted = self._exceeded_at - self._exceeded_since
+        return lasted >= WINDOW_SECONDS and now - self._exceeded_at < WINDOW_SECONDS
 
     def _measure(self, now: float) -> None:
         measured = self._answered / (now - self._window_began)
