@@ -83,12 +83,6 @@ async def test_a_deadline_reaches_the_handler(stub: EmbedderServiceStub) -> None
     assert 1.0 < response.evaluation["time_remaining"] < 2.1
 
 
-async def test_a_caller_cannot_say_when_its_call_was_received(stub: EmbedderServiceStub) -> None:
-    early = (("x-marquee-received-at", "1.5"),)
-    response = await stub.GetModel(pb.GetModelRequest(), timeout=2.0, metadata=early)
-    assert 1.0 < response.evaluation["time_remaining"] < 2.1
-
-
 async def test_a_deadline_ends_the_handlers_work(stub: EmbedderServiceStub) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await stub.EmbedMovies(command("sleep 60"), timeout=0.2)

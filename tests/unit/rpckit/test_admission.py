@@ -194,13 +194,3 @@ def test_a_most_below_the_calls_that_are_always_admitted_holds() -> None:
     admission = Admission(max_in_flight=3, max_wait=MAX_WAIT).for_method()
     assert [admission.enter(0.0, PATIENT) for _ in range(5)] == [True] * 3 + [False] * 2
     assert admission.limit == 3
-
-
-def test_what_a_call_has_waited_before_counts(server: Admission) -> None:
-    service = Service(server.for_method(), cost=1 / 3000)
-    service.load(2 * 3000, 2)
-    at = service.now + 0.02
-    service.run(at)
-    assert ALWAYS_ADMITTED < service.admission.in_flight < 150
-    assert not service.admission.enter(at, PATIENT, waited=MAX_WAIT)
-    assert service.admission.enter(at, PATIENT)

@@ -11,7 +11,6 @@ from rpckit.addresses import socket_path
 from rpckit.serving.admission import streams_per_connection
 from rpckit.settings.server import ServerSettings
 from rpckit_envoy.certificates import write_secrets
-from rpckit_envoy.protocol import RECEIVED_AT
 
 APPLICATION = "rpckit_envoy.application:app"
 ADMIN_SOCKET = "admin.sock"
@@ -29,16 +28,6 @@ ARGUMENTS = (
 _STREAM_WINDOW_BYTES = 1 << 20
 _CONNECTION_WINDOW_BYTES = 8 << 20
 _MAX_METADATA_KIB = 16  # gRPC's own limit
-_HEADER_MUTATION = (
-    "type.googleapis.com/"
-    "envoy.extensions.http.early_header_mutation.header_mutation.v3.HeaderMutation"
-)
-_RECEIVED_AT = {
-    "append": {
-        "header": {"key": RECEIVED_AT, "value": "%START_TIME(%s.%6f)%"},
-        "append_action": "OVERWRITE_IF_EXISTS_OR_ADD",
-    }
-}
 
 
 class EnvoyServer(PyvoyServer):  # type: ignore[misc]  # it ships types that mypy is told to skip
@@ -94,12 +83,6 @@ def _http_options(settings: ServerSettings) -> dict[str, Any]:
         "server_header_transformation": "PASS_THROUGH",
         "max_request_headers_kb": _MAX_METADATA_KIB,
         "request_headers_timeout": _seconds(settings.default_deadline_s),
-        "early_header_mutation_extensions": [
-            {
-                "name": "envoy.http.early_header_mutation.header_mutation",
-                "typed_config": {"@type": _HEADER_MUTATION, "mutations": [_RECEIVED_AT]},
-            }
-        ],
         "stream_idle_timeout": "0s",  # a health Watch may be silent for days
         # Time from the first GOAWAY, which clients obey, to the one that closes the connection.
         "drain_timeout": "1s",

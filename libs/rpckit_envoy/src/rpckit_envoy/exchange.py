@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import time
 from collections.abc import AsyncIterator
 from typing import NoReturn, TypeVar
 
@@ -14,7 +12,6 @@ from google.rpc import status_pb2
 from rpckit_envoy.active_calls import ActiveCall
 from rpckit_envoy.protocol import (
     ENCODINGS,
-    RECEIVED_AT,
     ClientDisconnectedError,
     Headers,
     MessageReader,
@@ -68,10 +65,6 @@ class Exchange:
                 grpc.StatusCode.UNKNOWN, "the content type is not application/grpc", http_status=415
             )
         self._reader.encoding = str(self.metadata.get("grpc-encoding", "identity"))
-
-    def seconds_waited(self) -> float:
-        """Return the time since Envoy received the headers; they wait while Python is busy."""
-        return max(0.0, time.time() - float(self.metadata.get(RECEIVED_AT, math.inf)))
 
     async def body(self) -> bytes:
         """Return the serialized request of a call that has exactly one.

@@ -120,11 +120,8 @@ class EnvoyHost:
         method = self._methods.get(path)
         if method is not None:
             timeout = parse_timeout(exchange.metadata.get("grpc-timeout"))
-            waited = exchange.seconds_waited()
             body = await exchange.body()
-            response = await self._dispatcher.dispatch(
-                method, body, exchange.metadata, timeout, waited
-            )
+            response = await self._dispatcher.dispatch(method, body, exchange.metadata, timeout)
             if len(response) > self._max_send_bytes:
                 raise ProtocolError(
                     grpc.StatusCode.RESOURCE_EXHAUSTED,

@@ -25,8 +25,6 @@ Default = TypeVar("Default")
 
 ENCODINGS = "identity, gzip, deflate"
 """Compressions that requests may use; responses use none."""
-RECEIVED_AT = "x-marquee-received-at"
-"""Header in which Envoy tells when it received a call, in seconds since 1970; of the same clock."""
 
 
 class ProtocolError(Exception):

@@ -101,14 +101,13 @@ class MethodAdmission:
         self._exceeded_since = 0.0
         self._is_busy = False  # no less than _least in flight in all of the window
 
-    def enter(self, now: float, budget: float, waited: float = 0.0) -> bool:
+    def enter(self, now: float, budget: float) -> bool:
         """Count a call in, unless it has to be refused.
 
         Args:
             now: The time in seconds, on a clock that only goes forward.
             budget: Seconds until the call's deadline. Once calls are refused, those are too that
                 would be answered too late.
-            waited: Seconds that the call has waited in the server already.
 
         Returns:
             Whether it is admitted; then `leave` must follow.
@@ -117,12 +116,12 @@ class MethodAdmission:
             self._measure(now)
         if self._server.is_full:
             return False
-        if self.in_flight >= max(self._least, self._rate * (self._max_wait - waited)):
+        if self.in_flight >= self.limit:
             if now - self._exceeded_at >= WINDOW_SECONDS:
                 self._exceeded_since = now
             self._exceeded_at = now
         if self._queue_stands(now):
-            in_time = self._rate * (min(self._max_wait, budget) - waited)
+            in_time = self._rate * min(self._max_wait, budget)
             if self.in_flight >= max(self._least, in_time):
                 return False
         self.in_flight += 1

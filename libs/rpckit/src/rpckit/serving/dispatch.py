@@ -137,7 +137,6 @@ class Dispatcher:
         body: bytes,
         metadata: Mapping[str, str | bytes],
         timeout: float | None,
-        waited: float = 0.0,
     ) -> bytes:
         """Answer one call.
 
@@ -146,7 +145,6 @@ class Dispatcher:
             body: The serialized request.
             metadata: Metadata of the call, keys in lower case.
             timeout: Time until the caller's deadline in seconds. None: the caller set none.
-            waited: Seconds that the call has waited in the host.
 
         Returns:
             The serialized response.
@@ -155,10 +153,9 @@ class Dispatcher:
             ServiceError: The call failed; the host sends its status to the caller.
             CancelledError: The host cancelled the call. No other exception is raised.
         """
-        now = time.monotonic()
-        started = now - waited
+        started = time.monotonic()
         budget = self._default_deadline if timeout is None else timeout
-        if not method.admission.enter(now, budget, waited):
+        if not method.admission.enter(started, budget):
             # Refused before any work, so the caller is not identified for the metrics either.
             method.recorder.record("RESOURCE_EXHAUSTED", 0.0, "anonymous")
             self._access_log.write(method.path, "RESOURCE_EXHAUSTED", 0.0, "anonymous", None)
@@ -175,7 +172,7 @@ class Dispatcher:
         try:
             if failure is not None:
                 raise failure
-            if budget <= waited:
+            if budget <= 0:
                 raise DeadlineError("the deadline had passed when the call arrived")
             call = Call(method.path, caller, started + budget, self._margin, span.context)
             with self._deadlines.timeout_at(call.deadline):
