@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from pathlib import Path
+from statistics import median
 
 import pytest
 from tests.e2e.conftest import Built, marquee, serving
 
+from gateway.settings import GatewaySettings
+
 SATURATING = 64
+OVERLOADING = 4 * SATURATING
+CROWD = 16 * SATURATING
+"""More callers than wait any service out: some are refused."""
+ROUNDS = (*(SATURATING, OVERLOADING) * 3, CROWD)
+"""Turn by turn, because a shared machine has slow seconds."""
+MAX_WAIT_MS = GatewaySettings.model_fields["max_wait_ms"].default
 GROWTH_MIB = 64
 
 
@@ -34,20 +44,32 @@ def test_under_overload_what_is_admitted_is_answered_in_time_and_the_rest_is_ref
         before = [resident_mib(pid) for pid in running.pids()]
         step = marquee(
             *("bench", "run", "Recommend", "--target", running.gateway, "--users", "600"),
-            *("-c", f"{SATURATING},{4 * SATURATING}", "--duration", "6"),
+            *(
+                "-c",
+                ",".join(map(str, ROUNDS)),
+                "--duration",
+                "3",
+                "--warm-up",
+                "1",
+                "--connections",
+                "8",
+            ),
             *("--out", tmp_path / "load.json"),
         )
         assert step.returncode == 0, step.stderr
         after = [resident_mib(pid) for pid in running.pids()]
-    saturated, overloaded = (
-        measured["methods"]["Recommend"]
-        for measured in json.loads((tmp_path / "load.json").read_text())["measurements"]
-    )
-    assert saturated["failures"] == {}
-    # UNAVAILABLE is the load generator's word for what HTTP/2 keeps waiting at the client
-    assert overloaded["failures"]
-    assert set(overloaded["failures"]) <= {"RESOURCE_EXHAUSTED", "UNAVAILABLE"}
-    assert overloaded["percentiles_ms"]["99"] < 3 * saturated["percentiles_ms"]["99"]
-    assert overloaded["calls"] > saturated["calls"] / 3, "refusing must not displace answering"
+    loads = defaultdict(list)
+    for measured in json.loads((tmp_path / "load.json").read_text())["measurements"]:
+        loads[measured["concurrency"]].append(measured["methods"]["Recommend"])
+    saturated, overloaded, (crowded,) = loads[SATURATING], loads[OVERLOADING], loads[CROWD]
+    assert all(each["failures"] == {} for each in saturated)
+    assert {code for each in overloaded for code in each["failures"]} <= {"RESOURCE_EXHAUSTED"}
+    assert p99(overloaded) < 3 * max(p99(saturated), MAX_WAIT_MS)
+    assert crowded["failures"].keys() == {"RESOURCE_EXHAUSTED"}
+    assert crowded["calls"] > saturated[-1]["calls"] / 3, "refusing must not displace answering"
     growth = [now - then for now, then in zip(after, before, strict=True)]
     assert max(growth) < GROWTH_MIB, growth
+
+
+def p99(loads: list[dict]) -> float:
+    return median(each["percentiles_ms"]["99"] for each in loads)

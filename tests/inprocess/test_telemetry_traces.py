@@ -270,7 +270,7 @@ async def test_both_servers_count_and_time_the_call(serve: Serve) -> None:
         sample = made.front.registry.get_sample_value
         assert sample("marquee_rpc_server_requests_total", {**labels, "caller": "anonymous"}) == 1
         assert sample("marquee_rpc_server_duration_seconds_sum", labels) > 0
-        assert sample("marquee_rpc_server_in_flight") == 0
+        assert sample("marquee_rpc_server_in_flight", {"method": RECOMMEND}) == 0
         assert sample("marquee_rpc_client_duration_seconds_count", {"method": EMBED, "code": "OK"})
         sample = made.back.registry.get_sample_value
         labels = {"method": EMBED, "code": "OK"}

@@ -43,7 +43,6 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
                 settings.embedder.max_message_bytes, settings.search.max_message_bytes
             ),
             max_in_flight=settings.max_in_flight,
-            max_queue=settings.max_queue,
             telemetry=telemetry,
         )
         stack.push_async_callback(batched.close)

@@ -60,7 +60,6 @@ class BatchedRanking:
         max_batch: int,
         max_message_bytes: int,
         max_in_flight: int,
-        max_queue: int,
         telemetry: Telemetry,
     ) -> None:
         """Combine the two calls.
@@ -71,7 +70,6 @@ class BatchedRanking:
             max_batch: Most requests in one batch.
             max_message_bytes: Largest message to or from a hop.
             max_in_flight: Most batches under way at once; further requests wait.
-            max_queue: Most requests waiting; one more is refused.
             telemetry: Where batches and waits are measured.
         """
         self._embed = embed
@@ -82,7 +80,6 @@ class BatchedRanking:
             name="recommend",
             max_batch=max_batch,
             max_in_flight=max_in_flight,
-            max_queue=max_queue,
             max_batch_bytes=max_message_bytes - REST_BYTES,
             measure=lambda each: share_of_messages(each.user, each.query, self._vector_bytes),
             observer=telemetry.coalescer("recommend"),
@@ -97,7 +94,6 @@ class BatchedRanking:
         Raises:
             InvalidRequestError: The embedder or the search service refuses a field of this request;
                 named as the caller named it.
-            OverloadedError: max_queue requests wait already.
             DeadlineError: The request's budget ran out.
             ServiceError: What a hop answered instead.
         """

@@ -30,5 +30,3 @@ class GatewaySettings(ServerSettings):
     fewer, or a message could grow too large."""
     max_in_flight: int = Field(2, ge=1)
     """Most batches under way at once; further requests wait."""
-    max_queue: int = Field(1024, ge=0)
-    """Requests that may wait for a batch; more are refused with RESOURCE_EXHAUSTED."""

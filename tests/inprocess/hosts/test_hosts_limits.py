@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 
 import grpc
 import pytest
@@ -103,6 +104,27 @@ async def test_calls_over_the_limit_are_refused_at_once_with_retry_info(
     status = rpc_status.from_call(caught.value)
     assert status is not None
     assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in status.details)
+
+
+async def test_a_burst_of_cheap_calls_is_answered_and_a_standing_queue_of_slow_ones_is_cut(
+    target: str,
+) -> None:
+    async with AsyncExitStack() as stack:
+        # HTTP/2 bounds the calls on one connection
+        stubs = [
+            EmbedderServiceStub(await stack.enter_async_context(connected(target)))
+            for _ in range(4)
+        ]
+        burst = [each.EmbedMovies(command("sleep 0.01")) for each in stubs for _ in range(50)]
+        await asyncio.gather(*burst)
+        slow = [each.EmbedMovies(command("sleep 1")) for each in stubs for _ in range(20)]
+        late = []
+        for _ in range(4):
+            await asyncio.sleep(0.2)
+            late.append(stubs[0].EmbedMovies(command("sleep 1")))
+        assert await late[-1].code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+        await stubs[0].GetModel(pb.GetModelRequest())  # another RPC has places of its own
+        assert {await each.code() for each in slow} == {grpc.StatusCode.OK}
 
 
 async def test_a_call_without_a_deadline_gets_the_default_deadline(

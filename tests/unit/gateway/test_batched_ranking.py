@@ -123,7 +123,6 @@ def batched_ranking(
         max_batch=max_batch,
         max_message_bytes=max_message_bytes,
         max_in_flight=1,
-        max_queue=100,
         telemetry=Telemetry("test"),
     )
 

@@ -128,6 +128,29 @@ def test_a_tail_of_which_a_hundredth_was_refused_has_no_p99() -> None:
     assert "p99_at_70_vs_idle_p50" not in compute(results)
 
 
+def test_more_callers_than_the_full_load_have_a_ratio_of_their_own_and_may_be_refused() -> None:
+    results = everything()
+    before = compute(results)
+    crowd = load("recommend: resident, all on Envoy", calls=1800, concurrency=256, failures=9)
+    results.measurements.append(crowd)
+    after = compute(results)
+    assert after.pop("recommend_256_callers_vs_echo") == pytest.approx(1.8)
+    assert after == before
+    assert failures(results) == []
+
+
+def test_the_most_in_time_is_the_highest_rate_with_a_short_p99_and_hardly_a_refusal() -> None:
+    results = everything()
+    for rate, ms, failed in ((500, 20.0, 0), (700, 49.0, 0), (800, 51.0, 0), (900, 40.0, 3)):
+        results.measurements.append(
+            load(
+                "recommend: resident, all on Envoy",
+                calls=rate, ms=ms, concurrency=None, rate=float(rate), failures=failed,
+            )
+        )  # fmt: skip
+    assert compute(results)["recommend_in_50_ms"] == 700
+
+
 def test_each_is_compared_with_the_echo_that_was_measured_beside_it() -> None:
     results = everything()
     place = next(i for i, m in enumerate(results.measurements) if m.name == "recommend: milvus")
@@ -172,6 +195,7 @@ def test_every_ratio_can_be_computed_from_what_the_runs_measure() -> None:
         load("recommend: lite, max batch 1"), load("recommend: resident"),
         alone("recommend: resident", 4.0), alone("recommend: resident, all on Envoy", 4.0),
         load("recommend: resident, all on Envoy", concurrency=None, rate=980.0),
+        load("recommend: resident, all on Envoy", concurrency=256, calls=1800),
         load("search: milvus 4,000", cpu={"search": 0.1}),
         load("search: milvus 400", cpu={"search": 0.1}),
         load("search: lite 4,000", cpu={"search": 0.2}),

@@ -146,8 +146,20 @@ def test_a_server_that_leaves_finishes_what_it_took() -> None:
 def test_a_reset_call_is_unavailable_and_the_others_go_on() -> None:
     connection = connected()
     reset, other = call(connection), call(connection)
-    connection.receive(frame(3, 0, 1, struct.pack(">I", 7)) + answer(3))
+    connection.receive(frame(3, 0, 1, struct.pack(">I", 2)) + answer(3))
     assert (reset, other) == ([14], [0])
+
+
+def test_a_call_that_the_server_refused_to_look_at_is_sent_again_when_another_ends() -> None:
+    connection = connected()
+    first, second = call(connection, b"one"), call(connection, b"two")
+    connection.out.clear()
+    connection.receive(frame(3, 0, 3, struct.pack(">I", 7)))
+    assert not connection.out
+    connection.receive(answer(1))
+    assert [payload[5:] for kind, _, _, payload in frames(connection.out) if kind == 0] == [b"two"]
+    connection.receive(answer(5))
+    assert (first, second) == ([0], [0])
 
 
 def test_a_broken_connection_fails_every_call_once() -> None:

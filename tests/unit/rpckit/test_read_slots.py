@@ -72,12 +72,15 @@ async def test_who_gives_up_while_waiting_or_reading_passes_his_turn_on() -> Non
         assert await slots.read("c", at_once) == b"body"
 
 
-async def test_no_more_than_a_number_of_calls_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(read_slots, "PATIENCE_SECONDS", 60)
+async def test_whoever_has_waited_longest_is_refused_if_too_many_wait(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(read_slots, "MAX_WAITING", 2)
     slots = ReadSlots(max_bytes=10, max_message_bytes=10)
-    tasks = begin(slots, "a", 3)
+    reading, *waiting = begin(slots, "a", 3)
     await asyncio.sleep(0)
+    async with asyncio.timeout(1):
+        assert await slots.read("b", at_once) == b"body"
     with pytest.raises(OverloadedError):
-        await slots.read("b", at_once)
-    await end(*tasks)
+        await waiting[0]
+    await end(reading, *waiting)

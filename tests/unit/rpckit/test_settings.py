@@ -46,7 +46,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 def test_a_flag_wins_over_the_environment_and_that_over_the_default(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert load(KioskSettings, GIVEN).max_concurrent_rpcs == 64
+    assert load(KioskSettings, GIVEN).max_concurrent_rpcs == 1024
     monkeypatch.setenv("MARQUEE_KIOSK_MAX_CONCURRENT_RPCS", "7")
     assert load(KioskSettings, GIVEN).max_concurrent_rpcs == 7
     assert load(KioskSettings, [*GIVEN, "--max-concurrent-rpcs", "9"]).max_concurrent_rpcs == 9

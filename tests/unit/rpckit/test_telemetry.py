@@ -63,10 +63,10 @@ def test_a_bucket_includes_its_upper_bound_and_infinity_the_rest() -> None:
 
 def test_in_flight_calls_are_read_when_scraped(telemetry: Telemetry) -> None:
     calls = 3
-    telemetry.admission(lambda: calls, limit=512)
+    telemetry.admission(METHOD, lambda: calls, lambda: 100 * calls)
     calls = 5
-    assert value(telemetry, "marquee_rpc_server_in_flight") == 5
-    assert value(telemetry, "marquee_rpc_server_in_flight_limit") == 512
+    assert value(telemetry, "marquee_rpc_server_in_flight", method=METHOD) == 5
+    assert value(telemetry, "marquee_rpc_server_in_flight_limit", method=METHOD) == 500
 
 
 async def test_a_coalescer_publishes_its_wait_apart_from_its_work(telemetry: Telemetry) -> None:

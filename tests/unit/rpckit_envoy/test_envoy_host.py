@@ -16,6 +16,7 @@ from tests.inprocess.hosts.processes import command
 
 from rpckit.observing.logs import AccessLog
 from rpckit.observing.telemetry import Telemetry
+from rpckit.serving.admission import Admission
 from rpckit.serving.dispatch import AllowAll, Dispatcher, Mount
 from rpckit.serving.health import Health
 from rpckit_envoy.admin import Admin
@@ -70,7 +71,7 @@ def host(**settings: Any) -> EnvoyHost:
         telemetry=telemetry,
         access_log=AccessLog("off"),
         authorizer=AllowAll(),
-        max_concurrent=made.max_concurrent_rpcs,
+        admission=Admission(max_in_flight=64, max_wait=0.1),
         default_deadline=made.default_deadline_s,
         margin=0.0,
         max_send_bytes=made.max_send_message_bytes,

@@ -10,6 +10,7 @@ what an iteration of the event loop costs.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
@@ -72,7 +73,7 @@ class Coalescer(Generic[Item, Result]):
         name: str,
         max_batch: int,
         max_in_flight: int,
-        max_queue: int,
+        max_queue: float = math.inf,
         weigh: Callable[[Item], int] = lambda _: 1,
         max_batch_bytes: int = 0,
         measure: Callable[[Item], int] = lambda _: 0,
@@ -88,8 +89,7 @@ class Coalescer(Generic[Item, Result]):
             name: Name for messages.
             max_batch: Largest weight of a batch; a heavier item gets a batch of its own.
             max_in_flight: Largest number of batches in progress at the same time.
-            max_queue: Largest weight of the queue, with which waiting time and memory grow. The
-                item that crosses the limit is admitted.
+            max_queue: Largest weight of the queue; the item that crosses it is admitted.
             weigh: Returns an item's weight, such as its rows; less than 1 counts as 1.
             max_batch_bytes: Largest size of a batch; a larger item gets a batch of its own.
             measure: Returns an item's size in bytes, such as its share of a message.

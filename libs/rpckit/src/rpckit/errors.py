@@ -155,7 +155,7 @@ class OverloadedError(ServiceError):
 
     code = grpc.StatusCode.RESOURCE_EXHAUSTED
     reason = "OVERLOADED"
-    when = "The server is at its limit of calls in flight or of queued items."
+    when = "Calls take too long because of those before them, or a queue is full."
     action = "Retry after RetryInfo.retry_delay, with backoff; add replicas if it lasts."
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from pyvoy import PyvoyServer
 
 from rpckit.addresses import socket_path
+from rpckit.serving.admission import streams_per_connection
 from rpckit.settings.server import ServerSettings
 from rpckit_envoy.certificates import write_secrets
 
@@ -94,8 +95,7 @@ def _http_options(settings: ServerSettings) -> dict[str, Any]:
             "max_connection_duration_jitter": {"value": 10},
         },
         "http2_protocol_options": {
-            # Twice the limit of calls, so that excess calls are refused instead of waiting.
-            "max_concurrent_streams": 2 * settings.max_concurrent_rpcs,
+            "max_concurrent_streams": streams_per_connection(settings.max_concurrent_rpcs),
             # Also the buffer of a stream: Envoy drops an unread answer that is in it as a whole.
             "initial_stream_window_size": settings.max_send_message_bytes + _ANSWER_OVERHEAD_BYTES,
             "initial_connection_window_size": _CONNECTION_WINDOW_BYTES,

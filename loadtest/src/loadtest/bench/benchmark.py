@@ -46,8 +46,10 @@ class Benchmark:
         self._seconds = seconds
         self.log = log
 
-    def saturate(self, case: BenchmarkCase, *, streams: int = 8) -> Measurement:
-        """Measure a closed loop of 8 connections × `streams` callers by h2load.
+    def saturate(
+        self, case: BenchmarkCase, *, connections: int = 8, streams: int = 8
+    ) -> Measurement:
+        """Measure a closed loop of `connections` × `streams` callers by h2load.
 
         Raises:
             LoadError: See `loadtest.h2load.measure`.
@@ -58,6 +60,7 @@ class Benchmark:
                 case.method,
                 case.workload,
                 name=case.name,
+                connections=connections,
                 streams=streams,
                 duration=self._seconds,
                 servers=case.pids,

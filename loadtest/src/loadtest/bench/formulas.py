@@ -14,8 +14,14 @@ from loadtest.results import Results
 
 SATURATION = 0.7
 """Share of the peak throughput at which tail latency is measured."""
+CALLERS = 64
+"""Callers of the full load; a closed loop of more may exceed what a server admits."""
 BATCH = 256
 """Users in one request of the batch measurement."""
+IN_TIME_MS = 50.0
+"""p99 within which the most Recommend/s is searched for, in milliseconds."""
+IN_TIME_FAILED = 0.001
+"""Largest share of failed calls at that rate."""
 
 _ECHO = "echo: recommend"
 
@@ -96,6 +102,36 @@ def tail_vs_idle(results: Results, name: str) -> float:
     return nearest.percentile_ms(99) / _idle(results, name)
 
 
+def is_in_time(each: Measurement) -> bool:
+    """Return whether a load was answered within `IN_TIME_MS`, all but for `IN_TIME_FAILED`."""
+    return each.failed_share <= IN_TIME_FAILED and each.percentile_ms(99) <= IN_TIME_MS
+
+
+def most_in_time(results: Results, name: str) -> float:
+    """Return the most calls a second of an open loop that were answered in time."""
+    in_time = [
+        each.per_second
+        for each in results.measurements
+        if each.name == name and each.offered_per_s and each.calls and is_in_time(each)
+    ]
+    if not in_time:
+        raise KeyError(name)
+    return max(in_time)
+
+
+def crowd_vs_echo(results: Results, name: str) -> float:
+    """Return the calls a second of more than `CALLERS`, divided by those of the echo."""
+    crowds = [
+        each
+        for each in results.measurements
+        if each.name == name and (each.concurrency or 0) > CALLERS
+    ]
+    if not crowds:
+        raise KeyError(name)
+    echo = closest(results, crowds[0], _full(results, _ECHO))
+    return crowds[0].per_second / echo.per_second
+
+
 def batch_vectors_per_s(results: Results) -> float:
     """Return the vectors a second in requests of `BATCH` users."""
     return BATCH * rate(results, "embed batch: grpcio")
@@ -119,11 +155,11 @@ def cost_per_tenfold(results: Results, store: str) -> float:
 
 
 def _full(results: Results, name: str) -> list[Measurement]:
-    """Return the closed loops of several callers without failures."""
+    """Return the closed loops of several callers, `CALLERS` at most, without failures."""
     full = [
         each
         for each in results.measurements
-        if each.name == name and (each.concurrency or 0) > 1 and not each.failed
+        if each.name == name and 1 < (each.concurrency or 0) <= CALLERS and not each.failed
     ]
     if not full:
         raise KeyError(name)

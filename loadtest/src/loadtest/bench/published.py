@@ -29,7 +29,7 @@ from loadtest.bench.configurations import (
     pids_of,
     suite_of,
 )
-from loadtest.bench.formulas import BATCH, SATURATION
+from loadtest.bench.formulas import BATCH, SATURATION, is_in_time
 from loadtest.load import ClosedLoop, OpenLoop
 from loadtest.measurement import Measurement
 from loadtest.results import Results
@@ -43,6 +43,8 @@ from suite.three_services import Suite
 
 _CURVE = (0.2, 0.4, 0.6, SATURATION, 0.8, 0.9)
 """Shares of the peak throughput at which latency is measured."""
+_STEPS = 4
+"""Steps of the search for the highest rate that is answered in time."""
 _ECHOED = {"Recommend": "recommend", "EmbedUsers": "embed user", "SearchMovies": "search"}
 
 
@@ -242,6 +244,19 @@ class Published:
         if curve:
             for share in _CURVE if self._effort.curve else (SATURATION,):
                 self._benchmark.drive(case, OpenLoop(max(1, round(share * most))))
+        if configuration is ENVOY:
+            self._benchmark.saturate(case, connections=16, streams=16)
+            self._find_most_in_time(case, most)
+
+    def _find_most_in_time(self, case: BenchmarkCase, most: float) -> None:
+        """Halve the range of rates in which the highest one is that is answered in time."""
+        low, high = 0.5 * most, 1.1 * most
+        for _ in range(_STEPS):
+            rate = (low + high) / 2
+            if is_in_time(self._benchmark.drive(case, OpenLoop(max(1, round(rate))))):
+                low = rate
+            else:
+                high = rate
 
     def _case(self, name: str, suite: Suite, method: str, processes: str) -> BenchmarkCase:
         pids = {each: pid for each, pid in pids_of(suite).items() if each.startswith(processes)}

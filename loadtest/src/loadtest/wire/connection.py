@@ -11,7 +11,7 @@ from loadtest.wire.headers import encode, grpc_status
 Done = Callable[[int], None]
 """Called once, with the gRPC status code of a call."""
 
-OK, UNKNOWN, INTERNAL, UNAVAILABLE = 0, 2, 13, 14
+OK, UNKNOWN, RESOURCE_EXHAUSTED, INTERNAL, UNAVAILABLE = 0, 2, 8, 13, 14
 
 _PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = (
@@ -19,6 +19,7 @@ _DATA, _HEADERS, _RST_STREAM, _SETTINGS, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTIN
 )  # fmt: skip
 _END_STREAM, _ACK, _END_HEADERS, _PADDED, _PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
 _TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW, _MAX_FRAME = 1, 2, 3, 4, 5
+_REFUSED_STREAM = 7
 _WINDOW = (1 << 31) - 1
 _LAST_STREAM = (1 << 31) - 1
 _FRAME = struct.Struct(">HBBBI")  # length in two parts, type, flags, stream
@@ -105,7 +106,7 @@ class Connection:
         self._next_stream = stream + 2
         if self._next_stream >= _LAST_STREAM:
             self.draining = True
-        self._calls[stream] = _Call(done)
+        self._calls[stream] = _Call(method, message, done)
         length = len(message) + 5
         self._frame(_HEADERS, _END_HEADERS, stream, method.block)
         data = b"\0" + struct.pack(">I", length - 5) + message
@@ -178,9 +179,19 @@ class Connection:
         elif kind == _PING and not flags & _ACK:
             self._frame(_PING, _ACK, 0, payload)
         elif kind == _RST_STREAM:
-            self._finish(stream, UNAVAILABLE)
+            self._on_reset(stream, int.from_bytes(payload, "big"))
         elif kind == _GOAWAY:
             self._on_goaway(int.from_bytes(payload[:4], "big") & _LAST_STREAM)
+
+    def _on_reset(self, stream: int, reason: int) -> None:
+        if reason != _REFUSED_STREAM or self.draining:
+            self._finish(stream, UNAVAILABLE)
+        elif call := self._calls.pop(stream, None):
+            # The server has not looked at it, so it is sent again, as gRPC's own clients do.
+            self._uploads.pop(stream, None)
+            self._waiting.append((call.method, call.message, call.done))
+            if not self._calls:
+                self._admit()
 
     def _on_block(self, stream: int, ends: bool, flags: int, block: bytes) -> None:
         if not flags & _END_HEADERS:
@@ -262,9 +273,11 @@ class Connection:
 
 
 class _Call:
-    __slots__ = ("answered", "done")
+    __slots__ = ("answered", "done", "message", "method")
 
-    def __init__(self, done: Done) -> None:
+    def __init__(self, method: Method, message: bytes, done: Done) -> None:
+        self.method = method
+        self.message = message
         self.done = done
         self.answered = False
 

@@ -6,21 +6,23 @@ import select
 import socket
 import ssl
 import time
-from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
+from heapq import heappop, heappush
 from itertools import cycle
 
 from hpack import HPACKError
 
 from loadtest.job import Job, Outcome, Recorder, Requests
 from loadtest.load import ClosedLoop, OpenLoop
-from loadtest.wire.connection import UNAVAILABLE, Connection, Method
+from loadtest.wire.connection import RESOURCE_EXHAUSTED, UNAVAILABLE, Connection, Method
 from loadtest.workload import METHODS
 from rpckit.settings.client import ClientSettings
 
 _DEADLINE_EXCEEDED = 4
-_RECONNECT_SECONDS = 0.05
+_PAUSE_SECONDS = {UNAVAILABLE: 0.05, RESOURCE_EXHAUSTED: 0.1}
+"""Time by status after which a caller of a closed loop calls again; the services ask for it in
+RetryInfo. Without it, refusals would be most of the load."""
 _DRAIN_SECONDS = 1.0
 """Extra time to wait for the last calls, beyond their timeout."""
 
@@ -84,7 +86,7 @@ class _Loop:
         self._by_method = by_method
         self._recorder = recorder
         self._pools = pools
-        self._idle: deque[float] = deque()
+        self._idle: list[float] = []  # a heap: when each idle caller calls again
         self._outstanding = 0
 
     def closed(self, load: ClosedLoop) -> None:
@@ -93,7 +95,7 @@ class _Loop:
         self._idle.extend([time.perf_counter()] * load.concurrency)
         while (now := time.perf_counter()) < end:
             while self._idle and self._idle[0] <= now:
-                self._idle.popleft()
+                heappop(self._idle)
                 method, message = self._requests.next()
                 sent = time.perf_counter()
                 self._outstanding += 1
@@ -132,8 +134,7 @@ class _Loop:
         now = time.perf_counter()
         self._outstanding -= 1
         self._recorder.record_closed(method, status, sent, now)
-        # Do not call an unavailable server thousands of times a second
-        self._idle.append(now if status != UNAVAILABLE else now + _RECONNECT_SECONDS)
+        heappush(self._idle, now + _PAUSE_SECONDS.get(status, 0.0))
 
     def _open_done(self, method: str, due: float, status: int) -> None:
         self._outstanding -= 1

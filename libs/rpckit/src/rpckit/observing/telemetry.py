@@ -82,10 +82,12 @@ class Telemetry:
         """Start the span of a call that this process answers."""
         return self._tracer.server(method, trace)
 
-    def admission(self, in_flight: Callable[[], int], limit: int) -> None:
-        """Publish the number of calls in flight, read at each scrape, and its limit."""
-        self._instruments.gauge(metrics.RPC_IN_FLIGHT).source = in_flight
-        self._instruments.gauge(metrics.RPC_LIMIT).set(limit)
+    def admission(
+        self, method: str, in_flight: Callable[[], int], limit: Callable[[], int]
+    ) -> None:
+        """Publish a method's number of calls in flight and its limit, read at each scrape."""
+        self._instruments.gauge(metrics.RPC_IN_FLIGHT, method).source = in_flight
+        self._instruments.gauge(metrics.RPC_LIMIT, method).source = limit
 
     def client(self, method: str) -> ClientRecorder:
         """Return the recorder of calls to a method of another service."""

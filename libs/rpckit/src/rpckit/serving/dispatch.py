@@ -14,7 +14,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor, ServiceDescriptor
 from google.protobuf.message import DecodeError, Message
 from google.protobuf.message_factory import GetMessageClass
 
@@ -30,6 +30,7 @@ from rpckit.observing.logs import AccessLog
 from rpckit.observing.metrics.recorders import RpcRecorder
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext
+from rpckit.serving.admission import Admission, MethodAdmission
 from rpckit.serving.call import Call, UnreadableRequestError
 from rpckit.serving.deadlines import Deadlines
 
@@ -64,6 +65,7 @@ class Method:
     parse: Callable[[bytes], Message]
     permission: str
     recorder: RpcRecorder
+    admission: MethodAdmission
 
 
 class Authorizer(Protocol):
@@ -97,7 +99,7 @@ class Dispatcher:
         telemetry: Telemetry,
         access_log: AccessLog,
         authorizer: Authorizer,
-        max_concurrent: int,
+        admission: Admission,
         default_deadline: float,
         margin: float,
         max_send_bytes: int,
@@ -109,7 +111,7 @@ class Dispatcher:
             telemetry: Counts, times and traces the calls.
             access_log: Logs the calls.
             authorizer: Identifies callers and checks their permissions.
-            max_concurrent: Largest number of calls in flight; more are refused.
+            admission: Decides which calls are refused.
             default_deadline: Budget of a call without a deadline, in seconds.
             margin: See Call.margin, in seconds.
             max_send_bytes: Largest serialized response.
@@ -120,20 +122,20 @@ class Dispatcher:
         self._telemetry = telemetry
         self._access_log = access_log
         self._authorizer = authorizer
-        self._max_concurrent = max_concurrent
+        self._admission = admission
         self._default_deadline = default_deadline
         self._margin = margin
         self._max_send_bytes = max_send_bytes
-        self._in_flight = 0
         self._deadlines = Deadlines()
-        self._overloaded = OverloadedError(f"{max_concurrent} calls are under way", retry_after=0.1)
-        telemetry.admission(lambda: self._in_flight, max_concurrent)
+        self._overloaded = OverloadedError(
+            "the calls under way already take as long as a call may", retry_after=0.1
+        )
         self.methods = {m.path: m for mount in mounts for m in self._resolve(mount)}
 
     @property
     def in_flight(self) -> int:
         """Number of calls that are being answered."""
-        return self._in_flight
+        return self._admission.in_flight
 
     async def dispatch(
         self,
@@ -171,12 +173,13 @@ class Dispatcher:
         except Exception as error:  # raised below, where every call is counted
             failure = error
         # A place is taken for the work, not for the arrival of a request.
-        if failure is None and self._in_flight >= self._max_concurrent:
+        now = time.monotonic()
+        admitted = failure is None and method.admission.enter(now, started + budget - now)
+        if failure is None and not admitted:
             method.recorder.record("RESOURCE_EXHAUSTED", 0.0, caller)
             self._access_log.write(method.path, "RESOURCE_EXHAUSTED", 0.0, caller, None)
             raise self._overloaded.with_traceback(None)
         code = "OK"
-        self._in_flight += 1
         span = self._telemetry.server_span(method.path, trace)
         try:
             if failure is not None:
@@ -202,7 +205,8 @@ class Dispatcher:
             raise InternalError(f"internal error {error_id}") from error
         finally:
             failure = None  # its traceback has this frame: a cycle, and it would keep the request
-            self._in_flight -= 1
+            if admitted:
+                method.admission.leave(code == "OK")
             seconds = time.monotonic() - started
             span.end(code)
             method.recorder.record(code, seconds, caller)
@@ -227,16 +231,20 @@ class Dispatcher:
             raise DeadlineError("the request took too long to arrive") from None
 
     def _resolve(self, mount: Mount) -> list[Method]:
-        return [
-            Method(
-                path=f"{mount.service.full_name}/{rpc.name}",
-                handler=getattr(mount.servicer, rpc.name),
-                parse=GetMessageClass(rpc.input_type).FromString,
-                permission=mount.permission,
-                recorder=self._telemetry.rpc(f"{mount.service.full_name}/{rpc.name}"),
-            )
-            for rpc in mount.service.methods
-        ]
+        return [self._method(mount, rpc) for rpc in mount.service.methods]
+
+    def _method(self, mount: Mount, rpc: MethodDescriptor) -> Method:
+        path = f"{mount.service.full_name}/{rpc.name}"
+        admission = self._admission.for_method()
+        self._telemetry.admission(path, lambda: admission.in_flight, lambda: admission.limit)
+        return Method(
+            path=path,
+            handler=getattr(mount.servicer, rpc.name),
+            parse=GetMessageClass(rpc.input_type).FromString,
+            permission=mount.permission,
+            recorder=self._telemetry.rpc(path),
+            admission=admission,
+        )
 
 
 def _parse(method: Method, body: bytes) -> Message:

@@ -13,6 +13,7 @@ from grpc import aio
 from rpckit.addresses import join_host_port, resolve_free_address, socket_path
 from rpckit.security.tls import TlsMaterial, server_credentials
 from rpckit.security.watched_files import FileWatcher
+from rpckit.serving.admission import streams_per_connection
 from rpckit.serving.dispatch import Authorizer, Dispatcher
 from rpckit.serving.grpcio_handlers import GrpcioHandlers
 from rpckit.serving.health import Health
@@ -83,9 +84,7 @@ def server_options(settings: ServerSettings) -> list[tuple[str, int]]:
         ("grpc.so_reuseport", 0),  # two processes on one port is a mistake, not a way to scale
         ("grpc.max_receive_message_length", settings.max_receive_message_bytes),
         ("grpc.max_send_message_length", settings.max_send_message_bytes),
-        # Calls that grpc.aio has not accepted yet wait in C-core, where nothing refuses them. This
-        # bounds their number per connection, and leaves room to refuse calls over the limit.
-        ("grpc.max_concurrent_streams", 2 * settings.max_concurrent_rpcs),
+        ("grpc.max_concurrent_streams", streams_per_connection(settings.max_concurrent_rpcs)),
         # C-core holds up to a window of each call that nobody reads yet: 64 KiB, if it does not
         # probe the bandwidth. For a call that is read, it widens the window to the message.
         ("grpc.http2.bdp_probe", 0),

@@ -4,12 +4,14 @@ While grpc.aio waits for a message, C-core collects its bytes and does not tell 
 as many as a message may have, for as long as the client likes. It collects none, beyond the window
 of the stream, for a call that nobody reads. So as many calls are read at a time as may be of full
 size. A turn is short, as most requests have arrived when they are read. Whoever waits for one
-longer than `PATIENCE_SECONDS` ends one that lasts.
+longer than `PATIENCE_SECONDS` ends one that has lasted as long. The last to come has the next turn:
+who has waited for long waits among requests that do not arrive, and is refused first.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter, deque
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
@@ -17,7 +19,7 @@ from typing import TypeVar
 from rpckit.errors import OverloadedError
 from rpckit.serving.unfinished import RETRY_SECONDS, UnfinishedRequest
 
-PATIENCE_SECONDS = 0.1
+PATIENCE_SECONDS = 0.25
 """Longest wait for a turn; then a request that arrives too slowly is refused."""
 MAX_WAITING = 256
 """Most calls that wait for their turn; each holds up to a window of its stream."""
@@ -37,7 +39,7 @@ class ReadSlots:
         """
         self._free = max(1, max_bytes // max_message_bytes)
         self._message_bytes = max_message_bytes
-        self._reading: dict[UnfinishedRequest, None] = {}  # in the order of their turns
+        self._reading: dict[UnfinishedRequest, float] = {}  # when their turns began, in order
         self._refused: dict[UnfinishedRequest, str] = {}  # and for whom; they end at once
         self._waiting: deque[asyncio.Future[None]] = deque()
 
@@ -45,14 +47,14 @@ class ReadSlots:
         """Wait for a turn, and return what `receive` returns.
 
         Raises:
-            OverloadedError: Too many others wait, or one of them ended this turn.
+            OverloadedError: Too many others came later, or one of them ended this turn.
         """
         if self._free:
             self._free -= 1
         else:
             await self._turn(caller)
         request = UnfinishedRequest(caller, self._message_bytes)
-        self._reading[request] = None
+        self._reading[request] = time.monotonic()
         try:
             with request:
                 return await receive()
@@ -62,15 +64,18 @@ class ReadSlots:
             self._pass_on()
 
     async def _turn(self, caller: str) -> None:
-        if len(self._waiting) >= MAX_WAITING:
-            raise OverloadedError("too many requests arrive at once", retry_after=RETRY_SECONDS)
+        if len(self._waiting) >= MAX_WAITING and not (oldest := self._waiting.popleft()).done():
+            oldest.set_exception(
+                OverloadedError("too many requests arrive at once", retry_after=RETRY_SECONDS)
+            )
         turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.append(turn)
         try:
             while not (await asyncio.wait([turn], timeout=PATIENCE_SECONDS))[0]:
                 self._refuse_for(caller)
+            turn.result()
         except asyncio.CancelledError:
-            if not turn.cancel() and not turn.cancelled():
+            if not turn.cancel() and turn.exception() is None:
                 self._pass_on()
             raise
 
@@ -78,7 +83,9 @@ class ReadSlots:
         """Refuse the oldest request of whoever has most turns, unless the caller has as many."""
         turns = Counter(request.caller for request in self._reading)
         turns.update(self._refused.values())
-        oldest = max(self._reading, key=lambda request: turns[request.caller], default=None)
+        lasting = time.monotonic() - PATIENCE_SECONDS
+        slow = (request for request, began in self._reading.items() if began <= lasting)
+        oldest = max(slow, key=lambda request: turns[request.caller], default=None)
         if oldest and (oldest.caller == caller or turns[oldest.caller] > turns[caller]):
             del self._reading[oldest]
             self._refused[oldest] = caller
@@ -86,7 +93,7 @@ class ReadSlots:
 
     def _pass_on(self) -> None:
         while self._waiting:
-            turn = self._waiting.popleft()
+            turn = self._waiting.pop()
             if not turn.done():
                 turn.set_result(None)
                 return

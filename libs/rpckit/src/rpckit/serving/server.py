@@ -13,6 +13,7 @@ from rpckit.observing.telemetry import Telemetry
 from rpckit.security.tls import TlsMaterial
 from rpckit.security.tokens import TokenFile
 from rpckit.security.watched_files import FileWatcher
+from rpckit.serving.admission import Admission
 from rpckit.serving.dispatch import AllowAll, Authorizer, Dispatcher, Mount
 from rpckit.serving.grpcio_host import GrpcioHost
 from rpckit.serving.health import Health
@@ -45,7 +46,7 @@ class Host(Protocol):
       settings is RESOURCE_EXHAUSTED, measured after decompression, with "larger than" in its
       message, as in gRPC's own. `dispatch` measures the responses.
     - Concurrency: the host accepts more than `max_concurrent_rpcs` calls, so that `dispatch` can
-      refuse the ones over the limit; HTTP/2 limits a connection to twice that number.
+      refuse some; HTTP/2 limits a connection to `admission.streams_per_connection`.
     - Unread answers: an answer that waits to be read takes no place among the calls in flight, and
       what waits is bounded, by bytes or by time.
     - Health: `Health.servicer` answers grpc.health.v1, Watch included, without a token.
@@ -127,7 +128,9 @@ class Server:
             telemetry=telemetry,
             access_log=AccessLog(settings.access_log),
             authorizer=authorizer,
-            max_concurrent=settings.max_concurrent_rpcs,
+            admission=Admission(
+                max_in_flight=settings.max_concurrent_rpcs, max_wait=settings.max_wait_ms / 1000
+            ),
             default_deadline=settings.default_deadline_s,
             margin=settings.deadline_margin_ms / 1000,
             max_send_bytes=settings.max_send_message_bytes,

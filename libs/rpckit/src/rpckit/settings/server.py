@@ -68,9 +68,11 @@ class ServerSettings(BaseSettings):
     reflection: bool = True
     """Serve grpc.reflection, so that grpcurl needs no .proto files."""
 
-    max_concurrent_rpcs: int = Field(64, ge=1)
-    """Largest number of calls in flight; more are refused with RESOURCE_EXHAUSTED. More than it
-    takes to keep the service busy only make callers wait."""
+    max_wait_ms: float = Field(60.0, gt=0, allow_inf_nan=False)
+    """Longest in milliseconds that calls may take because of those before them; while they take
+    longer, more are refused with RESOURCE_EXHAUSTED. 64 calls of an RPC are always admitted."""
+    max_concurrent_rpcs: int = Field(1024, ge=1)
+    """Largest number of calls in flight, also in a burst; more are refused at once."""
     max_receive_message_bytes: ByteSize = Field(ByteSize(8 * MIB), ge=1)
     """Largest request, as in `8MiB`."""
     max_unfinished_bytes: ByteSize = Field(ByteSize(64 * MIB), ge=1)

@@ -28,12 +28,15 @@ RPC_DURATION = Definition(
 RPC_IN_FLIGHT = Definition(
     "marquee_rpc_server_in_flight",
     "gauge",
-    "Calls in flight.",
+    "Calls in flight, by method.",
+    ("method",),
 )
 RPC_LIMIT = Definition(
     "marquee_rpc_server_in_flight_limit",
     "gauge",
-    "Limit of calls in flight; more are refused (setting max_concurrent_rpcs).",
+    "Calls in flight that can be answered within max_wait_ms, by method; above it for 0.5 s, more "
+    "are refused.",
+    ("method",),
 )
 CLIENT_DURATION = Definition(
     "marquee_rpc_client_duration_seconds",
