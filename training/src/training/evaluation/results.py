@@ -92,27 +92,21 @@ class Results:
 
 
 def _plain(table: Table) -> Mapping[str, object]:
-    """Return a table whose cells have figures by metric, and the rest beside them."""
     return {
         model: {
-            split: {
-                name: {
-                    **cell.figures,
-                    "intervals": cell.intervals,
-                    **(
-                        {
-                            "differences": {
-                                baseline: {metric: asdict(each) for metric, each in by.items()}
-                                for baseline, by in cell.differences.items()
-                            }
-                        }
-                        if cell.differences
-                        else {}
-                    ),
-                }
-                for name, cell in cells.items()
-            }
+            split: {name: _leaf(cell) for name, cell in cells.items()}
             for split, cells in splits.items()
         }
         for model, splits in table.items()
     }
+
+
+def _leaf(cell: Cell) -> Mapping[str, object]:
+    """Return the figures by metric, and beside them the intervals and the differences, if any."""
+    leaf: dict[str, object] = {**cell.figures, "intervals": cell.intervals}
+    if cell.differences:
+        leaf["differences"] = {
+            baseline: {metric: asdict(each) for metric, each in by_metric.items()}
+            for baseline, by_metric in cell.differences.items()
+        }
+    return leaf

@@ -103,13 +103,11 @@ def _metrics(title: str, cells: Mapping[str, Mapping[str, Cell]], names: Sequenc
 
 
 def _by_slice(title: str, cells: Mapping[str, Mapping[str, Cell]], names: Sequence[str]) -> Grid:
+    parts = [part for part in SLICES if part in cells[names[0]]]
     rows = [
-        (
-            SLICES[part],
-            *(f"{cells[name][part].figures['ndcg@10']:.4f}" for name in names),
-        )
-        for part in SLICES
-        if part in cells[names[0]]
+        (SLICES[part], *(f"{cells[name][part].figures['ndcg@10']:.4f}" for name in names))
+        for part in parts
+        if len(parts) > 1
     ]
     return Grid(f"NDCG@10 by slice: {title}", ("", *names), rows)
 
