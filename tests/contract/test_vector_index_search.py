@@ -35,7 +35,11 @@ QUERIES = st.builds(
     Query,
     top_k=st.integers(1, 250),
     filter=st.builds(
-        Filter, genres=st.lists(st.sampled_from(GENRES)).map(tuple), min_year=YEARS, max_year=YEARS
+        Filter,
+        genres=st.lists(st.sampled_from(GENRES)).map(tuple),
+        min_year=YEARS,
+        max_year=YEARS,
+        movie_ids=st.none() | st.frozensets(st.integers(1, 600), max_size=250),
     ),
     excluded=st.frozensets(st.integers(1, 600), max_size=250),
 )
@@ -182,6 +186,34 @@ async def test_exclusions_are_exact_and_each_rows_own(index: VectorIndex) -> Non
         ids[150:160],
         ids[:10],
         [ids[0], ids[2]],
+    ]
+
+
+async def test_only_candidates_are_found_if_they_match_the_rest_of_the_query(
+    index: VectorIndex,
+) -> None:
+    made = await build(index)
+    await put_in_memory(index, made)
+    vectors = Vectors(np.repeat(unit_vectors(1, seed=8).values, 5, axis=0), MODEL)
+    (ranked,) = await index.search(made, unit_vectors(1, seed=8), [Query(200)])
+    ids = [hit.movie.movie_id for hit in ranked]
+    new = [hit.movie.movie_id for hit in ranked if hit.movie.year >= 1994]
+    candidates = frozenset(ids[5::3]) | {10**12}
+    only = Filter(movie_ids=candidates)
+    queries = [
+        Query(1000, only),
+        Query(10),
+        Query(3, only, excluded=frozenset(ids[5:8])),
+        Query(1000, Filter(min_year=1994, movie_ids=candidates)),
+        Query(10, Filter(movie_ids=frozenset({10**12}))),
+    ]
+    found = await index.search(made, vectors, queries)
+    assert [[hit.movie.movie_id for hit in hits] for hits in found] == [
+        ids[5::3],
+        ids[:10],
+        ids[8:15:3],
+        [i for i in new if i in candidates],
+        [],
     ]
 
 

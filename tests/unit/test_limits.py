@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import get_type_hints
 
@@ -52,10 +53,17 @@ def test_the_store_has_room_for_what_the_contract_allows() -> None:
             limits_of(recommender_pb2.RecommendRequest, "exclude_movie_ids"),
             limits_of(search_pb2.MovieQuery, "exclude_movie_ids"),
         ),
+        (
+            limits_of(recommender_pb2.RankMoviesRequest, "movie_ids"),
+            replace(
+                limits_of(search_pb2.MovieQuery, "candidate_movie_ids"),
+                items=limits_of(search_pb2.GetMoviesRequest, "movie_ids").items,
+            ),
+        ),
         (limits_of(search_pb2.MovieFilter, "min_year"), limits_of(types_pb2.Movie, "year")),
         (limits_of(search_pb2.MovieFilter, "max_year"), limits_of(types_pb2.Movie, "year")),
     ],
-    ids=["exclude_movie_ids", "min_year", "max_year"],
+    ids=["exclude_movie_ids", "movie_ids", "min_year", "max_year"],
 )
 def test_fields_that_carry_the_same_value_have_the_same_limits(one: object, other: object) -> None:
     assert one == other

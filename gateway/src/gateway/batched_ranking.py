@@ -35,6 +35,8 @@ class Ranking:
 
     hits: Sequence[MovieHit]
     """At most query.top_k, best first."""
+    unknown_movie_ids: Sequence[int]
+    """Candidates of the query that the index does not have."""
     score_scale: float
     """Similarity × this is the score."""
     user_id_unknown: bool
@@ -165,6 +167,7 @@ class BatchedRanking:
             for row, result in zip(ranked, found.results, strict=True):
                 answers[row] = Ranking(
                     hits=result.hits,
+                    unknown_movie_ids=result.unknown_movie_ids,
                     score_scale=embedded.score_scale,
                     user_id_unknown=row in unknown,
                     model_version=found.model_version,

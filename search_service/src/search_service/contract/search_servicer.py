@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from marquee.search.v1 import search_pb2 as pb
 from rpckit.serving.call import Call
 from search_service.contract import page_token, search_validation, validation
 from search_service.contract.batched_search import BatchedSearch
 from search_service.contract.messages import index_message, movie_message, search_response
 from search_service.index.errors import IndexNotFoundError
-from search_service.index.vector_index import IndexSpec, VectorIndex
+from search_service.index.vector_index import Hits, IndexSpec, Query, VectorIndex
 
 
 class SearchServicer:
@@ -81,6 +83,7 @@ class SearchServicer:
         answer = await self._batched.search(index, search.vectors, search.queries, call)
         return search_response(
             answer.hits,
+            await self._unknown_ids(index, search.queries, answer.hits),
             pb.SearchMoviesResponse(
                 index=index.name,
                 model_version=index.model_version,
@@ -91,3 +94,17 @@ class SearchServicer:
                 refused_queries=search.refused.messages(),
             ),
         )
+
+    async def _unknown_ids(
+        self, index: IndexSpec, queries: Sequence[Query], results: Sequence[Hits]
+    ) -> dict[int, list[int]]:
+        """Return the ids of candidates that the index does not have, by position of the query."""
+        not_found = {
+            position: query.filter.movie_ids - {hit.movie.movie_id for hit in results[position]}
+            for position, query in enumerate(queries)
+            if query.filter.movie_ids is not None
+        }
+        if not any(not_found.values()):
+            return {}
+        held = await self._index.get(index, list(frozenset().union(*not_found.values())))
+        return {position: sorted(ids - held.keys()) for position, ids in not_found.items()}

@@ -21,6 +21,7 @@ from search_service.index.vector_index import EVERYTHING, Filter, IndexSpec, Que
 QUERIES = limits_of(pb.SearchMoviesRequest, "queries")
 TOP_K = limits_of(pb.MovieQuery, "top_k")
 EXCLUDED_IDS = limits_of(pb.MovieQuery, "exclude_movie_ids")
+CANDIDATE_IDS = limits_of(pb.MovieQuery, "candidate_movie_ids")
 FILTER_GENRES = limits_of(pb.MovieFilter, "genres")
 MIN_YEAR = limits_of(pb.MovieFilter, "min_year")
 MAX_YEAR = limits_of(pb.MovieFilter, "max_year")
@@ -106,6 +107,12 @@ def _query(
         wanted = _filter(query.filter, f"{path}.filter", found)
         if wanted.genres and not found:
             found += index.unknown_genres(wanted.genres, f"{path}.filter.genres")
+    if candidates := query.candidate_movie_ids:
+        ids_path = f"{path}.candidate_movie_ids"
+        validation.check_ids(candidates, CANDIDATE_IDS, ids_path, found)
+        if not found:
+            validation.find_repeated(candidates, f"{ids_path}[{{}}]", found)
+        wanted = replace(wanted, movie_ids=frozenset(candidates))
     return None if found else Query(query.top_k, wanted, frozenset(excluded))
 
 

@@ -48,6 +48,8 @@ class Filter:
     """First year; a movie of unknown year meets no bound."""
     max_year: int | None = None
     """Last year; a movie of unknown year meets no bound."""
+    movie_ids: frozenset[int] | None = None
+    """A movie must have one of these ids. None: any."""
 
 
 EVERYTHING = Filter()

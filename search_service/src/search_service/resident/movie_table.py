@@ -137,13 +137,21 @@ class MovieTable:
             mask &= years >= wanted.min_year
         if wanted.max_year is not None:
             mask &= (years <= wanted.max_year) & (years > 0)
+        if wanted.movie_ids is not None:
+            named = np.zeros(self._size, np.bool_)
+            named[self._rows_of(wanted.movie_ids)] = True
+            mask &= named
         return np.flatnonzero(mask)
 
     def _exclude(self, scores: NDArray[np.float32], queries: Sequence[Query]) -> None:
         """Set the scores of each query's excluded movies to minus infinity."""
         for row, query in zip(scores, queries, strict=True):
             if query.excluded:
-                row[[self._row[i] for i in query.excluded if i in self._row]] = -np.inf
+                row[self._rows_of(query.excluded)] = -np.inf
+
+    def _rows_of(self, movie_ids: frozenset[int]) -> list[int]:
+        """Return the rows of the movies with these ids that the table has, in any order."""
+        return [self._row[i] for i in self._row.keys() & movie_ids]
 
     def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: Query) -> Hits:
         """Return a query's hits, ordered and cut to its top k."""

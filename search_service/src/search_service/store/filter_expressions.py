@@ -26,6 +26,8 @@ def filter_expression(wanted: Filter, index: IndexSpec) -> str:
         terms.append(f"{YEAR} <= {wanted.max_year:d}")
         if wanted.min_year is None:
             terms.append(f"{YEAR} > 0")  # 0 is unknown
+    if wanted.movie_ids is not None:
+        terms.append(ids_in(sorted(wanted.movie_ids)))
     return " and ".join(terms)
 
 

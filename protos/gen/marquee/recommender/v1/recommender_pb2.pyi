@@ -179,8 +179,86 @@ class RecommendResponse(_message.Message):
 Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
 
 @_typing.final
+class RankMoviesRequest(_message.Message):
+    """Request of RankMovies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _types_pb2.User:
+        """Whom to rank for, as in RecommendRequest."""
+
+    @_builtins.property
+    def movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The movies to rank; none may be named twice."""
+
+    def __init__(
+        self,
+        *,
+        user: _types_pb2.User | None = ...,
+        movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["movie_ids", b"movie_ids", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankMoviesRequest: _TypeAlias = RankMoviesRequest  # noqa: Y015
+
+@_typing.final
+class RankMoviesResponse(_message.Message):
+    """Response of RankMovies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOMMENDATIONS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    USER_ID_STATUS_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """Version of the model that answered."""
+    index: _builtins.str
+    """Name of the index that answered."""
+    user_id_status: Global___UserIdStatus.ValueType
+    """Whether the answer used the user's id."""
+    @_builtins.property
+    def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
+        """The movies that the index has. Descending by score; ties by ascending movie_id."""
+
+    @_builtins.property
+    def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ids that the index does not have. Ascending."""
+
+    @_builtins.property
+    def timings(self) -> Global___RecommendTimings:
+        """Where the time went."""
+
+    def __init__(
+        self,
+        *,
+        recommendations: _abc.Iterable[Global___Recommendation] | None = ...,
+        unknown_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        model_version: _builtins.str = ...,
+        index: _builtins.str = ...,
+        user_id_status: Global___UserIdStatus.ValueType = ...,
+        timings: Global___RecommendTimings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "model_version", b"model_version", "recommendations", b"recommendations", "timings", b"timings", "unknown_movie_ids", b"unknown_movie_ids", "user_id_status", b"user_id_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankMoviesResponse: _TypeAlias = RankMoviesResponse  # noqa: Y015
+
+@_typing.final
 class RecommendTimings(_message.Message):
-    """Where the time of one Recommend call went, as the gateway saw it. All in microseconds."""
+    """Where the time of one call of RecommenderService went, as the gateway saw it. All in microseconds."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

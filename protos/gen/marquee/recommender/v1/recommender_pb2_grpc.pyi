@@ -35,6 +35,8 @@ class RecommenderServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RecommenderServiceAsyncStub: ...
     Recommend: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]
     """Recommends movies to one user, best first, page by page (AIP-158)."""
+    RankMovies: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RankMoviesRequest, _recommender_pb2.RankMoviesResponse]
+    """Ranks given movies for one user: all of them that the index has, best first."""
 
 @_typing.type_check_only
 class RecommenderServiceAsyncStub(RecommenderServiceStub):
@@ -43,6 +45,8 @@ class RecommenderServiceAsyncStub(RecommenderServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
     """Recommends movies to one user, best first, page by page (AIP-158)."""
+    RankMovies: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RankMoviesRequest, _recommender_pb2.RankMoviesResponse]  # type: ignore[assignment]
+    """Ranks given movies for one user: all of them that the index has, best first."""
 
 class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recommends movies to people."""
@@ -54,5 +58,13 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.RecommendResponse, _abc.Awaitable[_recommender_pb2.RecommendResponse]]:
         """Recommends movies to one user, best first, page by page (AIP-158)."""
+
+    @_abc_1.abstractmethod
+    def RankMovies(
+        self,
+        request: _recommender_pb2.RankMoviesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.RankMoviesResponse, _abc.Awaitable[_recommender_pb2.RankMoviesResponse]]:
+        """Ranks given movies for one user: all of them that the index has, best first."""
 
 def add_RecommenderServiceServicer_to_server(servicer: RecommenderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -70,6 +70,7 @@ class MovieQuery(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    CANDIDATE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Most hits to return. Fewer are returned only when fewer movies match."""
     @_builtins.property
@@ -80,16 +81,23 @@ class MovieQuery(_message.Message):
     def exclude_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Movies that must not be found. Ids that are not in the index are ignored."""
 
+    @_builtins.property
+    def candidate_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Only these movies may be found, if they match the filter too; none may be named twice. Empty:
+        every movie. MovieHits.unknown_movie_ids tells which of them the index does not have.
+        """
+
     def __init__(
         self,
         *,
         top_k: _builtins.int = ...,
         filter: Global___MovieFilter | None = ...,
         exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        candidate_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_movie_ids", b"candidate_movie_ids", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -173,18 +181,24 @@ class MovieHits(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HITS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieHit]:
         """Descending by similarity; ties by ascending movie_id."""
+
+    @_builtins.property
+    def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids of MovieQuery.candidate_movie_ids that the index does not have. Ascending."""
 
     def __init__(
         self,
         *,
         hits: _abc.Iterable[Global___MovieHit] | None = ...,
+        unknown_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "unknown_movie_ids", b"unknown_movie_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
