@@ -8,10 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec
+from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, id_array, spec
 
 from search_service.index.vector_index import Filter, Hits, IndexedMovie, Query, Vectors
-from search_service.resident import replica as replica_module
+from search_service.resident import table_slices
 from search_service.resident.movie_table import MovieTable
 from search_service.resident.replica import Replica
 from search_service.store.milvus_client import Milvus
@@ -20,7 +20,7 @@ from search_service.store.milvus_client import Milvus
 @pytest.fixture
 async def replica(milvus: Milvus, monkeypatch: pytest.MonkeyPatch) -> Replica:
     """A replica of 20 movies that does everything in threads."""
-    monkeypatch.setattr(replica_module, "_INLINE_FLOATS", 0)
+    monkeypatch.setattr(table_slices, "_INLINE_FLOATS", 0)
     replica = Replica(spec(), milvus, limit=100_000, shared=False)
     await replica.synchronize()
     return replica
@@ -135,20 +135,20 @@ async def test_slices_find_what_one_search_finds(
     await replica.upserted(movies, Vectors(values, MODEL), 2**62)
     filters = [Filter(), Filter((GENRES[0],)), Filter(min_year=1990), Filter((GENRES[1],), 1960)]
     queries = [
-        Query(1 + row % 40, filters[row % 4], frozenset(m.movie_id for m in movies[row : row + 9]))
+        Query(1 + row % 40, filters[row % 4], id_array(m.movie_id for m in movies[row : row + 9]))
         for row in range(101)
     ]
     rows = Vectors(np.rint(catalogue(101, seed=9)[1].values * 4).astype(np.float32), MODEL)
     expected = table.search(rows, queries)
     for scores in (1, 300 * 7, 300 * 50, 300 * 200):
-        monkeypatch.setattr(replica_module, "_THREAD_SCORES", scores)
+        monkeypatch.setattr(table_slices, "_THREAD_SCORES", scores)
         assert await replica.search(rows, queries) == expected
 
 
 async def test_others_have_their_turn_between_slices_and_a_cancelled_search_ends_there(
     replica: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replica_module, "_THREAD_SCORES", 0)  # the fewest rows at a time
+    monkeypatch.setattr(table_slices, "_THREAD_SCORES", 0)  # the fewest rows at a time
     pause = Pause(monkeypatch, "search")
     rows = Vectors(np.ones((40, DIMENSION), np.float32), MODEL)
     long: asyncio.Task[list[Hits]] = asyncio.create_task(replica.search(rows, [Query(3)] * 40))

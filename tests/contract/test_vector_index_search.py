@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from tests.contract.conftest import build, one_vector, put_in_memory
 from tests.fixtures.milvus import wipe
-from tests.fixtures.movies import DIMENSION, GENRES, MODEL, spec, unit_vectors
+from tests.fixtures.movies import DIMENSION, GENRES, MODEL, id_array, spec, unit_vectors
 
 from rpckit.errors import InvalidRequestError
 from rpckit.observing.telemetry import Telemetry
@@ -41,7 +41,7 @@ QUERIES = st.builds(
         max_year=YEARS,
         movie_ids=st.none() | st.frozensets(st.integers(1, 600), max_size=250),
     ),
-    excluded=st.frozensets(st.integers(1, 600), max_size=250),
+    excluded=st.frozensets(st.integers(1, 600), max_size=250).map(id_array),
 )
 Searcher = Callable[[Vectors, list[Query]], tuple[list[Hits], list[Hits]]]
 
@@ -94,7 +94,7 @@ async def test_finds_what_exact_search_finds(index: VectorIndex) -> None:
         Query(1000),
         Query(5, Filter(("Drama",))),
         Query(5, Filter(("Comedy", "Film-Noir"), 1960, 1995)),
-        Query(20, Filter(max_year=1977), frozenset(range(1, 200))),
+        Query(20, Filter(max_year=1977), id_array(range(1, 200))),
         Query(50, Filter(min_year=1994)),
     ]
     found = await index.search(made, vectors, queries)
@@ -175,17 +175,41 @@ async def test_exclusions_are_exact_and_each_rows_own(index: VectorIndex) -> Non
     vectors = Vectors(np.repeat(unit_vectors(1, seed=8).values, 3, axis=0), MODEL)
     (ranked,) = await index.search(made, unit_vectors(1, seed=8), [Query(200)])
     ids = [hit.movie.movie_id for hit in ranked]
-    first = frozenset(ids[:150])
+    first = id_array(ids[:150])
     queries = [
         Query(10, excluded=first),
         Query(10),
-        Query(2, excluded=frozenset({ids[1], 10**12})),
+        Query(2, excluded=id_array([ids[1], 10**12])),
     ]
     found = await index.search(made, vectors, queries)
     assert [[hit.movie.movie_id for hit in hits] for hits in found] == [
         ids[150:160],
         ids[:10],
         [ids[0], ids[2]],
+    ]
+
+
+async def test_ten_thousand_exclusions_are_exact_and_cost_the_other_queries_nothing_they_find(
+    index: VectorIndex,
+) -> None:
+    made = await build(index)
+    await put_in_memory(index, made)
+    vectors = Vectors(np.repeat(unit_vectors(1, seed=8).values, 4, axis=0), MODEL)
+    (ranked,) = await index.search(made, unit_vectors(1, seed=8), [Query(200)])
+    ids = [hit.movie.movie_id for hit in ranked]
+    many = range(10**6, 10**6 + 9_900)
+    queries = [
+        Query(10, excluded=id_array([*ids[::2], *many])),
+        Query(10),
+        Query(1000, Filter(movie_ids=frozenset(ids[:5])), id_array([*ids[1:100], *many])),
+        Query(1000, excluded=id_array([*ids, *many[:9_800]])),
+    ]
+    found = await index.search(made, vectors, queries)
+    assert [[hit.movie.movie_id for hit in hits] for hits in found] == [
+        ids[1:20:2],
+        ids[:10],
+        ids[:1],
+        [],
     ]
 
 
@@ -203,7 +227,7 @@ async def test_only_candidates_are_found_if_they_match_the_rest_of_the_query(
     queries = [
         Query(1000, only),
         Query(10),
-        Query(3, only, excluded=frozenset(ids[5:8])),
+        Query(3, only, excluded=id_array(ids[5:8])),
         Query(1000, Filter(min_year=1994, movie_ids=candidates)),
         Query(10, Filter(movie_ids=frozenset({10**12}))),
     ]

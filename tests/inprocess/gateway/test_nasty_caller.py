@@ -153,6 +153,11 @@ async def test_no_request_fails_an_honest_caller(suite: Suite, nasty: Nasty) -> 
 
 HARMFUL = {
     "bad ids": Nasty(pb.RecommendRequest(exclude_movie_ids=[0] * 1000).SerializeToString()),
+    "as many ids as are valid": Nasty(
+        pb.RecommendRequest(
+            exclude_movie_ids=range(10_000, 0, -1), page_size=100
+        ).SerializeToString()
+    ),
     "ids without end": Nasty(
         pb.RecommendRequest(exclude_movie_ids=[0] * 1_000_000).SerializeToString()
     ),

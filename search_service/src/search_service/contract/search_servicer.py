@@ -79,7 +79,7 @@ class SearchServicer:
         return pb.GetIndexResponse(index=index_message(await self._index.describe(index)))
 
     async def _search(self, index: IndexSpec, request: pb.SearchMoviesRequest, call: Call) -> bytes:
-        search = search_validation.check(request, index, self._max_answer_bytes)
+        search = await search_validation.check(request, index, self._max_answer_bytes)
         answer = await self._batched.search(index, search.vectors, search.queries, call)
         return search_response(
             answer.hits,

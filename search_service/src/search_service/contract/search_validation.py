@@ -6,9 +6,13 @@ and none of them may fail with another.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from marquee.search.v1 import search_pb2 as pb
 from marquee.type.v1 import types_pb2
@@ -16,7 +20,14 @@ from rpckit.errors import FieldViolation, InvalidRequestError
 from rpckit.field_limits import limits_of
 from rpckit.refused_rows import RefusedRows
 from search_service.contract import validation
-from search_service.index.vector_index import EVERYTHING, Filter, IndexSpec, Query, Vectors
+from search_service.index.vector_index import (
+    EVERYTHING,
+    NO_IDS,
+    Filter,
+    IndexSpec,
+    Query,
+    Vectors,
+)
 
 QUERIES = limits_of(pb.SearchMoviesRequest, "queries")
 TOP_K = limits_of(pb.MovieQuery, "top_k")
@@ -26,6 +37,8 @@ FILTER_GENRES = limits_of(pb.MovieFilter, "genres")
 MIN_YEAR = limits_of(pb.MovieFilter, "min_year")
 MAX_YEAR = limits_of(pb.MovieFilter, "max_year")
 
+IDS_AT_ONCE = 1 << 15
+"""Ids to check before others have their turn: they take 1.5 ms."""
 SMALLEST_HIT_BYTES = pb.MovieHits(
     hits=[pb.MovieHit(movie=types_pb2.Movie(movie_id=1), similarity=1)]
 ).ByteSize()
@@ -50,7 +63,7 @@ class Search(NamedTuple):
     refused: RefusedRows
 
 
-def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_bytes: int) -> Search:
+async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_bytes: int) -> Search:
     """Check a request to search an index.
 
     Args:
@@ -71,7 +84,12 @@ def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_bytes: i
     index.check_vectors(vectors)
     refused = RefusedRows(partial_success=request.return_partial_success)
     queries, answered = [], []
+    read = 0
     for row, message in enumerate(request.queries):
+        read += len(message.exclude_movie_ids)
+        if read > IDS_AT_ONCE:
+            await asyncio.sleep(0)  # others have their turn
+            read = 0
         found: list[FieldViolation] = []
         query = _query(message, f"queries[{row}]", index, found)
         if query is None:
@@ -99,9 +117,9 @@ def _query(
     """Return what a query asks for; None if it is invalid, with the reasons in `found`."""
     if query.top_k not in TOP_K.value:
         found.append(TOP_K.value.violation(f"{path}.top_k", query.top_k))
-    excluded = query.exclude_movie_ids
-    if excluded:
-        validation.check_ids(excluded, EXCLUDED_IDS, f"{path}.exclude_movie_ids", found)
+    excluded = NO_IDS
+    if query.exclude_movie_ids:
+        excluded = _excluded(query, f"{path}.exclude_movie_ids", found)
     wanted = EVERYTHING
     if query.HasField("filter"):
         wanted = _filter(query.filter, f"{path}.filter", found)
@@ -113,7 +131,20 @@ def _query(
         if not found:
             validation.find_repeated(candidates, f"{ids_path}[{{}}]", found)
         wanted = replace(wanted, movie_ids=frozenset(candidates))
-    return None if found else Query(query.top_k, wanted, frozenset(excluded))
+    return None if found else Query(query.top_k, wanted, excluded)
+
+
+def _excluded(query: pb.MovieQuery, path: str, found: list[FieldViolation]) -> NDArray[np.int64]:
+    """Return the excluded ids, ascending. An array takes a tenth of a set's memory and time."""
+    count = len(query.exclude_movie_ids)
+    if count not in EXCLUDED_IDS.items:
+        found.append(EXCLUDED_IDS.items.violation(path, count))
+        return NO_IDS
+    excluded = np.fromiter(query.exclude_movie_ids, np.int64, count)
+    if excluded.min() not in EXCLUDED_IDS.value:
+        validation.check_ids(query.exclude_movie_ids, EXCLUDED_IDS, path, found)
+    excluded.sort()
+    return excluded
 
 
 def _filter(wanted: pb.MovieFilter, path: str, found: list[FieldViolation]) -> Filter:

@@ -55,15 +55,18 @@ class Filter:
 EVERYTHING = Filter()
 
 
-@dataclass(frozen=True, slots=True)
+NO_IDS = np.empty(0, np.int64)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Query:
     """What to find for one vector."""
 
     top_k: int
     """Number of hits to return; fewer only if fewer movies match."""
     filter: Filter = EVERYTHING
-    excluded: frozenset[int] = frozenset()
-    """Ids of movies to leave out; ids that the index does not have are ignored."""
+    excluded: NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
+    """Ids of movies to leave out, ascending; ids that the index does not have are ignored."""
 
 
 class Hit(NamedTuple):

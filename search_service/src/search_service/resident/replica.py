@@ -15,14 +15,13 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rpckit.finishing import finish_in_thread
 from search_service.index.vector_index import Hits, IndexedMovie, IndexSpec, Query, Vectors
-from search_service.resident.movie_table import FEWEST_PRODUCT_ROWS, MovieTable
+from search_service.resident.movie_table import MovieTable
+from search_service.resident.table_slices import run, slices
 from search_service.store.milvus_client import Milvus
 
 log = logging.getLogger(__name__)
@@ -36,20 +35,7 @@ _PAGE_IDS = 1000
 """Revisions in a page."""
 _PAGE_FLOATS = 1 << 15
 """Vector components in a page of movies: unpacking them takes pymilvus about 3 ms."""
-_INLINE_FLOATS = 1 << 22
-"""Vector components in a table beyond which one matrix product blocks the event loop too long."""
-_INLINE_PRODUCTS = 1 << 25
-"""Multiplications in a slice of a search that runs in the event loop."""
-_INLINE_SCORES = 1 << 17
-"""Scores in such a slice, half a mebibyte: more exceed the CPU caches, and are memory that the
-kernel maps anew for each slice. 64 rows by 3,883 movies: 37 µs a row, in two parts 22."""
-_THREAD_SCORES = 1 << 22
-"""Scores in a slice of a search that runs in a thread. A search takes up to 16 bytes a score, so
-64 MiB."""
-
 _MAX_ID = 2**63 - 1
-
-Result = TypeVar("Result")
 
 
 class Replica:
@@ -119,13 +105,11 @@ class Replica:
         """
         table = self._table  # a table that is replaced meanwhile changes no more
         hits: list[Hits] = []
-        step = _slice_rows(table)
-        for start in range(0, len(queries), step):
-            part = slice(start, start + step)
+        for part in slices(table, queries):
             rows = Vectors(vectors.values[part], vectors.model_version)
             async with self._table_lock:
-                hits += await _run(table, partial(table.search, rows, queries[part]))
-            if len(queries) > step:
+                hits += await run(table, partial(table.search, rows, queries[part]))
+            if part.stop - part.start < len(queries):
                 await asyncio.sleep(0)
         return hits
 
@@ -250,7 +234,7 @@ class Replica:
             # In the same step: a movie without a revision would outlive its deletion in Milvus.
             self._revisions.update(zip(ids, revisions, strict=True))
 
-        await _run(table, upsert)
+        await run(table, upsert)
 
     def _delete(self, movie_ids: Sequence[int]) -> None:
         """Delete from the table, whose lock the caller holds."""
@@ -276,23 +260,3 @@ class Replica:
         if inconsistency != self.inconsistency:
             log.warning("%s", inconsistency)
         self.inconsistency = inconsistency
-
-
-async def _run(table: MovieTable, work: Callable[[], Result]) -> Result:
-    """Run work on a table whose lock the caller holds, in a thread if it may take long."""
-    return await finish_in_thread(work) if _is_large(table) else work()
-
-
-def _is_large(table: MovieTable) -> bool:
-    return len(table) * table.spec.dimension > _INLINE_FLOATS
-
-
-def _slice_rows(table: MovieTable) -> int:
-    """Return how many rows to search before others get their turn."""
-    movies = max(1, len(table))
-    if _is_large(table):
-        rows = _THREAD_SCORES // movies
-    else:
-        products = movies * table.spec.dimension
-        rows = min(_INLINE_PRODUCTS // products, _INLINE_SCORES // movies)
-    return max(FEWEST_PRODUCT_ROWS, rows)

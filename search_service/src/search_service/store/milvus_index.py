@@ -24,7 +24,7 @@ from search_service.index.errors import (
     OtherSuiteError,
     StoreUnavailableError,
 )
-from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
+from search_service.index.query_groups import group_by_search, select_hits, shared_limit
 from search_service.index.vector_index import (
     Activation,
     Hit,
@@ -108,8 +108,7 @@ class MilvusIndex(ActiveIndexObserver):
         """See VectorIndex."""
         index.check_vectors(vectors)
         groups = [
-            (filter_expression(wanted, index), rows)
-            for wanted, rows in group_by_filter(queries).items()
+            (filter_expression(wanted, index), rows) for wanted, rows in group_by_search(queries)
         ]
         found: list[list[tuple[int, float]]] = [[] for _ in queries]
         async with self._loaded(index) as index_type:
