@@ -56,8 +56,9 @@ over the default.
 ERRORS = """\
 # Errors
 
-A call fails with a gRPC status and nothing else; an OK never carries an error. Beside code and
-message there are details (google.rpc, in the trailer `grpc-status-details-bin`):
+A call fails with a gRPC status and nothing else; an OK carries no error, unless the request asked
+for partial success (`return_partial_success`). Beside code and message there are details
+(google.rpc, in the trailer `grpc-status-details-bin`):
 
 - `ErrorInfo` always: its `reason` is the first column, its `domain` is `marquee`, its `metadata`
   says which thing was meant.

@@ -147,34 +147,35 @@ class BatchedRanking:
         answers: dict[int, Ranking | Exception] = {}
         answers.update(refusals(embedded.refused_users, "users", "user"))
         searched = [row for row in range(len(requests)) if row not in answers]
-        if searched:
-            found = await self._search(
-                search_pb2.SearchMoviesRequest(
-                    vectors=embedded.vectors,
-                    queries=[requests[row].query for row in searched],
-                    return_partial_success=True,
-                ),
-                timeout=_budget(requests),
-                trace=trace,
-                links=links,
+        if not searched:
+            return list(answers.values())
+        found = await self._search(
+            search_pb2.SearchMoviesRequest(
+                vectors=embedded.vectors,
+                queries=[requests[row].query for row in searched],
+                return_partial_success=True,
+            ),
+            timeout=_budget(requests),
+            trace=trace,
+            links=links,
+        )
+        ended = time.monotonic()
+        refused = refusals(found.refused_queries, "queries")
+        answers.update((searched[query], error) for query, error in refused.items())
+        unknown = frozenset(embedded.unknown_user_rows)
+        embed_us, search_us = _microseconds(between - started), _microseconds(ended - between)
+        ranked = [row for row in searched if row not in answers]
+        for row, result in zip(ranked, found.results, strict=True):
+            answers[row] = Ranking(
+                hits=result.hits,
+                unknown_movie_ids=result.unknown_movie_ids,
+                score_scale=embedded.score_scale,
+                user_id_unknown=row in unknown,
+                model_version=found.model_version,
+                index=found.index,
+                embed_us=embed_us,
+                search_us=search_us,
             )
-            ended = time.monotonic()
-            refused = refusals(found.refused_queries, "queries")
-            answers.update((searched[query], error) for query, error in refused.items())
-            unknown = frozenset(embedded.unknown_user_rows)
-            embed_us, search_us = _microseconds(between - started), _microseconds(ended - between)
-            ranked = [row for row in searched if row not in answers]
-            for row, result in zip(ranked, found.results, strict=True):
-                answers[row] = Ranking(
-                    hits=result.hits,
-                    unknown_movie_ids=result.unknown_movie_ids,
-                    score_scale=embedded.score_scale,
-                    user_id_unknown=row in unknown,
-                    model_version=found.model_version,
-                    index=found.index,
-                    embed_us=embed_us,
-                    search_us=search_us,
-                )
         return [answers[row] for row in range(len(requests))]
 
 

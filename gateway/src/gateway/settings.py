@@ -23,12 +23,12 @@ class GatewaySettings(ServerSettings):
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
     max_receive_message_bytes: ByteSize = Field(ByteSize(64 * KIB), ge=1)
     """Largest request, as in `64KiB`: room for the largest valid one while ids of movies are below
-    2^42 (larger ones take more bytes). `max_batch` of them together must fit into one request to
-    the search service."""
+    2^42 (larger ones take more bytes)."""
     embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051", timeout_s=2)
     search: ClientSettings = ClientSettings(target="127.0.0.1:50052", timeout_s=2)
     max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)
-    """Most requests in one batch; 1 turns batching off."""
+    """Most requests in one batch; 1 turns batching off. There are fewer where the embedder takes
+    fewer, or a message could grow too large."""
     max_in_flight: int = Field(2, ge=1)
     """Most batches under way at once; further requests wait."""
     max_queue: int = Field(1024, ge=0)

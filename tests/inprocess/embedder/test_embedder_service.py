@@ -207,12 +207,44 @@ async def test_every_bad_row_is_named_in_one_refusal(embedder: EmbedderServiceSt
     assert violated(refusal.value) == ["users[0].age", "users[1].gender", "users[2].occupation"]
 
 
+async def test_with_partial_success_bad_users_are_refused_and_the_others_embedded(
+    embedder: EmbedderServiceStub,
+) -> None:
+    good = [types_pb2.User(user_id=1), types_pb2.User(user_id=USERS + 1), types_pb2.User(age=25)]
+    users = [good[0], types_pb2.User(age=200), good[1], types_pb2.User(gender=7), good[2]]
+    response = await embedder.EmbedUsers(
+        pb.EmbedUsersRequest(users=users, return_partial_success=True)
+    )
+    expected = await embedder.EmbedUsers(pb.EmbedUsersRequest(users=good))
+    np.testing.assert_allclose(rows(response.vectors), rows(expected.vectors), atol=1e-6)
+    assert list(response.unknown_user_rows) == [2]
+    assert [
+        (refused.row, [violation.field for violation in refused.violations])
+        for refused in response.refused_users
+    ] == [(1, ["users[1].age"]), (3, ["users[3].gender"])]
+    assert all(each.violations[0].description for each in response.refused_users)
+
+
+async def test_with_partial_success_a_request_of_bad_users_alone_is_answered(
+    embedder: EmbedderServiceStub, tiny_bundle: Bundle
+) -> None:
+    users = [types_pb2.User(age=200)] * MAX_BATCH
+    response = await embedder.EmbedUsers(
+        pb.EmbedUsersRequest(users=users, return_partial_success=True)
+    )
+    assert [refused.row for refused in response.refused_users] == list(range(MAX_BATCH))
+    assert response.vectors.model_version == tiny_bundle.manifest.version
+    assert (response.vectors.dimension, response.vectors.data) == (8, b"")
+
+
 @pytest.mark.parametrize("size", [0, MAX_BATCH + 1])
 async def test_an_empty_or_too_large_batch_is_refused(
     embedder: EmbedderServiceStub, size: int
 ) -> None:
     with pytest.raises(grpc.aio.AioRpcError) as users:
-        await embedder.EmbedUsers(pb.EmbedUsersRequest(users=[types_pb2.User()] * size))
+        await embedder.EmbedUsers(
+            pb.EmbedUsersRequest(users=[types_pb2.User()] * size, return_partial_success=True)
+        )
     with pytest.raises(grpc.aio.AioRpcError) as movies:
         await embedder.EmbedMovies(pb.EmbedMoviesRequest(movies=[types_pb2.Movie()] * size))
     assert violated(users.value) + violated(movies.value) == ["users", "movies"]

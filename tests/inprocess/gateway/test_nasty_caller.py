@@ -81,10 +81,10 @@ REQUESTS = st.fixed_dictionaries(
     {},
     optional={
         "user": USERS,
-        "page_size": st.integers(0, 2**32 - 1),
+        "page_size": st.integers(0, 2**32 - 1) | st.integers(1, 100),
         "page_token": st.text() | LONG,
         "filter": FILTERS,
-        "exclude_movie_ids": IDS,
+        "exclude_movie_ids": IDS | st.just([2**63 - 1] * 1000),
     },
 ).map(lambda fields: pb.RecommendRequest(**fields).SerializeToString())
 VISIBLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))

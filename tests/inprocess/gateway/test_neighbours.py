@@ -21,15 +21,18 @@ TRACEPARENT = ("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba90
 
 
 async def beside_honest_callers(
-    suite: Suite, request: pb.RecommendRequest, metadata: Sequence[tuple[str, str]] = ()
+    suite: Suite,
+    request: pb.RecommendRequest,
+    metadata: Sequence[tuple[str, str]] = (),
+    honest: int = HONEST,
 ) -> pb.RecommendResponse | grpc.aio.AioRpcError:
     """Send a request in the middle of honest ones, all of which must be answered."""
-    honest = pb.RecommendRequest(user={"age": 25})
-    calls = [suite.recommender.Recommend(honest, timeout=10) for _ in range(HONEST // 2)]
+    good = pb.RecommendRequest(user={"age": 25})
+    calls = [suite.recommender.Recommend(good, timeout=10) for _ in range(honest // 2)]
     nasty = suite.recommender.Recommend(request, timeout=10, metadata=tuple(metadata))
-    calls += [suite.recommender.Recommend(honest, timeout=10) for _ in range(HONEST - len(calls))]
+    calls += [suite.recommender.Recommend(good, timeout=10) for _ in range(honest - len(calls))]
     answers = await asyncio.gather(*calls)
-    assert [len(answer.recommendations) for answer in answers] == [10] * HONEST
+    assert [len(answer.recommendations) for answer in answers] == [10] * honest
     try:
         answer: pb.RecommendResponse = await nasty
     except grpc.aio.AioRpcError as error:
@@ -52,6 +55,22 @@ async def test_any_number_of_bad_ids_is_refused_to_their_sender_alone(
     error = await beside_honest_callers(suite, pb.RecommendRequest(exclude_movie_ids=[0] * count))
     kept = min(count, MAX_VIOLATIONS)
     assert violations(error) == [f"exclude_movie_ids[{n}]" for n in range(kept)]
+
+
+async def test_many_bad_requests_of_all_kinds_are_each_refused_for_their_own_fields(
+    suite: Suite,
+) -> None:
+    kinds = {
+        "user.age": pb.RecommendRequest(user={"age": 200}),
+        "filter.genres[0]": pb.RecommendRequest(filter={"genres": ["Nonsense"]}),
+        "filter.min_year": pb.RecommendRequest(filter={"min_year": 1}),
+        "exclude_movie_ids[0]": pb.RecommendRequest(exclude_movie_ids=[0]),
+    }
+    fields = list(kinds) * 6
+    answers = await asyncio.gather(
+        *(beside_honest_callers(suite, kinds[field], honest=1) for field in fields)
+    )
+    assert [violations(answer) for answer in answers] == [[field] for field in fields]
 
 
 async def test_a_very_long_value_is_refused_to_its_sender_alone(suite: Suite) -> None:

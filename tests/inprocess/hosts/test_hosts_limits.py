@@ -10,12 +10,16 @@ import grpc
 import pytest
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
+from tests.fixtures.puppet import SERVICE
 from tests.inprocess.hosts.processes import PuppetProcess, command, connected
 
 from marquee.embedder.v1 import embedder_pb2 as pb
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from rpckit.calling.channel import connect
 from rpckit.calling.channel_options import channel_options
 from rpckit.calling.service_config import service_config
+from rpckit.errors import MessageTooLargeError
+from rpckit.observing.tracing.context import TraceContext
 from rpckit.settings.client import ClientSettings
 
 MIB = 1 << 20
@@ -55,10 +59,32 @@ async def test_a_small_request_that_decompresses_to_one_over_the_limit_is_refuse
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-async def test_a_response_over_the_limit_is_refused(stub: EmbedderServiceStub) -> None:
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
-        await stub.EmbedMovies(command(f"bytes {9 * MIB}"))
+async def test_a_response_over_the_limit_is_refused_and_logged_as_what_the_caller_saw(
+    start: Callable[..., PuppetProcess],
+) -> None:
+    puppet = start(max_send_message_bytes=MIB)
+    async with connected(puppet.target) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await EmbedderServiceStub(channel).EmbedMovies(command(f"bytes {2 * MIB}"))
     assert caught.value.code() == grpc.StatusCode.RESOURCE_EXHAUSTED
+    info = error_details_pb2.ErrorInfo()
+    assert rpc_status.from_call(caught.value).details[0].Unpack(info)
+    assert info.reason == "MESSAGE_TOO_LARGE"
+    assert '"RESOURCE_EXHAUSTED"' in puppet.log
+
+
+@pytest.mark.parametrize("text", ["echo " + "x" * 5000, "bytes 5000"], ids=["request", "response"])
+@pytest.mark.parametrize("limited", ["server", "client"])
+async def test_a_message_that_either_side_finds_too_large_is_that_error_to_this_projects_clients(
+    start: Callable[..., PuppetProcess], limited: str, text: str
+) -> None:
+    limits = {"max_receive_message_bytes": 4096, "max_send_message_bytes": 4096}
+    puppet = start(**limits if limited == "server" else {})
+    limits = {"max_message_bytes": 4096} if limited == "client" else {}
+    async with connect(ClientSettings(target=puppet.target, **limits), SERVICE) as channel:
+        call = channel.unary(SERVICE.methods_by_name["EmbedMovies"])
+        with pytest.raises(MessageTooLargeError):
+            await call(command(text), timeout=10, trace=TraceContext())
 
 
 async def test_calls_over_the_limit_are_refused_at_once_with_retry_info(

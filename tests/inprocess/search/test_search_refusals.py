@@ -55,13 +55,11 @@ async def channel(serve: Serve) -> AsyncIterator[grpc.aio.Channel]:
     telemetry = Telemetry("search_service")
     async with BatchedSearch.over(index, SearchSettings(), telemetry) as batched:
         searching = SearchServicer(index, batched, max_answer_bytes=2**20)
-        services = {
-            search_pb2.DESCRIPTOR.services_by_name["SearchService"]: searching,
-            index_pb2.DESCRIPTOR.services_by_name["IndexService"]: IndexServicer(index),
-        }
-        server = await serve(
-            *(Mount(service, it, ready=index.check_store) for service, it in services.items())
+        services = (
+            (search_pb2.DESCRIPTOR.services_by_name["SearchService"], searching),
+            (index_pb2.DESCRIPTOR.services_by_name["IndexService"], IndexServicer(index)),
         )
+        server = await serve(*(Mount(*each, ready=index.check_store) for each in services))
         async with grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel:
             yield channel
 

@@ -9,12 +9,14 @@ from dataclasses import dataclass
 from rpckit.coalescer import LINGER_ITERATIONS, Coalesced, Coalescer, DropReason
 
 FAR = 1e9
+MAX_BATCH_BYTES = 100
 
 
 @dataclass(frozen=True)
 class Job:
     number: int
     weight: int = 1
+    size: int = 0
     bad: bool = False
 
 
@@ -41,6 +43,8 @@ class Bench:
             max_in_flight=max_in_flight,
             max_queue=max_queue,
             weigh=lambda job: job.weight,
+            max_batch_bytes=MAX_BATCH_BYTES,
+            measure=lambda job: job.size,
             observer=self,
             clock=lambda: self.now,
         )

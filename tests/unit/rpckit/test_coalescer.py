@@ -120,21 +120,6 @@ async def test_a_burst_within_one_iteration_is_bounded_too() -> None:
     assert [isinstance(outcome, Coalesced) for outcome in outcomes] == [True] * 7 + [False] * 13
 
 
-async def test_an_item_heavier_than_a_batch_gets_a_batch_of_its_own_in_the_order_of_arrival() -> (
-    None
-):
-    bench = Bench(max_batch=4)
-    jobs = [Job(0), Job(1), Job(2, weight=9), Job(3), Job(4, weight=3), Job(5)]
-    tasks = [bench.submit(job) for job in jobs[:1]]
-    await settle()
-    tasks += [bench.submit(job) for job in jobs[1:]]
-    await settle()
-    await bench.finish_all()
-    assert bench.numbers() == [[0], [1], [2], [3, 4], [5]]
-    assert bench.weights == [1, 1, 9, 4, 1]
-    await asyncio.gather(*tasks)
-
-
 async def test_a_full_queue_refuses_at_once_and_says_when_to_retry() -> None:
     bench = Bench(max_batch=2, max_queue=2)
     held = [bench.submit(Job(0))]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.rpckit.coalescer_bench import FAR, BadJobError, Bench, Job, settle
+from tests.unit.rpckit.coalescer_bench import FAR, MAX_BATCH_BYTES, BadJobError, Bench, Job, settle
 
 from rpckit.coalescer import Coalesced
 from rpckit.errors import DeadlineError, OverloadedError
@@ -17,6 +17,7 @@ from rpckit.errors import DeadlineError, OverloadedError
 @dataclass(frozen=True)
 class Submit:
     weight: int
+    size: int
     patience: float
     bad: bool
 
@@ -38,7 +39,13 @@ class Pass:
 
 
 STEP = (
-    st.builds(Submit, st.integers(1, 6), st.sampled_from([0.0, 1.0, 3.0, FAR]), st.booleans())
+    st.builds(
+        Submit,
+        weight=st.integers(1, 6),
+        size=st.sampled_from([0, MAX_BATCH_BYTES // 2, MAX_BATCH_BYTES + 1]),
+        patience=st.sampled_from([0.0, 1.0, 3.0, FAR]),
+        bad=st.booleans(),
+    )
     | st.builds(Finish, st.integers(0, 9), st.booleans())
     | st.builds(Cancel, st.integers(0, 5))
     | st.builds(Pass, st.floats(0, 2))
@@ -82,8 +89,8 @@ def test_any_schedule_keeps_the_promises(
 
 def _take_step(bench: Bench, history: History, step: Submit | Finish | Cancel | Pass) -> None:
     match step:
-        case Submit(weight, patience, bad):
-            job = Job(len(history.jobs), weight, bad)
+        case Submit(weight, size, patience, bad):
+            job = Job(len(history.jobs), weight, size, bad)
             history.jobs.append(job)
             history.tasks.append(bench.submit(job, bench.now + patience))
         case Finish(which, fails) if bench.gates:
@@ -106,6 +113,7 @@ def _check_conservation(bench: Bench, history: History, max_batch: int) -> None:
     assert [job.number for job in started] == sorted({job.number for job in started}), "order"
     for batch in bench.started:
         assert len(batch) == 1 or sum(job.weight for job in batch) <= max_batch
+        assert len(batch) == 1 or sum(job.size for job in batch) <= MAX_BATCH_BYTES
     worked = set(started)
     for job, task in zip(history.jobs, history.tasks, strict=True):
         assert task.done(), "an item without an answer"

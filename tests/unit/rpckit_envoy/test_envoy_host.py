@@ -71,9 +71,9 @@ def host(**settings: Any) -> EnvoyHost:
         access_log=AccessLog("off"),
         authorizer=AllowAll(),
         max_concurrent=made.max_concurrent_rpcs,
-        max_send_bytes=made.max_send_message_bytes,
         default_deadline=made.default_deadline_s,
         margin=0.0,
+        max_send_bytes=made.max_send_message_bytes,
     )
     health = Health(mounts, telemetry)
     return EnvoyHost(made, dispatcher, health, AllowAll(), None, admin=Admin(Path("unused")))

@@ -91,7 +91,7 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
             await asyncio.sleep(0)  # others have their turn
             read = 0
         found: list[FieldViolation] = []
-        query = _query(message, f"queries[{row}]", index, found)
+        query = _query(message, row, index, found)
         if query is None:
             refused.add(row, found)
         else:
@@ -112,21 +112,21 @@ def _check_hits(queries: Sequence[pb.MovieQuery], most: int) -> None:
 
 
 def _query(
-    query: pb.MovieQuery, path: str, index: IndexSpec, found: list[FieldViolation]
+    query: pb.MovieQuery, row: int, index: IndexSpec, found: list[FieldViolation]
 ) -> Query | None:
     """Return what a query asks for; None if it is invalid, with the reasons in `found`."""
     if query.top_k not in TOP_K.value:
-        found.append(TOP_K.value.violation(f"{path}.top_k", query.top_k))
+        found.append(TOP_K.value.violation(f"queries[{row}].top_k", query.top_k))
     excluded = NO_IDS
     if query.exclude_movie_ids:
-        excluded = _excluded(query, f"{path}.exclude_movie_ids", found)
+        excluded = _excluded(query, f"queries[{row}].exclude_movie_ids", found)
     wanted = EVERYTHING
     if query.HasField("filter"):
-        wanted = _filter(query.filter, f"{path}.filter", found)
+        wanted = _filter(query.filter, f"queries[{row}].filter", found)
         if wanted.genres and not found:
-            found += index.unknown_genres(wanted.genres, f"{path}.filter.genres")
+            found += index.unknown_genres(wanted.genres, f"queries[{row}].filter.genres")
     if candidates := query.candidate_movie_ids:
-        ids_path = f"{path}.candidate_movie_ids"
+        ids_path = f"queries[{row}].candidate_movie_ids"
         validation.check_ids(candidates, CANDIDATE_IDS, ids_path, found)
         if not found:
             validation.find_repeated(candidates, f"{ids_path}[{{}}]", found)

@@ -96,9 +96,9 @@ class Dispatcher:
         access_log: AccessLog,
         authorizer: Authorizer,
         max_concurrent: int,
-        max_send_bytes: int,
         default_deadline: float,
         margin: float,
+        max_send_bytes: int,
     ) -> None:
         """Resolve the methods of all mounts.
 
@@ -108,9 +108,9 @@ class Dispatcher:
             access_log: Logs the calls.
             authorizer: Identifies callers and checks their permissions.
             max_concurrent: Largest number of calls in flight; more are refused.
-            max_send_bytes: Largest serialized response.
             default_deadline: Budget of a call without a deadline, in seconds.
             margin: See Call.margin, in seconds.
+            max_send_bytes: Largest serialized response.
 
         Raises:
             AttributeError: A servicer lacks a method of its service.
@@ -119,9 +119,9 @@ class Dispatcher:
         self._access_log = access_log
         self._authorizer = authorizer
         self._max_concurrent = max_concurrent
-        self._max_send_bytes = max_send_bytes
         self._default_deadline = default_deadline
         self._margin = margin
+        self._max_send_bytes = max_send_bytes
         self._in_flight = 0
         self._deadlines = Deadlines()
         self._overloaded = OverloadedError(f"{max_concurrent} calls are under way", retry_after=0.1)
@@ -180,11 +180,7 @@ class Dispatcher:
             call = Call(method.path, caller, started + budget, self._margin, span.context)
             with self._deadlines.timeout_at(call.deadline):
                 response = await method.handler(_parse(method, body), call)
-            answer = response if isinstance(response, bytes) else response.SerializeToString()
-            if len(answer) > self._max_send_bytes:  # here, so that it is counted as what it is
-                message = f"the response has {len(answer)} bytes, at most {self._max_send_bytes}"
-                raise MessageTooLargeError(f"{message} are allowed")
-            return answer
+            return self._serialize(response)
         except ServiceError as error:
             code = error.code.name
             raise
@@ -206,6 +202,15 @@ class Dispatcher:
             span.end(code)
             method.recorder.record(code, seconds, caller)
             self._access_log.write(method.path, code, seconds, caller, span.context)
+
+    def _serialize(self, response: Message | bytes) -> bytes:
+        """Return the bytes to send. Checked here, where every failure is counted, not by a host."""
+        answer = response if isinstance(response, bytes) else response.SerializeToString()
+        if len(answer) > self._max_send_bytes:
+            raise MessageTooLargeError(
+                f"the response has {len(answer)} bytes; the limit is {self._max_send_bytes}"
+            )
+        return answer
 
     def _resolve(self, mount: Mount) -> list[Method]:
         return [

@@ -37,8 +37,9 @@ class Host(Protocol):
       An unknown method is UNIMPLEMENTED, and so is any other spelling of a method's path.
     - Deadlines: the host passes the time from `grpc-timeout` to `dispatch`, which enforces it.
     - Cancellation: when the caller cancels or disconnects, the host cancels `dispatch`.
-    - Messages: requests may be compressed with gzip or deflate. A request or response over the
-      limits of the settings is RESOURCE_EXHAUSTED, measured after decompression.
+    - Messages: requests may be compressed with gzip or deflate. A request over the limit of the
+      settings is RESOURCE_EXHAUSTED, measured after decompression, with "larger than" in its
+      message, as in gRPC's own. `dispatch` measures the responses.
     - Concurrency: the host accepts more than `max_concurrent_rpcs` calls, so that `dispatch` can
       refuse the ones over the limit; HTTP/2 limits a connection to twice that number.
     - Health: `Health.servicer` answers grpc.health.v1, Watch included, without a token.
@@ -121,9 +122,9 @@ class Server:
             access_log=AccessLog(settings.access_log),
             authorizer=authorizer,
             max_concurrent=settings.max_concurrent_rpcs,
-            max_send_bytes=settings.max_send_message_bytes,
             default_deadline=settings.default_deadline_s,
             margin=settings.deadline_margin_ms / 1000,
+            max_send_bytes=settings.max_send_message_bytes,
         )
         self._health = Health(mounts, telemetry, checks)
         self._host = make_host(settings, self._dispatcher, self._health, authorizer, certificates)
