@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, id_array, spec
 
-from search_service.index.vector_index import Filter, Hits, IndexedMovie, Query, Vectors
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import Hits, IndexedMovie, Vectors
 from search_service.resident import table_slices
 from search_service.resident.movie_table import MovieTable
 from search_service.resident.replica import Replica

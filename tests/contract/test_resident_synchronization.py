@@ -23,7 +23,8 @@ from tests.contract.conftest import (
 from tests.fixtures.movies import DIMENSION, id_array, spec, unit_vectors
 
 from rpckit.observing.telemetry import Telemetry
-from search_service.index.vector_index import Hit, IndexedMovie, Query, VectorIndex, Vectors
+from search_service.index.query import Query
+from search_service.index.vector_index import Hit, IndexedMovie, VectorIndex, Vectors
 from search_service.open_index import open_index
 from search_service.resident import replica, table_slices
 from search_service.settings import SearchSettings

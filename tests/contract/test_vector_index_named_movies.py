@@ -6,7 +6,8 @@ import numpy as np
 from tests.contract.conftest import build, put_in_memory
 from tests.fixtures.movies import MODEL, id_array, unit_vectors
 
-from search_service.index.vector_index import Filter, Query, VectorIndex, Vectors
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import VectorIndex, Vectors
 
 
 async def test_exclusions_are_exact_and_each_rows_own(index: VectorIndex) -> None:

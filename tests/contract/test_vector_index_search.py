@@ -18,14 +18,8 @@ from tests.fixtures.movies import DIMENSION, GENRES, MODEL, id_array, spec, unit
 from rpckit.errors import InvalidRequestError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import ModelMismatchError
-from search_service.index.vector_index import (
-    Filter,
-    Hits,
-    IndexedMovie,
-    Query,
-    VectorIndex,
-    Vectors,
-)
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import Hits, IndexedMovie, VectorIndex, Vectors
 from search_service.open_index import open_index
 from search_service.resident.exact_index import ExactIndex
 from search_service.settings import SearchSettings

@@ -21,7 +21,8 @@ from tests.inprocess.search.conftest import (
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.search.v1.search_pb2 import MovieFilter, MovieQuery
-from search_service.index.vector_index import Filter, Query, Vectors
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import Vectors
 from search_service.resident.exact_index import ExactIndex
 
 

@@ -8,7 +8,7 @@ from hypothesis import given
 from tests.fixtures.movies import GENRES, spec
 
 from rpckit.errors import InvalidRequestError
-from search_service.index.vector_index import Filter
+from search_service.index.query import Filter
 from search_service.store.filter_expressions import filter_expression, ids_above, ids_in
 
 YEARS = st.none() | st.integers(0, 3000)

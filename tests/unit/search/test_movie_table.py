@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, id_array, spec, unit_vectors
 
-from search_service.index.vector_index import Filter, IndexedMovie, Query, Vectors
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import IndexedMovie, Vectors
 from search_service.resident.movie_table import FEWEST_SORTED_LOOKUPS, MovieTable
 
 YEARS = st.none() | st.integers(1949, 2001)

@@ -4,6 +4,7 @@ import hypothesis.strategies as st
 from hypothesis import given
 from tests.fixtures.movies import id_array
 
+from search_service.index.query import Filter, Query
 from search_service.index.query_groups import (
     MAX_SHARED_EXCLUSIONS,
     group_by_filter,
@@ -11,7 +12,6 @@ from search_service.index.query_groups import (
     select_hits,
     shared_limit,
 )
-from search_service.index.vector_index import Filter, Query
 
 RANKED = st.lists(st.integers(1, 60), unique=True, max_size=60)
 QUERY = st.builds(

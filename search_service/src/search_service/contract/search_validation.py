@@ -17,21 +17,18 @@ from numpy.typing import NDArray
 from marquee.search.v1 import search_pb2 as pb
 from marquee.type.v1 import types_pb2
 from rpckit.errors import FieldViolation, InvalidRequestError
-from rpckit.field_limits import limits_of
+from rpckit.field_limits import FieldLimits, limits_of
 from rpckit.refused_rows import RefusedRows
 from search_service.contract import validation
-from search_service.index.vector_index import (
-    EVERYTHING,
-    NO_IDS,
-    Filter,
-    IndexSpec,
-    Query,
-    Vectors,
-)
+from search_service.index.examples import Examples
+from search_service.index.query import EVERYTHING, NO_IDS, Filter, Query
+from search_service.index.vector_index import IndexSpec, Vectors
 
 QUERIES = limits_of(pb.SearchMoviesRequest, "queries")
 TOP_K = limits_of(pb.MovieQuery, "top_k")
 EXCLUDED_IDS = limits_of(pb.MovieQuery, "exclude_movie_ids")
+LIKED_IDS = limits_of(pb.MovieQuery, "liked_movie_ids")
+DISLIKED_IDS = limits_of(pb.MovieQuery, "disliked_movie_ids")
 CANDIDATE_IDS = limits_of(pb.MovieQuery, "candidate_movie_ids")
 FILTER_GENRES = limits_of(pb.MovieFilter, "genres")
 MIN_YEAR = limits_of(pb.MovieFilter, "min_year")
@@ -57,9 +54,13 @@ class Search(NamedTuple):
     """A request that can be answered, but for the rows that are refused."""
 
     vectors: Vectors
-    """One row for each query."""
+    """One row for each query; zero for one that has examples."""
     queries: list[Query]
     """Those that are not refused."""
+    rows: list[int]
+    """Which row of the request each query is."""
+    examples: dict[int, Examples]
+    """What stands in place of a vector, by position of the query."""
     refused: RefusedRows
 
 
@@ -80,10 +81,11 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
     rows = len(request.queries)
     QUERIES.items.check("queries", rows)
     _check_hits(request.queries, max_answer_bytes // SMALLEST_HIT_BYTES)
-    vectors = validation.vectors(request.vectors, rows, "queries")
-    index.check_vectors(vectors)
+    vectors = _vectors(request, index)
     refused = RefusedRows(partial_success=request.return_partial_success)
-    queries, answered = [], []
+    queries: list[Query] = []
+    answered: list[int] = []
+    examples: dict[int, Examples] = {}
     read = 0
     for row, message in enumerate(request.queries):
         read += len(message.exclude_movie_ids)
@@ -92,15 +94,38 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
             read = 0
         found: list[FieldViolation] = []
         query = _query(message, row, index, found)
-        if query is None:
+        named = None
+        if message.liked_movie_ids or message.disliked_movie_ids:
+            named = _examples(message, row, found)
+        if query is None or found:
             refused.add(row, found)
-        else:
-            queries.append(query)
-            answered.append(row)
+            continue
+        if named:
+            query = replace(query, excluded=np.union1d(query.excluded, named.movie_ids))
+            examples[len(queries)] = named
+        queries.append(query)
+        answered.append(row)
     refused.check()
-    if refused:
-        vectors = Vectors(vectors.values[answered], vectors.model_version)
-    return Search(vectors, queries, refused)
+    if refused or examples:
+        vectors = _rows_of(vectors, request.queries, answered)
+    return Search(vectors, queries, answered, examples, refused)
+
+
+def _vectors(request: pb.SearchMoviesRequest, index: IndexSpec) -> Vectors:
+    """Return the vectors of the queries that have one."""
+    rows = sum(not query.liked_movie_ids for query in request.queries)
+    if not rows and not request.HasField("vectors"):
+        return Vectors(np.empty((0, index.dimension), np.float32), index.model_version)
+    vectors = validation.vectors(request.vectors, rows, "queries")
+    index.check_vectors(vectors)
+    return vectors
+
+
+def _rows_of(vectors: Vectors, queries: Sequence[pb.MovieQuery], answered: list[int]) -> Vectors:
+    """Return one row for each query that is answered; zero for one without a vector."""
+    values = np.zeros((len(queries), vectors.values.shape[1]), np.float32)
+    values[[not query.liked_movie_ids for query in queries]] = vectors.values
+    return Vectors(values[answered], vectors.model_version)
 
 
 def _check_hits(queries: Sequence[pb.MovieQuery], most: int) -> None:
@@ -126,10 +151,8 @@ def _query(
         if wanted.genres and not found:
             found += index.unknown_genres(wanted.genres, f"queries[{row}].filter.genres")
     if candidates := query.candidate_movie_ids:
-        ids_path = f"queries[{row}].candidate_movie_ids"
-        validation.check_ids(candidates, CANDIDATE_IDS, ids_path, found)
-        if not found:
-            validation.find_repeated(candidates, f"{ids_path}[{{}}]", found)
+        path = f"queries[{row}].candidate_movie_ids"
+        _check_unique_ids(candidates, CANDIDATE_IDS, path, found)
         wanted = replace(wanted, movie_ids=frozenset(candidates))
     return None if found else Query(query.top_k, wanted, excluded)
 
@@ -145,6 +168,37 @@ def _excluded(query: pb.MovieQuery, path: str, found: list[FieldViolation]) -> N
         validation.check_ids(query.exclude_movie_ids, EXCLUDED_IDS, path, found)
     excluded.sort()
     return excluded
+
+
+def _examples(query: pb.MovieQuery, row: int, found: list[FieldViolation]) -> Examples | None:
+    """Return the examples of a query; None if they are invalid, with the reasons in `found`."""
+    before = len(found)
+    liked, disliked = query.liked_movie_ids, query.disliked_movie_ids
+    path = f"queries[{row}].disliked_movie_ids"
+    if not liked:
+        found.append(FieldViolation(path, "must be empty without liked_movie_ids"))
+        return None
+    _check_unique_ids(liked, LIKED_IDS, f"queries[{row}].liked_movie_ids", found)
+    if disliked:
+        _check_unique_ids(disliked, DISLIKED_IDS, path, found)
+    if len(found) > before:
+        return None
+    both = set(liked).intersection(disliked)
+    found += [
+        FieldViolation(f"{path}[{number}]", f"{movie_id} is in liked_movie_ids, too")
+        for number, movie_id in enumerate(disliked)
+        if movie_id in both
+    ]
+    return Examples(tuple(liked), tuple(disliked))
+
+
+def _check_unique_ids(
+    movie_ids: Sequence[int], limits: FieldLimits, path: str, found: list[FieldViolation]
+) -> None:
+    before = len(found)
+    validation.check_ids(movie_ids, limits, path, found)
+    if len(found) == before:
+        validation.find_repeated(movie_ids, f"{path}[{{}}]", found)
 
 
 def _filter(wanted: pb.MovieFilter, path: str, found: list[FieldViolation]) -> Filter:

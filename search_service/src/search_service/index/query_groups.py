@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from search_service.index.vector_index import Filter, Query
+from search_service.index.query import Filter, Query
 
 MAX_SHARED_EXCLUSIONS = 100
 """Most exclusions of a query that shares a search."""

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rpckit.errors import FieldViolation, InvalidRequestError
 from search_service.index.errors import ModelMismatchError
+from search_service.index.query import Query
 
 METRIC = "IP"
 """The only metric: the model L2-normalises its vectors, so their inner product is the cosine."""
@@ -36,37 +37,6 @@ class IndexedMovie:
     encoded: bytes = field(default=b"", init=False, repr=False, compare=False)
     """Start of this movie's hit in protobuf encoding, cached by search_service.contract.messages.
     Empty: not encoded yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Conditions on the movies to find; a movie must meet all that are set."""
-
-    genres: tuple[str, ...] = ()
-    """A movie must have at least one of these genres, given in the request's order. Empty: any."""
-    min_year: int | None = None
-    """First year; a movie of unknown year meets no bound."""
-    max_year: int | None = None
-    """Last year; a movie of unknown year meets no bound."""
-    movie_ids: frozenset[int] | None = None
-    """A movie must have one of these ids. None: any."""
-
-
-EVERYTHING = Filter()
-
-
-NO_IDS = np.empty(0, np.int64)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Query:
-    """What to find for one vector."""
-
-    top_k: int
-    """Number of hits to return; fewer only if fewer movies match."""
-    filter: Filter = EVERYTHING
-    excluded: NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
-    """Ids of movies to leave out, ascending; ids that the index does not have are ignored."""
 
 
 class Hit(NamedTuple):
@@ -216,6 +186,12 @@ class VectorIndex(Protocol):
 
     async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """Return the movies with these ids that the index has, by id."""
+        ...
+
+    async def vectors(
+        self, index: IndexSpec, movie_ids: Sequence[int]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Return the vectors, (dimension,), of the movies with these ids that it has, by id."""
         ...
 
     async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:

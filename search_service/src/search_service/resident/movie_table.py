@@ -14,17 +14,9 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from search_service.index.query import EVERYTHING, Filter, Query
 from search_service.index.query_groups import group_by_filter
-from search_service.index.vector_index import (
-    EVERYTHING,
-    Filter,
-    Hit,
-    Hits,
-    IndexedMovie,
-    IndexSpec,
-    Query,
-    Vectors,
-)
+from search_service.index.vector_index import Hit, Hits, IndexedMovie, IndexSpec, Vectors
 
 FEWEST_PRODUCT_ROWS = 4
 """Fewest rows for which a matrix product pays: OpenBLAS copies the vectors for it first."""
@@ -101,6 +93,11 @@ class MovieTable:
     def get(self, movie_ids: Iterable[int]) -> dict[int, IndexedMovie]:
         """Return the movies with these ids that the table has, by id."""
         return {i: self._movies[self._row[i]] for i in movie_ids if i in self._row}
+
+    def vectors(self, movie_ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        """Return copies of the vectors of the movies with these ids that the table has, by id."""
+        held = [i for i in movie_ids if i in self._row]
+        return dict(zip(held, self._vectors[[self._row[i] for i in held]], strict=True))
 
     def page(self, after: int, limit: int) -> list[IndexedMovie]:
         """Return the first `limit` movies with an id above `after`, ascending by id."""

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
 from rpckit.finishing import finish_in_thread
-from search_service.index.vector_index import Query
+from search_service.index.query import Query
 from search_service.resident.movie_table import FEWEST_PRODUCT_ROWS, MovieTable
 
 _INLINE_FLOATS = 1 << 22

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from search_service.index.vector_index import Filter, IndexSpec
+from search_service.index.query import Filter
+from search_service.index.vector_index import IndexSpec
 from search_service.store.collection_schema import ID, REVISION, YEAR, genre_field
 
 

@@ -71,6 +71,8 @@ class MovieQuery(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     CANDIDATE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    LIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DISLIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Most hits to return. Fewer are returned only when fewer movies match."""
     @_builtins.property
@@ -87,6 +89,18 @@ class MovieQuery(_message.Message):
         every movie. MovieHits.unknown_movie_ids tells which of them the index does not have.
         """
 
+    @_builtins.property
+    def liked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies to be near to, in place of a vector: the query's vector is the normalised sum of theirs,
+        less half of each disliked movie's. None of them is found, and none may be named twice. Ids that
+        the index does not have are ignored and told by MovieHits.unknown_movie_ids; if it has none of
+        the liked movies, that is INVALID_ARGUMENT. Empty: the query has a vector.
+        """
+
+    @_builtins.property
+    def disliked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies to be far from. Only with liked_movie_ids, and none of those."""
+
     def __init__(
         self,
         *,
@@ -94,10 +108,12 @@ class MovieQuery(_message.Message):
         filter: Global___MovieFilter | None = ...,
         exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
         candidate_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        liked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        disliked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_movie_ids", b"candidate_movie_ids", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_movie_ids", b"candidate_movie_ids", "disliked_movie_ids", b"disliked_movie_ids", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -122,11 +138,11 @@ class SearchMoviesRequest(_message.Message):
     """
     @_builtins.property
     def vectors(self) -> _types_pb2.Vectors:
-        """One row per query."""
+        """One row for each query without liked_movie_ids, in the same order. Absent if there is none."""
 
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieQuery]:
-        """One per row of vectors, in the same order. INVALID_ARGUMENT (TOO_MANY_HITS) if they ask for more
+        """What is asked for. INVALID_ARGUMENT (TOO_MANY_HITS) if they ask for more
         hits than a response can hold.
         """
 
@@ -188,7 +204,9 @@ class MovieHits(_message.Message):
 
     @_builtins.property
     def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
-        """Ids of MovieQuery.candidate_movie_ids that the index does not have. Ascending."""
+        """Ids of candidate_movie_ids, liked_movie_ids and disliked_movie_ids of the MovieQuery that the
+        index does not have. Ascending.
+        """
 
     def __init__(
         self,
