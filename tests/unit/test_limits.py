@@ -53,6 +53,8 @@ SAME_LIMITS = [
     (recommender_pb2.SimilarMoviesRequest, "disliked_movie_ids", search_pb2.MovieQuery, ""),
     (recommender_pb2.SimilarMoviesRequest, "page_size", recommender_pb2.RecommendRequest, ""),
     (recommender_pb2.RankMoviesRequest, "movie_ids", search_pb2.MovieQuery, "candidate_movie_ids"),
+    (recommender_pb2.RecommendRequest, "diversity", search_pb2.MovieQuery, ""),
+    (recommender_pb2.SimilarMoviesRequest, "diversity", search_pb2.MovieQuery, ""),
     (search_pb2.MovieFilter, "min_year", types_pb2.Movie, "year"),
     (search_pb2.MovieFilter, "max_year", types_pb2.Movie, "year"),
 ]
@@ -91,6 +93,9 @@ def test_the_command_offers_what_the_services_take() -> None:
     (count,) = get_type_hints(recommend, include_extras=True)["count"].__metadata__
     page = limits_of(recommender_pb2.RecommendRequest, "page_size")
     assert f"{page.value}. Default: {page.default}." in count.help
+    (diversity,) = get_type_hints(recommend, include_extras=True)["diversity"].__metadata__
+    reach = limits_of(recommender_pb2.RecommendRequest, "diversity").value
+    assert diversity.help.endswith(f", {reach}.")
     batch, top_k = (
         get_type_hints(run, include_extras=True)[name].__metadata__[0]
         for name in ("batch", "top_k")

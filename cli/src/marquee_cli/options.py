@@ -115,6 +115,9 @@ PageToken = Annotated[
         "--page-token", metavar="TOKEN", help="Continue after the page that returned this token."
     ),
 ]
+Diversity = Annotated[
+    float, typer.Option(metavar="X", help="How much to avoid movies that are alike, 0 to 1.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SkipBadLines = Annotated[
     bool,

@@ -42,6 +42,7 @@ def build_request(
     min_year: int | None = None,
     max_year: int | None = None,
     exclude: Sequence[str] = (),
+    diversity: float = 0,
 ) -> pb.RecommendRequest:
     """Return a request without the fields that are None; the services check ranges.
 
@@ -56,6 +57,7 @@ def build_request(
         min_year: First year of release.
         max_year: Last year of release.
         exclude: Comma-separated movie ids, as in `1,2`.
+        diversity: How much to avoid movies that are alike.
 
     Raises:
         CommandError: There is no such occupation, or a number does not fit into its field.
@@ -70,6 +72,7 @@ def build_request(
             page_token=page_token,
             filter=movie_filter(genres, min_year, max_year),
             exclude_movie_ids=movie_ids("--exclude", exclude),
+            diversity=diversity,
         )
     except RecordError as error:
         raise CommandError(f"{error.reason}; `marquee recommend -h` lists all") from None

@@ -32,6 +32,7 @@ def build_request(
     min_year: int | None = None,
     max_year: int | None = None,
     exclude: Sequence[str] = (),
+    diversity: float = 0,
 ) -> pb.SimilarMoviesRequest:
     """Return a request without the fields that are None; the services check ranges.
 
@@ -44,6 +45,7 @@ def build_request(
         min_year: First year of release.
         max_year: Last year of release.
         exclude: Comma-separated ids of movies to leave out.
+        diversity: How much to avoid movies that are alike.
 
     Raises:
         CommandError: An id is no number, or a number does not fit into its field.
@@ -55,6 +57,7 @@ def build_request(
             disliked_movie_ids=movie_ids("--dislike", disliked),
             filter=movie_filter(genres, min_year, max_year),
             exclude_movie_ids=movie_ids("--exclude", exclude),
+            diversity=diversity,
             page_size=page_size,
             page_token=page_token,
         )

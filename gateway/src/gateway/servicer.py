@@ -96,6 +96,7 @@ def _query(
 ) -> search_pb2.MovieQuery:
     """Return the query for a list up to the end of a page."""
     query = search_pb2.MovieQuery(exclude_movie_ids=request.exclude_movie_ids)
+    query.diversity = request.diversity
     query.top_k = min(end + 1, page_token.MAX_RESULTS)  # one more tells whether a page follows
     if request.HasField("filter"):
         query.filter.CopyFrom(request.filter)

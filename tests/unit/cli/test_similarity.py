@@ -23,6 +23,7 @@ def test_every_option_reaches_its_field() -> None:
         min_year=1950,
         max_year=1960,
         exclude=["7,8"],
+        diversity=0.25,
     )
     assert request == pb.SimilarMoviesRequest(
         liked_movie_ids=[1, 2, 3],
@@ -31,6 +32,7 @@ def test_every_option_reaches_its_field() -> None:
         page_token="abc",
         filter={"genres": ["Drama"], "min_year": 1950, "max_year": 1960},
         exclude_movie_ids=[7, 8],
+        diversity=0.25,
     )
 
 

@@ -16,6 +16,7 @@ from marquee_cli.options import (
     SEARCH,
     Count,
     DataFolder,
+    Diversity,
     EmbedderTarget,
     GatewayTarget,
     Genres,
@@ -55,6 +56,7 @@ def recommend(
         list[str] | None,
         typer.Option(metavar="IDS", help="Movies not to recommend, as in 1,260; may be repeated."),
     ] = None,
+    diversity: Diversity = 0,
     page_token: PageToken = "",
     index_first: Annotated[
         bool, typer.Option("-i", "--index", help="Rebuild the index first.")
@@ -83,6 +85,7 @@ def recommend(
         min_year=min_year,
         max_year=max_year,
         exclude=exclude or (),
+        diversity=diversity,
     )
     if index_first:
         rebuild(connection_of(context), data, embedder_target, search_target, quiet=as_json)

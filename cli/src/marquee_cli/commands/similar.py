@@ -9,6 +9,7 @@ import typer
 from marquee_cli.options import (
     GATEWAY,
     Count,
+    Diversity,
     GatewayTarget,
     Genres,
     Json,
@@ -36,6 +37,7 @@ def similar(
         list[str] | None,
         typer.Option(metavar="IDS", help="Movies to leave out, as in 1,260; may be repeated."),
     ] = None,
+    diversity: Diversity = 0,
     page_token: PageToken = "",
     target: GatewayTarget = GATEWAY,
     as_json: Json = False,
@@ -52,5 +54,6 @@ def similar(
         min_year=min_year,
         max_year=max_year,
         exclude=exclude or (),
+        diversity=diversity,
     )
     similar(connection_of(context), target, request, as_json=as_json)

@@ -41,5 +41,6 @@ async def with_example_vectors(index: VectorIndex, spec: IndexSpec, search: Sear
         [search.queries[position] for position in kept],
         [search.rows[position] for position in kept],
         {new: search.examples[old] for new, old in enumerate(kept) if old in search.examples},
+        {new: search.diversities[old] for new, old in enumerate(kept) if old in search.diversities},
         search.refused,
     )

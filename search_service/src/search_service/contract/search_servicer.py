@@ -8,6 +8,7 @@ from marquee.search.v1 import search_pb2 as pb
 from rpckit.serving.call import Call
 from search_service.contract import page_token, search_validation, validation
 from search_service.contract.batched_search import BatchedSearch
+from search_service.contract.diversified import deepened, diversified
 from search_service.contract.example_vectors import with_example_vectors
 from search_service.contract.messages import index_message, movie_message, search_response
 from search_service.contract.search_validation import Search
@@ -84,10 +85,14 @@ class SearchServicer:
         search = await search_validation.check(request, index, self._max_answer_bytes)
         if search.examples:
             search = await with_example_vectors(self._index, index, search)
-        answer = await self._batched.search(index, search.vectors, search.queries, call)
+        queries = deepened(search) if search.diversities else search.queries
+        answer = await self._batched.search(index, search.vectors, queries, call)
+        hits = answer.hits
+        if search.diversities:
+            hits = await diversified(self._index, index, search, hits)
         return search_response(
-            answer.hits,
-            await self._unknown_ids(index, search, answer.hits),
+            hits,
+            await self._unknown_ids(index, search, hits),
             pb.SearchMoviesResponse(
                 index=index.name,
                 model_version=index.model_version,

@@ -27,6 +27,7 @@ from search_service.index.vector_index import IndexSpec, Vectors
 QUERIES = limits_of(pb.SearchMoviesRequest, "queries")
 TOP_K = limits_of(pb.MovieQuery, "top_k")
 EXCLUDED_IDS = limits_of(pb.MovieQuery, "exclude_movie_ids")
+DIVERSITY = limits_of(pb.MovieQuery, "diversity")
 LIKED_IDS = limits_of(pb.MovieQuery, "liked_movie_ids")
 DISLIKED_IDS = limits_of(pb.MovieQuery, "disliked_movie_ids")
 CANDIDATE_IDS = limits_of(pb.MovieQuery, "candidate_movie_ids")
@@ -61,6 +62,8 @@ class Search(NamedTuple):
     """Which row of the request each query is."""
     examples: dict[int, Examples]
     """What stands in place of a vector, by position of the query."""
+    diversities: dict[int, float]
+    """Diversity, above 0, by position of the query."""
     refused: RefusedRows
 
 
@@ -86,6 +89,7 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
     queries: list[Query] = []
     answered: list[int] = []
     examples: dict[int, Examples] = {}
+    diversities: dict[int, float] = {}
     read = 0
     for row, message in enumerate(request.queries):
         read += len(message.exclude_movie_ids)
@@ -97,18 +101,22 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
         named = None
         if message.liked_movie_ids or message.disliked_movie_ids:
             named = _examples(message, row, found)
+        if (diversity := message.diversity) and diversity not in DIVERSITY.value:
+            found.append(DIVERSITY.value.violation(f"queries[{row}].diversity", diversity))
         if query is None or found:
             refused.add(row, found)
             continue
         if named:
             query = replace(query, excluded=np.union1d(query.excluded, named.movie_ids))
             examples[len(queries)] = named
+        if diversity:
+            diversities[len(queries)] = diversity
         queries.append(query)
         answered.append(row)
     refused.check()
     if refused or examples:
         vectors = _rows_of(vectors, request.queries, answered)
-    return Search(vectors, queries, answered, examples, refused)
+    return Search(vectors, queries, answered, examples, diversities, refused)
 
 
 def _vectors(request: pb.SearchMoviesRequest, index: IndexSpec) -> Vectors:

@@ -60,12 +60,18 @@ class RecommendRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most movies to return."""
     page_token: _builtins.str
     """next_page_token of the page before. Empty: the first page. A token of another request, model or
     index is INVALID_ARGUMENT. All pages together give at most as many movies as
     MovieQuery.top_k may ask for.
+    """
+    diversity: _builtins.float
+    """How much the list avoids movies that are like each other, as in MovieQuery.diversity: the best
+    200 movies are reordered, and the list goes on after them as without. Their scores stay
+    what they are. Default: best first.
     """
     @_builtins.property
     def user(self) -> _types_pb2.User:
@@ -89,10 +95,11 @@ class RecommendRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _search_pb2.MovieFilter | None = ...,
         exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        diversity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "filter", b"filter", "page_size", b"page_size", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
@@ -154,7 +161,7 @@ class RecommendResponse(_message.Message):
     """Whether the answer used the user's id."""
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
-        """Descending by score; ties by ascending movie_id."""
+        """Descending by score; ties by ascending movie_id. With diversity, in the order that it says."""
 
     @_builtins.property
     def timings(self) -> Global___RecommendTimings:
@@ -268,10 +275,16 @@ class SimilarMoviesRequest(_message.Message):
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most movies to return."""
     page_token: _builtins.str
     """next_page_token of the page before, as in RecommendRequest."""
+    diversity: _builtins.float
+    """How much the list avoids movies that are like each other, as in MovieQuery.diversity: the nearest
+    200 movies are reordered, and the list goes on after them as without. Their similarities stay
+    what they are. Default: best first.
+    """
     @_builtins.property
     def liked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Movies to be like: those are found whose vectors are nearest to the normalised sum of theirs,
@@ -300,10 +313,11 @@ class SimilarMoviesRequest(_message.Message):
         exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
         page_size: _builtins.int | None = ...,
         page_token: _builtins.str = ...,
+        diversity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "filter", b"filter", "page_size", b"page_size"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "disliked_movie_ids", b"disliked_movie_ids", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "disliked_movie_ids", b"disliked_movie_ids", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
@@ -363,7 +377,7 @@ class SimilarMoviesResponse(_message.Message):
     """Name of the index that answered."""
     @_builtins.property
     def movies(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimilarMovie]:
-        """Descending by similarity; ties by ascending movie_id."""
+        """Descending by similarity; ties by ascending movie_id. With diversity, in the order that it says."""
 
     @_builtins.property
     def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:

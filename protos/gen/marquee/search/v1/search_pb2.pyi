@@ -73,8 +73,15 @@ class MovieQuery(_message.Message):
     CANDIDATE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     LIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     DISLIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Most hits to return. Fewer are returned only when fewer movies match."""
+    diversity: _builtins.float
+    """How much the hits avoid being like each other: the 200 nearest movies come in the order of
+    maximal marginal relevance (Carbonell and Goldstein, 1998). Each next one maximises
+    (1 - diversity) × its similarity less diversity × its largest cosine with a movie before it.
+    The movies after those 200 follow as without. Default: by similarity alone.
+    """
     @_builtins.property
     def filter(self) -> Global___MovieFilter:
         """Absent: every movie may be found."""
@@ -110,10 +117,11 @@ class MovieQuery(_message.Message):
         candidate_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
         liked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
         disliked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        diversity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_movie_ids", b"candidate_movie_ids", "disliked_movie_ids", b"disliked_movie_ids", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_movie_ids", b"candidate_movie_ids", "disliked_movie_ids", b"disliked_movie_ids", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -200,7 +208,7 @@ class MovieHits(_message.Message):
     UNKNOWN_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieHit]:
-        """Descending by similarity; ties by ascending movie_id."""
+        """Descending by similarity; ties by ascending movie_id. With diversity, in the order that it says."""
 
     @_builtins.property
     def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
