@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
-from rpckit.errors import MAX_DESCRIPTION_BYTES, MAX_FIELD_BYTES, MAX_VIOLATIONS
 from rpckit.field_limits import limits_of
 
 FRAME_BYTES = 8
@@ -25,9 +24,8 @@ _NUMBERS = 10 + 5 + 5 + 2 * FRAME_BYTES
 MAX_HIT_BYTES = (
     _NUMBERS + FRAME_BYTES * 3 + _TITLE + _GENRES.items.max * (_GENRES.bytes.max + FRAME_BYTES)
 )
-"""Largest hit: a movie has each genre of its index at most once."""
-MAX_REFUSAL_BYTES = MAX_VIOLATIONS * (MAX_FIELD_BYTES + MAX_DESCRIPTION_BYTES + 3 * FRAME_BYTES)
-"""Largest list of violations of a row."""
+"""Largest hit: a movie has each genre of its index at most once. What a row is refused for, the
+other answer to it, takes less (`rpckit.errors`)."""
 
 
 def share_of_messages(user: types_pb2.User, query: search_pb2.MovieQuery, vector_bytes: int) -> int:
@@ -38,6 +36,6 @@ def share_of_messages(user: types_pb2.User, query: search_pb2.MovieQuery, vector
         query: Its row in the SearchMoviesRequest.
         vector_bytes: Size of the user's vector, which travels with the query.
     """
-    asked = max(user.ByteSize(), query.ByteSize() + vector_bytes)
-    answered = max(query.top_k * MAX_HIT_BYTES, MAX_REFUSAL_BYTES)
-    return max(asked, answered) + FRAME_BYTES
+    asked: int = user.ByteSize() + query.ByteSize() + vector_bytes
+    answered: int = query.top_k * MAX_HIT_BYTES
+    return (asked if asked > answered else answered) + FRAME_BYTES

@@ -15,7 +15,7 @@ from rpckit.errors import MAX_VIOLATIONS
 
 GOOD = MovieQuery(top_k=3)
 BAD = {
-    "top_k": MovieQuery(top_k=0),
+    "top_k": MovieQuery(top_k=2**32 - 1),
     "exclude_movie_ids[1]": MovieQuery(top_k=3, exclude_movie_ids=[1, 0]),
     "filter.min_year": MovieQuery(top_k=3, filter=MovieFilter(min_year=1)),
     "filter.genres[0]": MovieQuery(top_k=3, filter=MovieFilter(genres=["Nonsense"])),

@@ -83,7 +83,6 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
     """
     rows = len(request.queries)
     QUERIES.items.check("queries", rows)
-    _check_hits(request.queries, max_answer_bytes // SMALLEST_HIT_BYTES)
     vectors = _vectors(request, index)
     refused = RefusedRows(partial_success=request.return_partial_success)
     queries: list[Query] = []
@@ -114,6 +113,7 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
         queries.append(query)
         answered.append(row)
     refused.check()
+    _check_hits(queries, max_answer_bytes // SMALLEST_HIT_BYTES)
     if refused or examples:
         vectors = _rows_of(vectors, request.queries, answered)
     return Search(vectors, queries, answered, examples, diversities, refused)
@@ -136,7 +136,7 @@ def _rows_of(vectors: Vectors, queries: Sequence[pb.MovieQuery], answered: list[
     return Vectors(values[answered], vectors.model_version)
 
 
-def _check_hits(queries: Sequence[pb.MovieQuery], most: int) -> None:
+def _check_hits(queries: Sequence[Query], most: int) -> None:
     asked = sum(query.top_k for query in queries)
     if asked > most:
         raise TooManyHitsError.of(
