@@ -15,7 +15,8 @@ from tests.fixtures.movies import DIMENSION, MODEL, catalogue, spec, unit_vector
 
 from rpckit.errors import NotReadyError
 from rpckit.observing.telemetry import Telemetry
-from search_service.index.vector_index import IndexedMovie, IndexSpec, Query, VectorIndex, Vectors
+from search_service.index.query import Query
+from search_service.index.vector_index import IndexedMovie, IndexSpec, VectorIndex, Vectors
 from search_service.open_index import open_index
 from search_service.resident import replica
 from search_service.resident.exact_index import ExactIndex

@@ -8,9 +8,10 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
-from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec
+from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, id_array, spec
 
-from search_service.index.vector_index import Filter, Hits, IndexedMovie, Query, Vectors
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import Hits, IndexedMovie, Vectors
 from search_service.resident import replica_table
 from search_service.resident.movie_table import MovieTable
 from search_service.resident.replica import Replica
@@ -135,7 +136,7 @@ async def test_slices_find_what_one_search_finds(
     await replica.upserted(movies, Vectors(values, MODEL), 2**62)
     filters = [Filter(), Filter((GENRES[0],)), Filter(min_year=1990), Filter((GENRES[1],), 1960)]
     queries = [
-        Query(1 + row % 40, filters[row % 4], frozenset(m.movie_id for m in movies[row : row + 9]))
+        Query(1 + row % 40, filters[row % 4], id_array(m.movie_id for m in movies[row : row + 9]))
         for row in range(101)
     ]
     rows = Vectors(np.rint(catalogue(101, seed=9)[1].values * 4).astype(np.float32), MODEL)

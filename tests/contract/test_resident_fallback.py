@@ -23,7 +23,8 @@ from tests.fixtures.movies import spec, unit_vectors
 
 from rpckit.errors import NotReadyError
 from search_service.index.errors import ModelMismatchError
-from search_service.index.vector_index import IndexedMovie, Query
+from search_service.index.query import Query
+from search_service.index.vector_index import IndexedMovie
 from search_service.store import collection_schema
 from search_service.store.milvus_client import Milvus
 

@@ -17,10 +17,11 @@ from tests.contract.conftest import (
     ready,
     seconds_until,
 )
-from tests.fixtures.movies import DIMENSION, spec, unit_vectors
+from tests.fixtures.movies import DIMENSION, id_array, spec, unit_vectors
 
 from rpckit.observing.telemetry import Telemetry
-from search_service.index.vector_index import Hit, IndexedMovie, Query, Vectors
+from search_service.index.query import Query
+from search_service.index.vector_index import Hit, IndexedMovie, Vectors
 from search_service.open_index import open_index
 from search_service.resident import replica_table
 from search_service.settings import SearchSettings
@@ -84,7 +85,7 @@ async def test_what_would_hold_up_the_loop_is_found_all_the_same(
     settings = SearchSettings(milvus_uri=str(tmp_path / "milvus.db"))
     async with open_index(settings, Telemetry("test")) as index:
         movies = await activate(index, spec(), 60)
-        queries = [Query(5 + n, excluded=frozenset({movies[n].movie_id})) for n in range(7)]
+        queries = [Query(5 + n, excluded=id_array([movies[n].movie_id])) for n in range(7)]
         expected = await index.search(spec(), unit_vectors(7, 1), queries)
         monkeypatch.setattr(replica_table, bound, value)
         assert await index.search(spec(), unit_vectors(7, 1), queries) == [

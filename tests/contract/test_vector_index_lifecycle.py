@@ -17,7 +17,8 @@ from search_service.index.errors import (
     IndexNotFoundError,
     NoActiveIndexError,
 )
-from search_service.index.vector_index import IndexedMovie, Query, VectorIndex
+from search_service.index.query import Query
+from search_service.index.vector_index import IndexedMovie, VectorIndex
 
 
 async def test_activation_switches_what_the_empty_name_means(index: VectorIndex) -> None:

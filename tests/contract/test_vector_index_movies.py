@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 from tests.contract.conftest import build, one_vector, put_in_memory
-from tests.fixtures.movies import GENRES, catalogue, spec, unit_vectors
+from tests.fixtures.movies import GENRES, MODEL, catalogue, spec, unit_vectors
 
-from search_service.index.vector_index import IndexedMovie, Query, VectorIndex
+from search_service.index.query import Query
+from search_service.index.vector_index import IndexedMovie, VectorIndex, Vectors
 
 
 async def test_an_upsert_replaces_vector_and_metadata_and_is_read_at_once(
@@ -61,3 +63,31 @@ async def test_pages_cover_everything_once_in_order(index: VectorIndex) -> None:
     assert [m for page in pages for m in page] == sorted(
         catalogue(100)[0], key=lambda movie: movie.movie_id
     )
+
+
+async def test_vectors_are_read_as_they_were_written(index: VectorIndex) -> None:
+    made = await build(index, size=20)
+    await put_in_memory(index, made)
+    movies, vectors = catalogue(20)
+    wanted = {movies[row].movie_id: vectors.values[row] for row in (3, 0, 19)}
+    found = await index.vectors(made, [*wanted, 10**12])
+    assert found.keys() == wanted.keys()
+    for movie_id, vector in wanted.items():
+        assert found[movie_id].dtype == np.float32
+        np.testing.assert_array_equal(found[movie_id], vector)
+    assert await index.vectors(made, []) == {}
+
+
+async def test_vectors_that_were_read_do_not_change_with_a_write(index: VectorIndex) -> None:
+    made = await build(index, size=20)
+    await put_in_memory(index, made)
+    movies, vectors = catalogue(20)
+    movie_id = movies[0].movie_id
+    before = await index.vectors(made, [movie_id])
+    await index.upsert(made, movies[:1], Vectors(vectors.values[1:2], MODEL))
+    np.testing.assert_array_equal(before[movie_id], vectors.values[0])
+    np.testing.assert_array_equal(
+        (await index.vectors(made, [movie_id]))[movie_id], vectors.values[1]
+    )
+    await index.delete_movies(made, [movie_id])
+    assert await index.vectors(made, [movie_id]) == {}

@@ -13,19 +13,13 @@ import numpy as np
 import pytest
 from tests.contract.conftest import build, one_vector, put_in_memory
 from tests.fixtures.milvus import wipe
-from tests.fixtures.movies import DIMENSION, GENRES, MODEL, spec, unit_vectors
+from tests.fixtures.movies import DIMENSION, GENRES, MODEL, id_array, spec, unit_vectors
 
 from rpckit.errors import InvalidRequestError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import ModelMismatchError
-from search_service.index.vector_index import (
-    Filter,
-    Hits,
-    IndexedMovie,
-    Query,
-    VectorIndex,
-    Vectors,
-)
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import Hits, IndexedMovie, VectorIndex, Vectors
 from search_service.open_index import open_index
 from search_service.resident.exact_index import ExactIndex
 from search_service.settings import SearchSettings
@@ -35,9 +29,13 @@ QUERIES = st.builds(
     Query,
     top_k=st.integers(1, 250),
     filter=st.builds(
-        Filter, genres=st.lists(st.sampled_from(GENRES)).map(tuple), min_year=YEARS, max_year=YEARS
+        Filter,
+        genres=st.lists(st.sampled_from(GENRES)).map(tuple),
+        min_year=YEARS,
+        max_year=YEARS,
+        movie_ids=st.none() | st.frozensets(st.integers(1, 600), max_size=250),
     ),
-    excluded=st.frozensets(st.integers(1, 600), max_size=250),
+    excluded=st.frozensets(st.integers(1, 600), max_size=250).map(id_array),
 )
 Searcher = Callable[[Vectors, list[Query]], tuple[list[Hits], list[Hits]]]
 
@@ -90,7 +88,7 @@ async def test_finds_what_exact_search_finds(index: VectorIndex) -> None:
         Query(1000),
         Query(5, Filter(("Drama",))),
         Query(5, Filter(("Comedy", "Film-Noir"), 1960, 1995)),
-        Query(20, Filter(max_year=1977), frozenset(range(1, 200))),
+        Query(20, Filter(max_year=1977), id_array(range(1, 200))),
         Query(50, Filter(min_year=1994)),
     ]
     found = await index.search(made, vectors, queries)
@@ -163,26 +161,6 @@ async def test_filters(index: VectorIndex) -> None:
     found = await index.search(made, vectors, [Query(10, wanted) for wanted in expected])
     ids = [{hit.movie.movie_id for hit in hits} for hits in found]
     assert dict(zip(expected, ids, strict=True)) == expected
-
-
-async def test_exclusions_are_exact_and_each_rows_own(index: VectorIndex) -> None:
-    made = await build(index)
-    await put_in_memory(index, made)
-    vectors = Vectors(np.repeat(unit_vectors(1, seed=8).values, 3, axis=0), MODEL)
-    (ranked,) = await index.search(made, unit_vectors(1, seed=8), [Query(200)])
-    ids = [hit.movie.movie_id for hit in ranked]
-    first = frozenset(ids[:150])
-    queries = [
-        Query(10, excluded=first),
-        Query(10),
-        Query(2, excluded=frozenset({ids[1], 10**12})),
-    ]
-    found = await index.search(made, vectors, queries)
-    assert [[hit.movie.movie_id for hit in hits] for hits in found] == [
-        ids[150:160],
-        ids[:10],
-        [ids[0], ids[2]],
-    ]
 
 
 async def test_an_empty_index_finds_nothing(index: VectorIndex) -> None:

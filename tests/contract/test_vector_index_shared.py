@@ -17,7 +17,8 @@ from search_service.index.errors import (
     ModelMismatchError,
     StoreUnavailableError,
 )
-from search_service.index.vector_index import IndexSpec, Query, VectorIndex
+from search_service.index.query import Query
+from search_service.index.vector_index import IndexSpec, VectorIndex
 from search_service.open_index import open_index
 from search_service.settings import SearchSettings
 from search_service.store.milvus_address import MilvusAddress

@@ -193,6 +193,30 @@ def test_filters_and_exclusions_of_the_command_are_honoured(
     assert left[0] == movies[1]["movie_id"]
 
 
+def test_similar_movies_come_from_the_gateway(
+    suite: Running, recommender: RecommenderServiceStub
+) -> None:
+    liked, disliked = ids(ask(recommender, User(), page_size=2))
+    step = marquee(
+        *("similar", str(liked), "--dislike", str(disliked), "-n", "5", "--target", suite.gateway)
+    )
+    assert step.returncode == 0, step.stderr
+    head, *rows = step.stdout.splitlines()
+    assert head.split() == ["Top", "Ids", "Title", "Similarity"]
+    served = recommender.SimilarMovies(
+        pb.SimilarMoviesRequest(
+            liked_movie_ids=[liked], disliked_movie_ids=[disliked], page_size=5
+        ),
+        timeout=10,
+    )
+    assert [int(row.split()[1]) for row in rows[:5]] == [
+        each.movie.movie_id for each in served.movies
+    ]
+    refused = marquee("similar", "999999999", "--target", suite.gateway)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith("marquee: the gateway service refused: liked_movie_ids")
+
+
 @pytest.mark.parametrize(
     ("options", "field"),
     [

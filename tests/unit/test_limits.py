@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import get_type_hints
 
 import pytest
+from google.protobuf.message import Message
 from pydantic import ValidationError
 
 from embedder_service.settings import EmbedderSettings
@@ -49,20 +50,27 @@ def test_the_store_has_room_for_what_the_contract_allows() -> None:
     assert len(collection_schema.STORED_FIELDS) + genres <= 64, "Milvus allows no more fields"
 
 
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (
-            limits_of(recommender_pb2.RecommendRequest, "exclude_movie_ids"),
-            limits_of(search_pb2.MovieQuery, "exclude_movie_ids"),
-        ),
-        (limits_of(search_pb2.MovieFilter, "min_year"), limits_of(types_pb2.Movie, "year")),
-        (limits_of(search_pb2.MovieFilter, "max_year"), limits_of(types_pb2.Movie, "year")),
-    ],
-    ids=["exclude_movie_ids", "min_year", "max_year"],
-)
-def test_fields_that_carry_the_same_value_have_the_same_limits(one: object, other: object) -> None:
-    assert one == other
+SAME_LIMITS = [
+    (recommender_pb2.RecommendRequest, "exclude_movie_ids", search_pb2.MovieQuery, ""),
+    (recommender_pb2.SimilarMoviesRequest, "exclude_movie_ids", search_pb2.MovieQuery, ""),
+    (recommender_pb2.SimilarMoviesRequest, "liked_movie_ids", search_pb2.MovieQuery, ""),
+    (recommender_pb2.SimilarMoviesRequest, "disliked_movie_ids", search_pb2.MovieQuery, ""),
+    (recommender_pb2.SimilarMoviesRequest, "page_size", recommender_pb2.RecommendRequest, ""),
+    (recommender_pb2.RankMoviesRequest, "movie_ids", search_pb2.MovieQuery, "candidate_movie_ids"),
+    (recommender_pb2.RecommendRequest, "diversity", search_pb2.MovieQuery, ""),
+    (recommender_pb2.SimilarMoviesRequest, "diversity", search_pb2.MovieQuery, ""),
+    (search_pb2.MovieFilter, "min_year", types_pb2.Movie, "year"),
+    (search_pb2.MovieFilter, "max_year", types_pb2.Movie, "year"),
+]
+"""A field, and the one that has its value in another message; empty: of the same name."""
+
+
+@pytest.mark.parametrize(("message", "field", "other", "others_field"), SAME_LIMITS)
+def test_fields_that_carry_the_same_value_have_the_same_limits(
+    message: type[Message], field: str, other: type[Message], others_field: str
+) -> None:
+    one, same = limits_of(message, field), limits_of(other, others_field or field)
+    assert (one.value, one.items.max, one.bytes) == (same.value, same.items.max, same.bytes)
 
 
 def test_a_page_is_no_longer_than_a_search_may_be() -> None:
@@ -89,6 +97,9 @@ def test_the_command_offers_what_the_services_take() -> None:
     (count,) = get_type_hints(recommend, include_extras=True)["count"].__metadata__
     page = limits_of(recommender_pb2.RecommendRequest, "page_size")
     assert f"{page.value}. Default: {page.default}." in count.help
+    (diversity,) = get_type_hints(recommend, include_extras=True)["diversity"].__metadata__
+    reach = limits_of(recommender_pb2.RecommendRequest, "diversity").value
+    assert diversity.help.endswith(f", {reach}.")
     batch, top_k = (
         get_type_hints(run, include_extras=True)[name].__metadata__[0]
         for name in ("batch", "top_k")

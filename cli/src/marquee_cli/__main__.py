@@ -15,6 +15,7 @@ from marquee_cli.commands.evaluate import evaluate
 from marquee_cli.commands.index import index
 from marquee_cli.commands.recommend import recommend
 from marquee_cli.commands.serve import serve
+from marquee_cli.commands.similar import similar
 from marquee_cli.commands.train import train
 from marquee_cli.commands.verify import verify
 from marquee_cli.errors import CommandError
@@ -31,7 +32,7 @@ app = typer.Typer(
 )
 app.command()(data)
 app.command(context_settings=PASS_THROUGH)(train)
-for _command in (evaluate, index, recommend, verify, demo):
+for _command in (evaluate, index, recommend, similar, verify, demo):
     app.command()(_command)
 app.add_typer(serve, name="serve")
 app.add_typer(bench, name="bench")

@@ -89,6 +89,35 @@ EmbedderTarget = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where th
 SearchTarget = Annotated[
     str, typer.Option(metavar="HOST:PORT", help="Where the search service is.")
 ]
+Count = Annotated[
+    int | None,
+    typer.Option("-n", "--count", metavar="N", help="Movies on a page, 1 to 100. Default: 10."),
+]
+Genres = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--genre",
+        metavar="NAME",
+        help="Only movies of this genre, as in Film-Noir; may be repeated.",
+    ),
+]
+MinYear = Annotated[
+    int | None,
+    typer.Option("--min-year", metavar="YEAR", help="Only movies of this year or later."),
+]
+MaxYear = Annotated[
+    int | None,
+    typer.Option("--max-year", metavar="YEAR", help="Only movies of this year or earlier."),
+]
+PageToken = Annotated[
+    str,
+    typer.Option(
+        "--page-token", metavar="TOKEN", help="Continue after the page that returned this token."
+    ),
+]
+Diversity = Annotated[
+    float, typer.Option(metavar="X", help="How much to avoid movies that are alike, 0 to 1.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, for programs.")]
 SkipBadLines = Annotated[
     bool,

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
 
 from fusion.records import Gender, RecordError, User, occupation_code
 from marquee.recommender.v1 import recommender_pb2 as pb
@@ -41,6 +42,7 @@ def build_request(
     min_year: int | None = None,
     max_year: int | None = None,
     exclude: Sequence[str] = (),
+    diversity: float = 0,
 ) -> pb.RecommendRequest:
     """Return a request without the fields that are None; the services check ranges.
 
@@ -55,14 +57,12 @@ def build_request(
         min_year: First year of release.
         max_year: Last year of release.
         exclude: Comma-separated movie ids, as in `1,2`.
+        diversity: How much to avoid movies that are alike.
 
     Raises:
         CommandError: There is no such occupation, or a number does not fit into its field.
     """
-    numbers = {"age": age, "count": page_size, "min-year": min_year, "max-year": max_year}
-    for name, number in numbers.items():
-        if number is not None and not 0 <= number < 2**32:
-            raise CommandError(f"--{name}: {number} is out of range")
+    check_numbers({"age": age, "count": page_size, "min-year": min_year, "max-year": max_year})
     try:
         request = pb.RecommendRequest(
             user=user_message(
@@ -70,12 +70,10 @@ def build_request(
             ),
             page_size=page_size,
             page_token=page_token,
-            exclude_movie_ids=[_movie_id(part) for each in exclude for part in each.split(",")],
+            filter=movie_filter(genres, min_year, max_year),
+            exclude_movie_ids=movie_ids("--exclude", exclude),
+            diversity=diversity,
         )
-        if genres or min_year is not None or max_year is not None:
-            request.filter.CopyFrom(
-                search_pb2.MovieFilter(genres=genres, min_year=min_year, max_year=max_year)
-            )
     except RecordError as error:
         raise CommandError(f"{error.reason}; `marquee recommend -h` lists all") from None
     except ValueError as error:  # an id that int64 cannot hold
@@ -124,13 +122,25 @@ async def fetch(
 
 def table(response: pb.RecommendResponse) -> list[str]:
     """Return the lines of a table with the columns Top, Ids, Title and Score."""
-    rows = [("Top", "Ids", "Title", "Score")]
-    for each in response.recommendations:
-        year = f" ({each.movie.year})" if each.movie.year else ""
-        title = each.movie.title
+    return movie_table(
+        "Score", [(each.rank, each.movie, each.score) for each in response.recommendations]
+    )
+
+
+def movie_table(heading: str, movies: Sequence[tuple[int, types_pb2.Movie, float]]) -> list[str]:
+    """Return the lines of a table of movies.
+
+    Args:
+        heading: Heading of the last column.
+        movies: Rank, movie and the number for the last column.
+    """
+    rows = [("Top", "Ids", "Title", heading)]
+    for rank, movie, number in movies:
+        year = f" ({movie.year})" if movie.year else ""
+        title = movie.title
         if len(title) > TITLE_WIDTH:
             title = title[: TITLE_WIDTH - 1] + "…"
-        rows.append((str(each.rank), str(each.movie.movie_id), title + year, f"{each.score:.4f}"))
+        rows.append((str(rank), str(movie.movie_id), title + year, f"{number:.4f}"))
     top, ids, titles, scores = (max(map(len, column)) for column in zip(*rows, strict=True))
     return [f"{r:>{top}}  {i:>{ids}}  {t:<{titles}}  {s:>{scores}}" for r, i, t, s in rows]
 
@@ -151,14 +161,40 @@ def footer(response: pb.RecommendResponse) -> list[str]:
     return lines
 
 
-def as_dict(response: pb.RecommendResponse) -> dict[str, object]:
+def as_dict(response: Message) -> dict[str, object]:
     """Return the response as a dict with the field names of the contract."""
     answer: dict[str, object] = MessageToDict(response, preserving_proto_field_name=True)
     return answer
 
 
-def _movie_id(text: str) -> int:
+def check_numbers(options: Mapping[str, int | None]) -> None:
+    """See that numbers fit into their fields.
+
+    Raises:
+        CommandError: One does not.
+    """
+    for name, number in options.items():
+        if number is not None and not 0 <= number < 2**32:
+            raise CommandError(f"--{name}: {number} is out of range")
+
+
+def movie_filter(
+    genres: Sequence[str], min_year: int | None, max_year: int | None
+) -> search_pb2.MovieFilter | None:
+    """Return a filter; None if it has no conditions."""
+    if not genres and min_year is None and max_year is None:
+        return None
+    return search_pb2.MovieFilter(genres=genres, min_year=min_year, max_year=max_year)
+
+
+def movie_ids(option: str, texts: Sequence[str]) -> list[int]:
+    """Return the ids in texts such as `1,260`.
+
+    Raises:
+        CommandError: One of them is no number.
+    """
     try:
-        return int(text)
-    except ValueError:
-        raise CommandError(f"--exclude takes movie ids, not {text!r}") from None
+        return [int(part) for text in texts for part in text.split(",")]
+    except ValueError as error:
+        wrong = str(error).partition(": ")[2]
+        raise CommandError(f"{option} takes movie ids, not {wrong}") from None

@@ -8,6 +8,8 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from gateway import opaque_movies
 from gateway.batched_ranking import BatchedRanking
+from gateway.batched_similarity import BatchedSimilarity
+from gateway.request_batches import Bounds
 from gateway.servicer import RecommenderServicer
 from gateway.settings import GatewaySettings
 from marquee.embedder.v1 import embedder_pb2
@@ -32,26 +34,27 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
         connect(settings.search, SEARCH, telemetry=telemetry) as search,
         AsyncExitStack() as stack,
     ):
-        batched = BatchedRanking(
-            embedder.unary(EMBEDDER.methods_by_name["EmbedUsers"]),
-            search.unary(
-                SEARCH.methods_by_name["SearchMovies"],
-                opaque_movies.SearchMoviesResponse.FromString,
-            ),
+        search_movies = search.unary(
+            SEARCH.methods_by_name["SearchMovies"], opaque_movies.SearchMoviesResponse.FromString
+        )
+        bounds = Bounds(
             max_batch=settings.max_batch,
             max_message_bytes=min(
                 settings.embedder.max_message_bytes, settings.search.max_message_bytes
             ),
             max_in_flight=settings.max_in_flight,
-            telemetry=telemetry,
         )
-        stack.push_async_callback(batched.close)
+        embed_users = embedder.unary(EMBEDDER.methods_by_name["EmbedUsers"])
+        ranking = BatchedRanking(embed_users, search_movies, bounds, telemetry)
+        stack.push_async_callback(ranking.close)
+        similarity = BatchedSimilarity(search_movies, bounds, telemetry)
+        stack.push_async_callback(similarity.close)
 
         async def ready() -> None:
             embedder.check_ready()
             search.check_ready()
 
-        yield [Mount(RECOMMENDER, RecommenderServicer(batched), ready)]
+        yield [Mount(RECOMMENDER, RecommenderServicer(ranking, similarity), ready)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

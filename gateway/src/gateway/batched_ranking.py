@@ -7,14 +7,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from gateway.message_sizes import REST_BYTES, share_of_messages
+from gateway.message_sizes import share_of_messages
 from gateway.opaque_movies import MovieHit
+from gateway.request_batches import Bounds, RequestBatches, budget, microseconds
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
 from rpckit.calling.channel import UnaryCall
-from rpckit.coalescer import Coalescer
-from rpckit.errors import InvalidRequestError, MessageTooLargeError, ServiceError
 from rpckit.observing.telemetry import Telemetry
 from rpckit.refused_rows import refusals
 from rpckit.serving.call import Call
@@ -35,6 +34,8 @@ class Ranking:
 
     hits: Sequence[MovieHit]
     """At most query.top_k, best first."""
+    unknown_movie_ids: Sequence[int]
+    """Candidates of the query that the index does not have."""
     score_scale: float
     """Similarity × this is the score."""
     score_kind: types_pb2.ScoreKind.ValueType
@@ -56,10 +57,7 @@ class BatchedRanking:
         self,
         embed: UnaryCall[embedder_pb2.EmbedUsersRequest, embedder_pb2.EmbedUsersResponse],
         search: UnaryCall[search_pb2.SearchMoviesRequest, Any],
-        *,
-        max_batch: int,
-        max_message_bytes: int,
-        max_in_flight: int,
+        bounds: Bounds,
         telemetry: Telemetry,
     ) -> None:
         """Combine the two calls.
@@ -67,22 +65,18 @@ class BatchedRanking:
         Args:
             embed: EmbedderService.EmbedUsers.
             search: SearchService.SearchMovies, which returns `opaque_movies.SearchMoviesResponse`.
-            max_batch: Most requests in one batch.
-            max_message_bytes: Largest message to or from a hop.
-            max_in_flight: Most batches under way at once; further requests wait.
+            bounds: Bounds of the batches.
             telemetry: Where batches and waits are measured.
         """
         self._embed = embed
         self._search = search
         self._vector_bytes = 0  # unknown before the first answer
-        self._coalescer = Coalescer(
-            self._rank_batch,
+        self._batches = RequestBatches(
+            self._embed_and_search,
             name="recommend",
-            max_batch=max_batch,
-            max_in_flight=max_in_flight,
-            max_batch_bytes=max_message_bytes - REST_BYTES,
             measure=lambda each: share_of_messages(each.user, each.query, self._vector_bytes),
-            observer=telemetry.coalescer("recommend"),
+            bounds=bounds,
+            telemetry=telemetry,
         )
 
     async def rank(self, request: RankingRequest) -> tuple[Ranking, float]:
@@ -97,34 +91,12 @@ class BatchedRanking:
             DeadlineError: The request's budget ran out.
             ServiceError: What a hop answered instead.
         """
-        outcome = await self._coalescer.submit(request, deadline=request.call.deadline)
+        outcome = await self._batches.submit(request)
         return outcome.result, outcome.queue_seconds
 
     async def close(self) -> None:
         """Finish what is under way and refuse the rest."""
-        await self._coalescer.close()
-
-    async def _rank_batch(self, requests: Sequence[RankingRequest]) -> list[Ranking | Exception]:
-        """Rank a batch; halve one that is larger than a hop takes, until it fits."""
-        try:
-            return await self._embed_and_search(requests)
-        except ServiceError as error:
-            if len(requests) == 1 or not self._is_too_large(error, len(requests)):
-                return [error] * len(requests)
-        half = len(requests) // 2
-        return [
-            *await self._rank_batch(requests[:half]),
-            *await self._rank_batch(requests[half:]),
-        ]
-
-    def _is_too_large(self, error: ServiceError, rows: int) -> bool:
-        """Tell whether a hop refused a batch for its size; remember how many rows are too many."""
-        if isinstance(error, InvalidRequestError):
-            fields = {violation.field for violation in error.violations}
-            if "users" in fields:  # more than GetModelResponse.max_batch of the replica
-                self._coalescer.max_batch = min(self._coalescer.max_batch, rows // 2)
-            return not fields.isdisjoint(("users", "queries"))
-        return isinstance(error, MessageTooLargeError)
+        await self._batches.close()
 
     async def _embed_and_search(
         self, requests: Sequence[RankingRequest]
@@ -136,7 +108,7 @@ class BatchedRanking:
             embedder_pb2.EmbedUsersRequest(
                 users=[request.user for request in requests], return_partial_success=True
             ),
-            timeout=_budget(requests),
+            timeout=budget(requests),
             trace=trace,
             links=links,
         )
@@ -153,7 +125,7 @@ class BatchedRanking:
                 queries=[requests[row].query for row in searched],
                 return_partial_success=True,
             ),
-            timeout=_budget(requests),
+            timeout=budget(requests),
             trace=trace,
             links=links,
         )
@@ -162,11 +134,12 @@ class BatchedRanking:
         answers.update((searched[query], error) for query, error in refused.items())
         unknown = frozenset(embedded.unknown_user_rows)
         ignored = {each.row: each.movie_ids for each in embedded.ignored_movies}
-        embed_us, search_us = _microseconds(between - started), _microseconds(ended - between)
+        embed_us, search_us = microseconds(between - started), microseconds(ended - between)
         ranked = [row for row in searched if row not in answers]
         for row, result in zip(ranked, found.results, strict=True):
             answers[row] = Ranking(
                 hits=result.hits,
+                unknown_movie_ids=result.unknown_movie_ids,
                 score_scale=embedded.score_scale,
                 score_kind=embedded.score_kind,
                 ignored_movie_ids=ignored.get(row, ()),
@@ -177,16 +150,3 @@ class BatchedRanking:
                 search_us=search_us,
             )
         return [answers[row] for row in range(len(requests))]
-
-
-def _budget(requests: Sequence[RankingRequest]) -> float:
-    """Return what the most patient request has left.
-
-    Each request's own deadline still holds, and the channel has a bound for each attempt.
-    """
-    longest = max(requests, key=lambda request: request.call.deadline)
-    return longest.call.budget()
-
-
-def _microseconds(seconds: float) -> int:
-    return round(seconds * 1e6)

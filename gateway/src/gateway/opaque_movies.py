@@ -64,3 +64,5 @@ def _add_copy(message: Descriptor, file: FileDescriptorProto, seen: set[str]) ->
 
 SearchMoviesResponse: Any = _with_opaque_movies(search_pb2.SearchMoviesResponse.DESCRIPTOR)
 RecommendResponse: Any = _with_opaque_movies(recommender_pb2.RecommendResponse.DESCRIPTOR)
+SimilarMoviesResponse: Any = _with_opaque_movies(recommender_pb2.SimilarMoviesResponse.DESCRIPTOR)
+RankMoviesResponse: Any = _with_opaque_movies(recommender_pb2.RankMoviesResponse.DESCRIPTOR)

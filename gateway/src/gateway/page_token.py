@@ -1,9 +1,10 @@
-"""Page tokens of Recommend: where a list goes on, bound to the request, the model and the index."""
+"""Page tokens of lists: where a list goes on, bound to the request, the model and the index."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import TypeVar
 
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
@@ -12,6 +13,8 @@ from rpckit.page_token import PageTokenCodec, damaged, digest, refusal
 
 MAX_RESULTS = limits_of(search_pb2.MovieQuery, "top_k").value.max
 """Movies that all pages of one list give together: each page is cut out of one search."""
+
+PagedRequest = TypeVar("PagedRequest", pb.RecommendRequest, pb.SimilarMoviesRequest)
 
 # movies before the page, digest of the request, digest of the model and the index
 _codec = PageTokenCodec("H8s8s", purpose=b"marquee.page")
@@ -27,23 +30,26 @@ class Page:
     """What `source_digest` gave for the pages before. None: this is the first page."""
 
 
-def request_digest(request: pb.RecommendRequest) -> bytes:
+def request_digest(request: PagedRequest) -> bytes:
     """Return 8 bytes that are the same for all pages of one list, whatever their size.
 
     The order of genres and of excluded movies does not count, nor whether a message without fields
     was sent. Repeated values do: the search service limits how many there may be, and a request
     that it refuses must not look like one that it answers.
     """
-    same = pb.RecommendRequest()
+    same = type(request)()
     same.CopyFrom(request)
     same.ClearField("page_size")
     same.ClearField("page_token")
     same.DiscardUnknownFields()
     same.filter.genres.sort()
     same.exclude_movie_ids.sort()
-    for message in ("user", "filter"):
-        if not getattr(same, message).ByteSize():
-            same.ClearField(message)
+    if not same.filter.ByteSize():
+        same.ClearField("filter")
+    if isinstance(same, pb.SimilarMoviesRequest):
+        return digest(b"similar" + same.SerializeToString(deterministic=True))
+    if not same.user.ByteSize():
+        same.ClearField("user")
     return digest(same.SerializeToString(deterministic=True))
 
 
@@ -80,7 +86,7 @@ def decode(token: str, request: bytes) -> Page:
     if not 0 < offset < MAX_RESULTS:
         raise damaged()
     if continued != request:
-        raise refusal("belongs to a request with another user, filter or exclusions")
+        raise refusal("belongs to a request with another user, filter, exclusions or movies")
     return Page(offset, source)
 
 

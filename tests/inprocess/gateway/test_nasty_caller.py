@@ -19,7 +19,7 @@ from marquee.recommender.v1 import recommender_pb2 as pb
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 HONEST = 63
-METHOD = "/marquee.recommender.v1.RecommenderService/Recommend"
+SERVICE = "/marquee.recommender.v1.RecommenderService"
 HONEST_REQUEST = pb.RecommendRequest(user={"age": 25})
 CALLERS_FAULT = {
     grpc.StatusCode.INVALID_ARGUMENT,
@@ -40,14 +40,15 @@ class Nasty:
     metadata: tuple[tuple[str, str | bytes], ...] = ()
     timeout: float = 10
     """Seconds."""
+    method: str = "Recommend"
     leaves_after: float | None = None
     """Seconds until the caller cancels; None: he waits."""
 
     @property
     def parses(self) -> bool:
-        """Tell whether the message is a RecommendRequest at all."""
+        """Tell whether the message is a request of the method at all."""
         try:
-            pb.RecommendRequest.FromString(self.message)
+            getattr(pb, f"{self.method}Request").FromString(self.message)
         except Exception:
             return False
         return True
@@ -105,13 +106,13 @@ CALLERS = st.builds(
 
 async def call(suite: Suite, nasty: Nasty) -> grpc.StatusCode:
     """Make the nasty call; return its status."""
-    raw = suite.gateway.unary_unary(METHOD)
+    raw = suite.gateway.unary_unary(f"{SERVICE}/{nasty.method}")
     running = raw(nasty.message, timeout=nasty.timeout, metadata=nasty.metadata)
     if nasty.leaves_after is not None:
         await asyncio.sleep(nasty.leaves_after)
         running.cancel()
     try:
-        pb.RecommendResponse.FromString(await running)
+        getattr(pb, f"{nasty.method}Response").FromString(await running)
     except grpc.aio.AioRpcError as error:
         return error.code()
     except asyncio.CancelledError:
@@ -153,6 +154,23 @@ async def test_no_request_fails_an_honest_caller(suite: Suite, nasty: Nasty) -> 
 
 HARMFUL = {
     "bad ids": Nasty(pb.RecommendRequest(exclude_movie_ids=[0] * 1000).SerializeToString()),
+    "as many ids as are valid": Nasty(
+        pb.RecommendRequest(
+            exclude_movie_ids=range(10_000, 0, -1), page_size=100
+        ).SerializeToString()
+    ),
+    "as many candidates as are valid": Nasty(
+        pb.RankMoviesRequest(movie_ids=range(1000, 0, -1)).SerializeToString(),
+        method="RankMovies",
+    ),
+    "as many likes as are valid": Nasty(
+        pb.SimilarMoviesRequest(
+            liked_movie_ids=range(100, 0, -1),
+            disliked_movie_ids=range(101, 201),
+            exclude_movie_ids=range(10_000, 0, -1),
+        ).SerializeToString(),
+        method="SimilarMovies",
+    ),
     "ids without end": Nasty(
         pb.RecommendRequest(exclude_movie_ids=[0] * 1_000_000).SerializeToString()
     ),

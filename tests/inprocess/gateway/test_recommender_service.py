@@ -6,10 +6,9 @@ import struct
 
 import grpc
 import pytest
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from tests.fixtures.bundle import USERS
 from tests.fixtures.suite import YEARS, Suite
+from tests.inprocess.gateway.conftest import refused_fields
 
 from fusion.bundle import Bundle
 from marquee.recommender.v1 import recommender_pb2 as pb
@@ -24,12 +23,9 @@ def ids(response: pb.RecommendResponse) -> list[int]:
 
 
 async def refused(suite: Suite, **request: object) -> list[str]:
-    with pytest.raises(grpc.aio.AioRpcError) as refusal:
-        await suite.recommender.Recommend(pb.RecommendRequest(**request), timeout=10)
-    assert refusal.value.code() is grpc.StatusCode.INVALID_ARGUMENT
-    bad = error_details_pb2.BadRequest()
-    assert any(detail.Unpack(bad) for detail in rpc_status.from_call(refusal.value).details)
-    return [violation.field for violation in bad.field_violations]
+    return await refused_fields(
+        suite.recommender.Recommend(pb.RecommendRequest(**request), timeout=10)
+    )
 
 
 async def recommend(suite: Suite, **request: object) -> pb.RecommendResponse:
@@ -204,6 +200,12 @@ async def test_excluded_movies_are_not_recommended_and_unknown_ones_are_ignored(
     assert ids(response)[:7] == best[3:]
 
 
+async def test_ten_thousand_movies_can_be_excluded(suite: Suite) -> None:
+    best = ids(await recommend(suite))
+    many = range(10**6, 10**6 + 9_997)
+    assert ids(await recommend(suite, exclude_movie_ids=[*many, *best[:3]]))[:7] == best[3:]
+
+
 @pytest.mark.parametrize(
     ("request_", "fields"),
     [
@@ -216,7 +218,7 @@ async def test_excluded_movies_are_not_recommended_and_unknown_ones_are_ignored(
         ({"filter": {"min_year": 1869}}, ["filter.min_year"]),
         ({"filter": {"max_year": 2201}}, ["filter.max_year"]),
         ({"exclude_movie_ids": [1, 0]}, ["exclude_movie_ids[1]"]),
-        ({"exclude_movie_ids": [1] * 1001}, ["exclude_movie_ids"]),
+        ({"exclude_movie_ids": [1] * 10_001}, ["exclude_movie_ids"]),
     ],
     ids=lambda value: str(value)[:60],
 )

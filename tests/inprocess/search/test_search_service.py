@@ -10,7 +10,7 @@ import pytest
 from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
-from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec, unit_vectors
+from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, id_array, spec, unit_vectors
 from tests.inprocess.search.conftest import (
     Service,
     build,
@@ -21,7 +21,8 @@ from tests.inprocess.search.conftest import (
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.search.v1.search_pb2 import MovieFilter, MovieQuery
-from search_service.index.vector_index import Filter, Query, Vectors
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import Vectors
 from search_service.resident.exact_index import ExactIndex
 
 
@@ -64,7 +65,7 @@ async def test_every_query_of_a_request_gets_its_own_top_k_filter_and_exclusions
             Query(3),
             Query(50, Filter(("Drama", "Sci-Fi"))),
             Query(7, Filter(min_year=1960, max_year=1994)),
-            Query(2, excluded=frozenset(excluded)),
+            Query(2, excluded=id_array(excluded)),
         ],
     )
     assert (response.index, response.model_version) == ("movies", MODEL)

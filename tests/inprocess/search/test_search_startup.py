@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.server import serving
 from search_service.__main__ import wire
-from search_service.index.vector_index import Query
+from search_service.index.query import Query
 from search_service.open_index import open_index
 from search_service.settings import SearchSettings
 from search_service.store.milvus_client import Milvus

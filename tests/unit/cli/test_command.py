@@ -14,6 +14,7 @@ COMMANDS = [
     ("evaluate",),
     ("index",),
     ("recommend",),
+    ("similar",),
     ("verify",),
     ("demo",),
     ("serve",),
@@ -95,7 +96,10 @@ def test_misuse_is_one_line_and_status_2(arguments: tuple[str, ...], words: str)
     [
         (("recommend", "-j", "astronaut"), "'astronaut' is neither a name nor a code"),
         (("recommend", "-a", "-3"), "--age: -3 is out of range"),
-        (("recommend", "--exclude", "1,two"), "movie ids, not 'two'"),
+        (("recommend", "--exclude", "1,two"), "--exclude takes movie ids, not 'two'"),
+        (("similar", "1,two"), "IDS takes movie ids, not 'two'"),
+        (("similar", "1", "--dislike", "two"), "--dislike takes movie ids, not 'two'"),
+        (("similar", "1", "-n", "-3"), "--count: -3 is out of range"),
         (
             ("recommend", "--target", "127.0.0.1:1"),
             "the gateway service at 127.0.0.1:1 does not answer",

@@ -27,6 +27,7 @@ def test_every_option_reaches_its_field() -> None:
         min_year=1950,
         max_year=1960,
         exclude=["1,2", "3"],
+        diversity=0.25,
     )
     assert request.user == types_pb2.User(
         user_id=7, gender=types_pb2.GENDER_FEMALE, age=32, occupation=12
@@ -35,6 +36,7 @@ def test_every_option_reaches_its_field() -> None:
     assert list(request.filter.genres) == ["Drama", "Film-Noir"]
     assert (request.filter.min_year, request.filter.max_year) == (1950, 1960)
     assert list(request.exclude_movie_ids) == [1, 2, 3]
+    assert request.diversity == 0.25
 
 
 @pytest.mark.parametrize(

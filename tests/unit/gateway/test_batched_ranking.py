@@ -12,6 +12,7 @@ import pytest
 
 from gateway.batched_ranking import BatchedRanking, RankingRequest
 from gateway.message_sizes import MAX_HIT_BYTES
+from gateway.request_batches import Bounds
 from marquee.embedder.v1 import embedder_pb2
 from marquee.search.v1 import search_pb2
 from marquee.type.v1 import types_pb2
@@ -120,10 +121,8 @@ def batched_ranking(
     return BatchedRanking(
         hops.embed,
         hops.search,
-        max_batch=max_batch,
-        max_message_bytes=max_message_bytes,
-        max_in_flight=1,
-        telemetry=Telemetry("test"),
+        Bounds(max_batch, max_message_bytes, max_in_flight=1),
+        Telemetry("test"),
     )
 
 

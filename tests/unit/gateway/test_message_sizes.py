@@ -14,6 +14,7 @@ from rpckit.field_limits import limits_of
 
 GENRES = limits_of(index_pb2.CreateIndexRequest, "genres")
 FILTER_GENRES = limits_of(search_pb2.MovieFilter, "genres")
+HISTORY = limits_of(types_pb2.User, "liked_movie_ids")
 EXCLUDED_IDS = limits_of(recommender_pb2.RecommendRequest, "exclude_movie_ids")
 PAGE_SIZE = limits_of(recommender_pb2.RecommendRequest, "page_size")
 
@@ -61,10 +62,19 @@ def test_ordinary_requests_fill_a_batch_by_their_number_before_their_size() -> N
 
 def test_the_largest_valid_request_is_taken() -> None:
     request = recommender_pb2.RecommendRequest(
-        user={"user_id": 2**63 - 1, "gender": 2, "age": 120, "occupation": 20},
+        user=types_pb2.User(
+            user_id=2**63 - 1,
+            gender=types_pb2.GENDER_MALE,
+            age=120,
+            occupation=20,
+            liked_movie_ids=[2**35 - 1] * HISTORY.items.max,  # larger ids take more bytes
+        ),
         page_size=100,
         page_token="x" * 128,
         filter={"genres": ["x" * 64] * FILTER_GENRES.items.max, "min_year": 1870, "max_year": 2200},
-        exclude_movie_ids=[2**63 - 1] * EXCLUDED_IDS.items.max,
+        exclude_movie_ids=[2**35 - 1] * EXCLUDED_IDS.items.max,
     )
-    assert request.ByteSize() <= 16 * 1024 < GatewaySettings().max_receive_message_bytes
+    largest = GatewaySettings().max_receive_message_bytes
+    assert request.ByteSize() <= largest
+    request.exclude_movie_ids[:] = [2**42 - 1] * EXCLUDED_IDS.items.max
+    assert request.ByteSize() > largest

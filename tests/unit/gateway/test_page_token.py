@@ -77,7 +77,7 @@ def test_a_token_of_a_page_that_there_cannot_be_is_refused(offset: int) -> None:
 )
 def test_a_token_of_another_request_is_refused(other: dict[str, object]) -> None:
     token = page_token.encode(10, page_token.request_digest(asking()), b"answer__")
-    with pytest.raises(InvalidRequestError, match="another user, filter or exclusions"):
+    with pytest.raises(InvalidRequestError, match="another user, filter, exclusions or movies"):
         decoded(asking(page_token=token, **other))
 
 

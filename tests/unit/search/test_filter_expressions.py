@@ -8,11 +8,12 @@ from hypothesis import given
 from tests.fixtures.movies import GENRES, spec
 
 from rpckit.errors import InvalidRequestError
-from search_service.index.vector_index import Filter
+from search_service.index.query import Filter
 from search_service.store.filter_expressions import filter_expression, ids_above, ids_in
 
 YEARS = st.none() | st.integers(0, 3000)
-TERM = r"(genre_\d+ == true|year (>=|<=|>) \d+)"
+IDS = st.none() | st.frozensets(st.integers(1, 2**63 - 1))
+TERM = r"(genre_\d+ == true|year (>=|<=|>) \d+|id in \[\d*(, \d+)*\])"
 GRAMMAR = re.compile(rf"\({TERM}( or {TERM})*\)( and {TERM})*|{TERM}( and {TERM})*|")
 
 
@@ -28,17 +29,22 @@ GRAMMAR = re.compile(rf"\({TERM}( or {TERM})*\)( and {TERM})*|{TERM}( and {TERM}
             Filter(("Action",), 1990, 1999),
             "(genre_0 == true) and year >= 1990 and year <= 1999",
         ),
+        (Filter(movie_ids=frozenset({9, 3})), "id in [3, 9]"),
+        (Filter(min_year=1990, movie_ids=frozenset({9})), "year >= 1990 and id in [9]"),
     ],
 )
 def test_a_filter_becomes_an_expression(wanted: Filter, expression: str) -> None:
     assert filter_expression(wanted, spec()) == expression
 
 
-@given(st.lists(st.sampled_from(GENRES) | st.text()), YEARS, YEARS)
+@given(st.lists(st.sampled_from(GENRES) | st.text()), YEARS, YEARS, IDS)
 def test_no_filter_leaves_the_grammar(
-    genres: list[str], min_year: int | None, max_year: int | None
+    genres: list[str],
+    min_year: int | None,
+    max_year: int | None,
+    movie_ids: frozenset[int] | None,
 ) -> None:
-    wanted = Filter(tuple(genres), min_year, max_year)
+    wanted = Filter(tuple(genres), min_year, max_year, movie_ids)
     if set(genres) <= set(GENRES):
         assert GRAMMAR.fullmatch(filter_expression(wanted, spec()))
     else:

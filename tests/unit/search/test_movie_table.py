@@ -6,20 +6,24 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, spec, unit_vectors
+from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, id_array, spec, unit_vectors
 
-from search_service.index.vector_index import Filter, IndexedMovie, Query, Vectors
-from search_service.resident.movie_table import MovieTable
+from search_service.index.query import Filter, Query
+from search_service.index.vector_index import IndexedMovie, Vectors
+from search_service.resident.movie_table import FEWEST_SORTED_LOOKUPS, MovieTable
 
 YEARS = st.none() | st.integers(1949, 2001)
 FILTERS = st.builds(
     Filter, genres=st.lists(st.sampled_from(GENRES)).map(tuple), min_year=YEARS, max_year=YEARS
 )
+EXCLUDED = st.frozensets(st.integers(1, 200), max_size=80) | st.just(
+    frozenset(range(2, 2 * FEWEST_SORTED_LOOKUPS))  # looked up in another way
+)
 QUERIES = st.builds(
     Query,
     top_k=st.integers(1, 80),
     filter=FILTERS,
-    excluded=st.frozensets(st.integers(1, 200), max_size=80),
+    excluded=EXCLUDED.map(id_array),
 )
 
 

@@ -2,19 +2,37 @@ from __future__ import annotations
 
 import hypothesis.strategies as st
 from hypothesis import given
+from tests.fixtures.movies import id_array
 
-from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
-from search_service.index.vector_index import Filter, Query
+from search_service.index.query import Filter, Query
+from search_service.index.query_groups import (
+    MAX_SHARED_EXCLUSIONS,
+    group_by_filter,
+    group_by_search,
+    select_hits,
+    shared_limit,
+)
 
 RANKED = st.lists(st.integers(1, 60), unique=True, max_size=60)
 QUERY = st.builds(
-    Query, top_k=st.integers(1, 20), excluded=st.frozensets(st.integers(1, 60), max_size=20)
+    Query,
+    top_k=st.integers(1, 20),
+    excluded=st.frozensets(st.integers(1, 60), max_size=20).map(id_array),
 )
 
 
 def test_queries_with_the_same_filter_are_grouped() -> None:
     queries = [Query(1), Query(2, Filter(min_year=1990)), Query(3), Query(4, Filter(min_year=1990))]
     assert group_by_filter(queries) == {Filter(): [0, 2], Filter(min_year=1990): [1, 3]}
+
+
+def test_a_query_with_many_exclusions_searches_alone() -> None:
+    many = Query(1, excluded=id_array(range(1, MAX_SHARED_EXCLUSIONS + 2)))
+    few = Query(1, excluded=id_array(range(1, MAX_SHARED_EXCLUSIONS + 1)))
+    new = Query(1, Filter(min_year=1990))
+    groups = group_by_search([many, few, new, Query(2), many])
+    assert groups == [(Filter(), [1, 3]), (Filter(), [0]), (Filter(), [4]), (new.filter, [2])]
+    assert group_by_search([many]) == [(Filter(), [0])]
 
 
 @given(RANKED, st.lists(QUERY, min_size=1))

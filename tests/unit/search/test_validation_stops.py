@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import time
 
 import numpy as np
@@ -14,7 +15,7 @@ ROWS, IDS = 1024, 1000
 INDEX = IndexSpec("movies", "model", 2, ("Drama",))
 
 
-def test_a_million_bad_ids_are_refused_as_soon_as_there_is_enough_to_say() -> None:
+async def test_a_million_bad_ids_are_refused_as_soon_as_there_is_enough_to_say() -> None:
     query = search_pb2.MovieQuery(top_k=10, exclude_movie_ids=[0] * IDS)
     request = search_pb2.SearchMoviesRequest(queries=[query] * ROWS)
     request.vectors.dimension = 2
@@ -22,6 +23,26 @@ def test_a_million_bad_ids_are_refused_as_soon_as_there_is_enough_to_say() -> No
     request.vectors.data = np.zeros((ROWS, 2), "<f4").tobytes()
     started = time.process_time()
     with pytest.raises(InvalidRequestError) as refusal:
-        search_validation.check(request, INDEX, 2**23)
+        await search_validation.check(request, INDEX, 2**23)
     assert time.process_time() - started < 0.5  # all of them took ten seconds
     assert len(refusal.value.violations) == MAX_VIOLATIONS
+
+
+async def test_others_have_their_turn_while_many_exclusions_are_checked() -> None:
+    query = search_pb2.MovieQuery(top_k=10, exclude_movie_ids=range(1, 10_001))
+    request = search_pb2.SearchMoviesRequest(queries=[query] * 64)
+    request.vectors.dimension = 2
+    request.vectors.model_version = "model"
+    request.vectors.data = np.zeros((64, 2), "<f4").tobytes()
+    turns = 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    counting = asyncio.create_task(others())
+    await search_validation.check(request, INDEX, 2**23)
+    counting.cancel()
+    assert turns >= 640_000 // (2 * search_validation.IDS_AT_ONCE)

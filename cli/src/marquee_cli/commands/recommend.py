@@ -14,10 +14,16 @@ from marquee_cli.options import (
     GATEWAY,
     OCCUPATION_HELP,
     SEARCH,
+    Count,
     DataFolder,
+    Diversity,
     EmbedderTarget,
     GatewayTarget,
+    Genres,
     Json,
+    MaxYear,
+    MinYear,
+    PageToken,
     SearchTarget,
     connection_of,
 )
@@ -42,29 +48,16 @@ def recommend(
             "-u", "--user-id", metavar="ID", help="Id of a user of the data set, 1 or more."
         ),
     ] = None,
-    count: Annotated[
-        int | None,
-        typer.Option("-n", "--count", metavar="N", help="Movies on a page, 1 to 100. Default: 10."),
-    ] = None,
-    genre: Annotated[
-        list[str] | None,
-        typer.Option(
-            metavar="NAME", help="Only movies of this genre, as in Film-Noir; may be repeated."
-        ),
-    ] = None,
-    min_year: Annotated[
-        int | None, typer.Option(metavar="YEAR", help="Only movies of this year or later.")
-    ] = None,
-    max_year: Annotated[
-        int | None, typer.Option(metavar="YEAR", help="Only movies of this year or earlier.")
-    ] = None,
+    count: Count = None,
+    genre: Genres = None,
+    min_year: MinYear = None,
+    max_year: MaxYear = None,
     exclude: Annotated[
         list[str] | None,
         typer.Option(metavar="IDS", help="Movies not to recommend, as in 1,260; may be repeated."),
     ] = None,
-    page_token: Annotated[
-        str, typer.Option(metavar="TOKEN", help="Continue after the page that returned this token.")
-    ] = "",
+    diversity: Diversity = 0,
+    page_token: PageToken = "",
     index_first: Annotated[
         bool, typer.Option("-i", "--index", help="Rebuild the index first.")
     ] = False,
@@ -92,6 +85,7 @@ def recommend(
         min_year=min_year,
         max_year=max_year,
         exclude=exclude or (),
+        diversity=diversity,
     )
     if index_first:
         rebuild(connection_of(context), data, embedder_target, search_target, quiet=as_json)

@@ -142,6 +142,15 @@ class InvalidRequestError(ServiceError):
         """Refuse a request because of one field."""
         return cls([FieldViolation(field, description)])
 
+    def renaming(self, field: str, callers_field: str) -> InvalidRequestError:
+        """Return the refusal for a caller whose request has another name for a field."""
+        return InvalidRequestError(
+            [
+                FieldViolation(each.field.replace(field, callers_field, 1), each.description)
+                for each in self.violations
+            ]
+        )
+
     def details(self) -> list[any_pb2.Any]:
         """Return the details of every error, and a BadRequest."""
         bad = error_details_pb2.BadRequest()

@@ -19,14 +19,14 @@ NO_MIN, NO_MAX = -(2**63), 2**63 - 1
 
 @dataclass(frozen=True, slots=True)
 class Range:
-    """The integers from `min` to `max`, both included; `in` tells whether a number is one."""
+    """The numbers from `min` to `max`, both included; `in` tells whether a number is one."""
 
     min: int
     max: int
     refusal: str = "must be {range}, not {number}"
     """What is said of another number."""
 
-    def __contains__(self, number: int) -> bool:
+    def __contains__(self, number: float) -> bool:
         return self.min <= number <= self.max
 
     def __str__(self) -> str:
@@ -34,7 +34,7 @@ class Range:
             return f"{self.min} or more"
         return f"at most {self.max}" if self.min == NO_MIN else f"{self.min} to {self.max}"
 
-    def check(self, field: str, number: int) -> None:
+    def check(self, field: str, number: float) -> None:
         """Refuse a request whose field is not in this range.
 
         Raises:
@@ -43,7 +43,7 @@ class Range:
         if number not in self:
             raise InvalidRequestError([self.violation(field, number)])
 
-    def violation(self, field: str, number: int, *, alternative: str = "") -> FieldViolation:
+    def violation(self, field: str, number: float, *, alternative: str = "") -> FieldViolation:
         """Return the refusal of a number that is not in this range.
 
         Args:

@@ -15,7 +15,8 @@ from rpckit.errors import ServiceError
 from rpckit.observing.telemetry import Telemetry
 from rpckit.observing.tracing.context import TraceContext, use_traces
 from rpckit.serving.call import Call
-from search_service.index.vector_index import Hits, IndexSpec, Query, VectorIndex, Vectors
+from search_service.index.query import Query
+from search_service.index.vector_index import Hits, IndexSpec, VectorIndex, Vectors
 from search_service.settings import SearchSettings
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from marquee.search.v1 import index_pb2, search_pb2
 from marquee.type.v1 import types_pb2
@@ -24,7 +24,11 @@ def movie_message(movie: IndexedMovie) -> types_pb2.Movie:
     )
 
 
-def search_response(results: Sequence[Hits], rest: search_pb2.SearchMoviesResponse) -> bytes:
+def search_response(
+    results: Sequence[Hits],
+    unknown_ids: Mapping[int, Sequence[int]],
+    rest: search_pb2.SearchMoviesResponse,
+) -> bytes:
     """Return a serialized SearchMoviesResponse.
 
     Each movie is encoded once and copied from then on; building messages for ten hits takes ten
@@ -32,14 +36,18 @@ def search_response(results: Sequence[Hits], rest: search_pb2.SearchMoviesRespon
 
     Args:
         results: The hits of each query.
+        unknown_ids: MovieHits.unknown_movie_ids of the queries that have any, by position.
         rest: All other fields.
     """
     pack = _float.pack
     parts: list[bytes] = []
-    for hits in results:
+    for position, hits in enumerate(results):
         encoded = [
             (movie.encoded or _encode(movie)) + pack(similarity) for movie, similarity in hits
         ]
+        if position in unknown_ids:
+            unknown = search_pb2.MovieHits(unknown_movie_ids=unknown_ids[position])
+            encoded.append(unknown.SerializeToString())
         body = b"".join(encoded)
         parts += (_RESULTS, _varint(len(body)), body)
     # Protobuf allows fields in any order, so concatenating encodings merges the messages.

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from marquee.search.v1 import search_pb2 as pb
 from rpckit.serving.call import Call
 from search_service.contract import page_token, search_validation, validation
 from search_service.contract.batched_search import BatchedSearch
+from search_service.contract.diversified import deepened, diversified
+from search_service.contract.example_vectors import with_example_vectors
 from search_service.contract.messages import index_message, movie_message, search_response
+from search_service.contract.search_validation import Search
 from search_service.index.errors import IndexNotFoundError
-from search_service.index.vector_index import IndexSpec, VectorIndex
+from search_service.index.vector_index import Hits, IndexSpec, VectorIndex
 
 
 class SearchServicer:
@@ -77,10 +82,17 @@ class SearchServicer:
         return pb.GetIndexResponse(index=index_message(await self._index.describe(index)))
 
     async def _search(self, index: IndexSpec, request: pb.SearchMoviesRequest, call: Call) -> bytes:
-        search = search_validation.check(request, index, self._max_answer_bytes)
-        answer = await self._batched.search(index, search.vectors, search.queries, call)
+        search = await search_validation.check(request, index, self._max_answer_bytes)
+        if search.examples:
+            search = await with_example_vectors(self._index, index, search)
+        queries = deepened(search) if search.diversities else search.queries
+        answer = await self._batched.search(index, search.vectors, queries, call)
+        hits = answer.hits
+        if search.diversities:
+            hits = await diversified(self._index, index, search, hits)
         return search_response(
-            answer.hits,
+            hits,
+            await self._unknown_ids(index, search, hits),
             pb.SearchMoviesResponse(
                 index=index.name,
                 model_version=index.model_version,
@@ -91,3 +103,20 @@ class SearchServicer:
                 refused_queries=search.refused.messages(),
             ),
         )
+
+    async def _unknown_ids(
+        self, index: IndexSpec, search: Search, results: Sequence[Hits]
+    ) -> dict[int, list[int]]:
+        """Return the ids named by queries that the index does not have, by position."""
+        named = {
+            position: query.filter.movie_ids.difference(hit.movie.movie_id for hit in hits)
+            for position, (query, hits) in enumerate(zip(search.queries, results, strict=True))
+            if query.filter.movie_ids is not None
+        }
+        for position, examples in search.examples.items():
+            named[position] = named.get(position, frozenset()).union(examples.movie_ids)
+        movie_ids = frozenset().union(*named.values())
+        if not movie_ids:
+            return {}
+        held = await self._index.get(index, list(movie_ids))
+        return {position: sorted(ids - held.keys()) for position, ids in named.items()}

@@ -69,7 +69,7 @@ def create(request: index_pb2.CreateIndexRequest) -> IndexSpec:
     for number, genre in enumerate(request.genres):
         if (length := len(genre.encode())) not in GENRES.bytes:
             found.append(GENRES.bytes.violation(f"genres[{number}]", length))
-    _find_repeated(request.genres, "genres[{}]", found)
+    find_repeated(request.genres, "genres[{}]", found)
     _refuse(found)
     return IndexSpec(request.name, request.model_version, request.dimension, tuple(request.genres))
 
@@ -85,7 +85,7 @@ def upsert(request: index_pb2.UpsertMoviesRequest) -> tuple[list[IndexedMovie], 
         movies.append(_movie(movie, number, found))
         if len(found) > MAX_VIOLATIONS:
             break
-    _find_repeated([movie.movie_id for movie in movies], "movies[{}].movie_id", found)
+    find_repeated([movie.movie_id for movie in movies], "movies[{}].movie_id", found)
     _refuse(found)
     return movies, values
 
@@ -163,6 +163,17 @@ def check_ids(
         found.extend(islice(bad, MAX_VIOLATIONS + 1))
 
 
+def find_repeated(values: Sequence[object], path: str, found: list[FieldViolation]) -> None:
+    """Find repeated values; `path` is a format string for a value's position."""
+    if len(set(values)) == len(values):
+        return
+    seen = set()
+    for number, value in enumerate(values):
+        if value in seen:
+            found.append(FieldViolation(path.format(number), f"repeats {value!r}"))
+        seen.add(value)
+
+
 def _check_name(name: str, path: str, found: list[FieldViolation]) -> None:
     """Check the name of an index: Milvus takes no others, and a reserved one starts otherwise."""
     if len(name) not in NAME.bytes or not _IDENTIFIER.fullmatch(name):
@@ -178,7 +189,7 @@ def _movie(movie: types_pb2.Movie, number: int, found: list[FieldViolation]) -> 
         found.append(TITLE.bytes.violation(f"{path}.title", length))
     if movie.year and movie.year not in YEAR.value:
         found.append(YEAR.value.violation(f"{path}.year", movie.year, alternative="0 for unknown"))
-    _find_repeated(movie.genres, f"{path}.genres[{{}}]", found)
+    find_repeated(movie.genres, f"{path}.genres[{{}}]", found)
     return IndexedMovie(movie.movie_id, movie.title, movie.year, tuple(movie.genres))
 
 
@@ -187,17 +198,6 @@ def _movie_ids(movie_ids: Sequence[int], limits: FieldLimits) -> list[int]:
     check_ids(movie_ids, limits, "movie_ids", found)
     _refuse(found)
     return list(movie_ids)
-
-
-def _find_repeated(values: Sequence[object], path: str, found: list[FieldViolation]) -> None:
-    """Find repeated values; `path` is a format string for a value's position."""
-    if len(set(values)) == len(values):
-        return
-    seen = set()
-    for number, value in enumerate(values):
-        if value in seen:
-            found.append(FieldViolation(path.format(number), f"repeats {value!r}"))
-        seen.add(value)
 
 
 def _refuse(found: list[FieldViolation]) -> None:

@@ -3,14 +3,19 @@
 Queries of one group may differ in top k and exclusions: the shared search returns as many hits as
 its most demanding query needs, which is its top k plus the number of its exclusions, and each query
 keeps its own part. This is exact: a query cannot lose more hits to its exclusions than it has
-exclusions.
+exclusions. A query with many of them has a search of its own, because all others of its group would
+find as many hits in vain: in Milvus it takes 6 ms with 10,000 exclusions, and 32 queries that each
+find 1,000 hits more take 131 ms instead of 10. (An expression with 10,000 ids takes 160 ms.)
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from search_service.index.vector_index import Filter, Query
+from search_service.index.query import Filter, Query
+
+MAX_SHARED_EXCLUSIONS = 100
+"""Most exclusions of a query that shares a search."""
 
 
 def group_by_filter(queries: Sequence[Query]) -> dict[Filter, list[int]]:
@@ -18,6 +23,16 @@ def group_by_filter(queries: Sequence[Query]) -> dict[Filter, list[int]]:
     groups: dict[Filter, list[int]] = {}
     for position, query in enumerate(queries):
         groups.setdefault(query.filter, []).append(position)
+    return groups
+
+
+def group_by_search(queries: Sequence[Query]) -> list[tuple[Filter, list[int]]]:
+    """Return the positions of the queries that share a search, with their filter."""
+    groups = []
+    for wanted, rows in group_by_filter(queries).items():
+        sharing = [row for row in rows if len(queries[row].excluded) <= MAX_SHARED_EXCLUSIONS]
+        alone = [row for row in rows if len(queries[row].excluded) > MAX_SHARED_EXCLUSIONS]
+        groups += [(wanted, group) for group in (sharing, *([row] for row in alone)) if group]
     return groups
 
 
@@ -36,10 +51,11 @@ def select_hits(
         scores: The score of each id.
         query: The query that keeps its top k of them.
     """
+    excluded = set(query.excluded.tolist())
     hits = [
         (movie_id, score)
         for movie_id, score in zip(ids, scores, strict=True)
-        if movie_id not in query.excluded
+        if movie_id not in excluded
     ]
     hits.sort(key=lambda hit: (-hit[1], hit[0]))  # Milvus leaves the order of ties open
     return hits[: query.top_k]

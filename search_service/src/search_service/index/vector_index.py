@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from rpckit.errors import FieldViolation, InvalidRequestError
 from search_service.index.errors import ModelMismatchError
+from search_service.index.query import Query
 
 METRIC = "IP"
 """The only metric: the model L2-normalises its vectors, so their inner product is the cosine."""
@@ -36,32 +37,6 @@ class IndexedMovie:
     encoded: bytes = field(default=b"", init=False, repr=False, compare=False)
     """Start of this movie's hit in protobuf encoding, cached by search_service.contract.messages.
     Empty: not encoded yet."""
-
-
-@dataclass(frozen=True, slots=True)
-class Filter:
-    """Conditions on the movies to find; a movie must meet all that are set."""
-
-    genres: tuple[str, ...] = ()
-    """A movie must have at least one of these genres, given in the request's order. Empty: any."""
-    min_year: int | None = None
-    """First year; a movie of unknown year meets no bound."""
-    max_year: int | None = None
-    """Last year; a movie of unknown year meets no bound."""
-
-
-EVERYTHING = Filter()
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """What to find for one vector."""
-
-    top_k: int
-    """Number of hits to return; fewer only if fewer movies match."""
-    filter: Filter = EVERYTHING
-    excluded: frozenset[int] = frozenset()
-    """Ids of movies to leave out; ids that the index does not have are ignored."""
 
 
 class Hit(NamedTuple):
@@ -211,6 +186,12 @@ class VectorIndex(Protocol):
 
     async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """Return the movies with these ids that the index has, by id."""
+        ...
+
+    async def vectors(
+        self, index: IndexSpec, movie_ids: Sequence[int]
+    ) -> dict[int, NDArray[np.float32]]:
+        """Return the vectors, (dimension,), of the movies with these ids that it has, by id."""
         ...
 
     async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rpckit.errors import NotReadyError
 from search_service.index.errors import (
     CountMismatchError,
@@ -12,13 +15,13 @@ from search_service.index.errors import (
     IndexNotFoundError,
     NoActiveIndexError,
 )
+from search_service.index.query import Query
 from search_service.index.vector_index import (
     Activation,
     Hits,
     IndexedMovie,
     IndexInfo,
     IndexSpec,
-    Query,
     Vectors,
 )
 from search_service.resident.movie_table import MovieTable
@@ -47,6 +50,12 @@ class ExactIndex:
     async def get(self, index: IndexSpec, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """See VectorIndex."""
         return self._table(index.name).get(movie_ids)
+
+    async def vectors(
+        self, index: IndexSpec, movie_ids: Sequence[int]
+    ) -> dict[int, NDArray[np.float32]]:
+        """See VectorIndex."""
+        return self._table(index.name).vectors(movie_ids)
 
     async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""

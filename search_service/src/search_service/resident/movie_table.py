@@ -14,20 +14,15 @@ from itertools import repeat
 import numpy as np
 from numpy.typing import NDArray
 
+from search_service.index.query import EVERYTHING, Filter, Query
 from search_service.index.query_groups import group_by_filter
-from search_service.index.vector_index import (
-    EVERYTHING,
-    Filter,
-    Hit,
-    Hits,
-    IndexedMovie,
-    IndexSpec,
-    Query,
-    Vectors,
-)
+from search_service.index.vector_index import Hit, Hits, IndexedMovie, IndexSpec, Vectors
 
 FEWEST_PRODUCT_ROWS = 4
 """Fewest rows for which a matrix product pays: OpenBLAS copies the vectors for it first."""
+FEWEST_SORTED_LOOKUPS = 256
+"""Fewest ids for which one pass over sorted ids pays: 10,000 ids among 60,000 movies take 0.5 ms
+instead of 10 in a dict."""
 
 
 class MovieTable:
@@ -43,6 +38,7 @@ class MovieTable:
         self._years = np.empty(0, np.int16)
         self._genres = np.empty((len(spec.genres), 0), np.bool_)
         self._vectors = np.empty((0, spec.dimension), np.float32)
+        self._by_id: NDArray[np.int64] | None = None  # rows ascending by id; None: not sorted yet
 
     def __len__(self) -> int:
         """Return the number of movies."""
@@ -70,6 +66,7 @@ class MovieTable:
         for number, movie in enumerate(movies):
             self.spec.check_genres(movie.genres, f"movies[{number}].genres")
         self.reserve(self._size + len(movies))
+        self._by_id = None
         for movie, vector in zip(movies, vectors.values, strict=True):
             row = self._row.setdefault(movie.movie_id, self._size)
             if row == self._size:
@@ -84,6 +81,7 @@ class MovieTable:
 
     def delete(self, movie_ids: Iterable[int]) -> None:
         """Delete movies, ignoring ids that the table does not have."""
+        self._by_id = None
         for movie_id in movie_ids:
             hole = self._row.pop(movie_id, None)
             if hole is None:
@@ -105,6 +103,11 @@ class MovieTable:
     def get(self, movie_ids: Iterable[int]) -> dict[int, IndexedMovie]:
         """Return the movies with these ids that the table has, by id."""
         return {i: self._movies[self._row[i]] for i in movie_ids if i in self._row}
+
+    def vectors(self, movie_ids: Iterable[int]) -> dict[int, NDArray[np.float32]]:
+        """Return copies of the vectors of the movies with these ids that the table has, by id."""
+        held = [i for i in movie_ids if i in self._row]
+        return dict(zip(held, self._vectors[[self._row[i] for i in held]], strict=True))
 
     def page(self, after: int, limit: int) -> list[IndexedMovie]:
         """Return the first `limit` movies with an id above `after`, ascending by id."""
@@ -147,20 +150,36 @@ class MovieTable:
             mask &= years >= wanted.min_year
         if wanted.max_year is not None:
             mask &= (years <= wanted.max_year) & (years > 0)
+        if wanted.movie_ids is not None:
+            named = np.zeros(self._size, np.bool_)
+            named[[self._row[i] for i in wanted.movie_ids if i in self._row]] = True
+            mask &= named
         return np.flatnonzero(mask)
 
     def _exclude(self, scores: NDArray[np.float32], queries: Sequence[Query]) -> None:
         """Set the scores of each query's excluded movies to minus infinity."""
         for row, query in zip(scores, queries, strict=True):
-            if query.excluded:
-                row[[self._row[i] for i in query.excluded if i in self._row]] = -np.inf
+            if query.excluded.size:
+                row[self._rows_of(query.excluded)] = -np.inf
+
+    def _rows_of(self, movie_ids: NDArray[np.int64]) -> NDArray[np.int64] | list[int]:
+        """Return the rows of the movies with these ids, given ascending, that the table has."""
+        if len(movie_ids) < FEWEST_SORTED_LOOKUPS or not self._size:
+            return [self._row[i] for i in movie_ids.tolist() if i in self._row]
+        if self._by_id is None:
+            self._by_id = np.argsort(self._ids[: self._size])
+        ids = self._ids[: self._size]
+        places = np.searchsorted(ids, movie_ids, sorter=self._by_id)
+        rows = self._by_id[np.minimum(places, self._size - 1)]
+        found: NDArray[np.int64] = rows[ids[rows] == movie_ids]
+        return found
 
     def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: Query) -> Hits:
         """Return a query's hits, ordered and cut to its top k."""
         order = np.lexsort((self._ids[rows], -scores))[: query.top_k]
         movies = self._movies
         hits = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
-        if query.excluded:
+        if query.excluded.size:
             return [Hit(movies[row], score) for row, score in hits if score > -math.inf]
         return [Hit(movies[row], score) for row, score in hits]
 

@@ -9,18 +9,20 @@ order. Listing 200,000 revisions takes a Milvus server 0.28 s, and this process 
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from search_service.index.vector_index import Hits, IndexedMovie, IndexSpec, Query, Vectors
+from search_service.index.query import Query
+from search_service.index.vector_index import Hits, IndexedMovie, IndexSpec, Vectors
 from search_service.resident.replica_table import ReplicaTable
 from search_service.store.editions import CheckSchedule
 from search_service.store.milvus_client import Milvus
+from search_service.store.stored_pages import stored_pages
 
 log = logging.getLogger(__name__)
 
@@ -29,9 +31,6 @@ MAX_STALENESS_SECONDS = 2.0
 
 _PAGE_IDS = 10_000
 """Revisions in a page: comparing them blocks the event loop for about 2 ms."""
-_PAGE_FLOATS = 1 << 15
-"""Vector components in a page of movies: unpacking them takes pymilvus about 3 ms."""
-
 _MAX_ID = 2**63 - 1
 
 
@@ -99,6 +98,10 @@ class Replica:
     async def get(self, movie_ids: Sequence[int]) -> dict[int, IndexedMovie]:
         """Return the movies with these ids that the replica holds, by id."""
         return await self._table.get(movie_ids)
+
+    async def vectors(self, movie_ids: Sequence[int]) -> dict[int, NDArray[np.float32]]:
+        """Return the vectors of the movies with these ids that the replica holds, by id."""
+        return await self._table.vectors(movie_ids)
 
     async def upserted(
         self, movies: Sequence[IndexedMovie], vectors: Vectors, revision: int
@@ -185,10 +188,7 @@ class Replica:
             after = last
 
     async def _fetch(self, movie_ids: Sequence[int]) -> None:
-        step = max(1, _PAGE_FLOATS // self.spec.dimension)
-        for start in range(0, len(movie_ids), step):
-            stored = await self._milvus.stored_movies(self.spec, movie_ids[start : start + step])
-            await asyncio.sleep(0)  # unpacking them blocked the loop, and so does storing them
+        async for stored in stored_pages(self._milvus, self.spec, movie_ids):
             # The table's lock is fair, so what this process writes from here on comes after.
             current = [one for one in stored if one.movie.movie_id not in self._written_here]
             if current:

@@ -20,16 +20,19 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rpckit.errors import NotReadyError, ServiceError
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import NoActiveIndexError
+from search_service.index.query import Query
 from search_service.index.vector_index import (
     Activation,
     Hits,
     IndexedMovie,
     IndexInfo,
     IndexSpec,
-    Query,
     Vectors,
 )
 from search_service.resident.replica import Replica
@@ -118,6 +121,16 @@ class ResidentIndex(ActiveIndexObserver):
             return await self._milvus_index.get(index, movie_ids)
         self._milvus_index.require_store()
         return await replica.get(movie_ids)
+
+    async def vectors(
+        self, index: IndexSpec, movie_ids: Sequence[int]
+    ) -> dict[int, NDArray[np.float32]]:
+        """See VectorIndex."""
+        replica = self._usable(index)
+        if replica is None:
+            return await self._milvus_index.vectors(index, movie_ids)
+        self._milvus_index.require_store()
+        return await replica.vectors(movie_ids)
 
     async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""

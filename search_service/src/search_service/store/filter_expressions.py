@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from search_service.index.vector_index import Filter, IndexSpec
+from search_service.index.query import Filter
+from search_service.index.vector_index import IndexSpec
 from search_service.store.collection_schema import ID, YEAR, genre_field
 
 
@@ -26,6 +27,8 @@ def filter_expression(wanted: Filter, index: IndexSpec) -> str:
         terms.append(f"{YEAR} <= {wanted.max_year:d}")
         if wanted.min_year is None:
             terms.append(f"{YEAR} > 0")  # 0 is unknown
+    if wanted.movie_ids is not None:
+        terms.append(ids_in(sorted(wanted.movie_ids)))
     return " and ".join(terms)
 
 

@@ -14,6 +14,9 @@ from contextlib import asynccontextmanager, suppress
 from functools import partial
 from typing import TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
+
 from rpckit.finishing import finish
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.errors import (
@@ -24,7 +27,7 @@ from search_service.index.errors import (
     OtherSuiteError,
     StoreUnavailableError,
 )
-from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
+from search_service.index.query import Query
 from search_service.index.vector_index import (
     Activation,
     Hit,
@@ -32,16 +35,16 @@ from search_service.index.vector_index import (
     IndexedMovie,
     IndexInfo,
     IndexSpec,
-    Query,
     Vectors,
 )
 from search_service.store.active_index_watcher import ActiveIndexObserver, ActiveIndexWatcher
 from search_service.store.collection_loader import CollectionLoader
-from search_service.store.filter_expressions import filter_expression
+from search_service.store.grouped_search import grouped_search
 from search_service.store.index_types import IndexType
 from search_service.store.index_writer import IndexWriter
 from search_service.store.milvus_client import Milvus
 from search_service.store.movie_cache import MovieCache
+from search_service.store.stored_pages import stored_pages
 
 Result = TypeVar("Result")
 
@@ -108,21 +111,9 @@ class MilvusIndex(ActiveIndexObserver):
     ) -> list[Hits]:
         """See VectorIndex."""
         index.check_vectors(vectors)
-        groups = [
-            (filter_expression(wanted, index), rows)
-            for wanted, rows in group_by_filter(queries).items()
-        ]
-        found: list[list[tuple[int, float]]] = [[] for _ in queries]
         async with self._loaded(index) as index_type:
             with self._stage.measure():
-                for expression, rows in groups:
-                    wanted = [queries[row] for row in rows]
-                    values = vectors.values[rows] if len(groups) > 1 else vectors.values
-                    answers = await self._milvus.search(
-                        index.name, index_type, values, expression, shared_limit(wanted)
-                    )
-                    for row, query, (ids, scores) in zip(rows, wanted, answers, strict=True):
-                        found[row] = select_hits(ids, scores, query)
+                found = await grouped_search(self._milvus, index, index_type, vectors, queries)
             movies = await self._metadata(index, (i for hits in found for i, _ in hits))
         return [
             # A movie that was deleted after the search has no metadata any more.
@@ -134,6 +125,16 @@ class MilvusIndex(ActiveIndexObserver):
         """See VectorIndex."""
         async with self._loaded(index):
             return await self._metadata(index, movie_ids)
+
+    async def vectors(
+        self, index: IndexSpec, movie_ids: Sequence[int]
+    ) -> dict[int, NDArray[np.float32]]:
+        """See VectorIndex."""
+        found: dict[int, NDArray[np.float32]] = {}
+        async with self._loaded(index):
+            async for page in stored_pages(self._milvus, index, movie_ids):
+                found.update((stored.movie.movie_id, stored.vector) for stored in page)
+        return found
 
     async def list_movies(self, index: IndexSpec, after: int, limit: int) -> list[IndexedMovie]:
         """See VectorIndex."""

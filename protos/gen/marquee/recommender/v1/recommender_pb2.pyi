@@ -60,12 +60,18 @@ class RecommendRequest(_message.Message):
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most movies to return."""
     page_token: _builtins.str
     """next_page_token of the page before. Empty: the first page. A token of another request, model or
     index is INVALID_ARGUMENT. All pages together give at most as many movies as
     MovieQuery.top_k may ask for.
+    """
+    diversity: _builtins.float
+    """How much the list avoids movies that are like each other, as in MovieQuery.diversity: the best
+    200 movies are reordered, and the list goes on after them as without. Their scores stay
+    what they are. Default: best first.
     """
     @_builtins.property
     def user(self) -> _types_pb2.User:
@@ -89,10 +95,11 @@ class RecommendRequest(_message.Message):
         page_token: _builtins.str = ...,
         filter: _search_pb2.MovieFilter | None = ...,
         exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        diversity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "filter", b"filter", "page_size", b"page_size", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
@@ -158,7 +165,7 @@ class RecommendResponse(_message.Message):
     """What the scores say."""
     @_builtins.property
     def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
-        """Descending by score; ties by ascending movie_id."""
+        """Descending by score; ties by ascending movie_id. With diversity, in the order that it says."""
 
     @_builtins.property
     def timings(self) -> Global___RecommendTimings:
@@ -189,8 +196,238 @@ class RecommendResponse(_message.Message):
 Global___RecommendResponse: _TypeAlias = RecommendResponse  # noqa: Y015
 
 @_typing.final
+class RankMoviesRequest(_message.Message):
+    """Request of RankMovies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    USER_FIELD_NUMBER: _builtins.int
+    MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def user(self) -> _types_pb2.User:
+        """Whom to rank for, as in RecommendRequest."""
+
+    @_builtins.property
+    def movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The movies to rank; none may be named twice."""
+
+    def __init__(
+        self,
+        *,
+        user: _types_pb2.User | None = ...,
+        movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["movie_ids", b"movie_ids", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankMoviesRequest: _TypeAlias = RankMoviesRequest  # noqa: Y015
+
+@_typing.final
+class RankMoviesResponse(_message.Message):
+    """Response of RankMovies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RECOMMENDATIONS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    USER_ID_STATUS_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    SCORE_KIND_FIELD_NUMBER: _builtins.int
+    IGNORED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    model_version: _builtins.str
+    """Version of the model that answered."""
+    index: _builtins.str
+    """Name of the index that answered."""
+    user_id_status: Global___UserIdStatus.ValueType
+    """Whether the answer used the user's id."""
+    score_kind: _types_pb2.ScoreKind.ValueType
+    """What the scores say."""
+    @_builtins.property
+    def recommendations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Recommendation]:
+        """The movies that the index has. Descending by score; ties by ascending movie_id."""
+
+    @_builtins.property
+    def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """The ids that the index does not have. Ascending."""
+
+    @_builtins.property
+    def timings(self) -> Global___RecommendTimings:
+        """Where the time went."""
+
+    @_builtins.property
+    def ignored_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies of the user's history that the model does not know: the answer is without them."""
+
+    def __init__(
+        self,
+        *,
+        recommendations: _abc.Iterable[Global___Recommendation] | None = ...,
+        unknown_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        model_version: _builtins.str = ...,
+        index: _builtins.str = ...,
+        user_id_status: Global___UserIdStatus.ValueType = ...,
+        timings: Global___RecommendTimings | None = ...,
+        score_kind: _types_pb2.ScoreKind.ValueType = ...,
+        ignored_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["ignored_movie_ids", b"ignored_movie_ids", "index", b"index", "model_version", b"model_version", "recommendations", b"recommendations", "score_kind", b"score_kind", "timings", b"timings", "unknown_movie_ids", b"unknown_movie_ids", "user_id_status", b"user_id_status"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RankMoviesResponse: _TypeAlias = RankMoviesResponse  # noqa: Y015
+
+@_typing.final
+class SimilarMoviesRequest(_message.Message):
+    """Request of SimilarMovies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DISLIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    FILTER_FIELD_NUMBER: _builtins.int
+    EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    PAGE_SIZE_FIELD_NUMBER: _builtins.int
+    PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
+    page_size: _builtins.int
+    """Most movies to return."""
+    page_token: _builtins.str
+    """next_page_token of the page before, as in RecommendRequest."""
+    diversity: _builtins.float
+    """How much the list avoids movies that are like each other, as in MovieQuery.diversity: the nearest
+    200 movies are reordered, and the list goes on after them as without. Their similarities stay
+    what they are. Default: best first.
+    """
+    @_builtins.property
+    def liked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies to be like: those are found whose vectors are nearest to the normalised sum of theirs,
+        less half of each disliked movie's. The given movies are left out; none may be named twice. Ids
+        that the index does not have are ignored; if it has none of these, that is INVALID_ARGUMENT.
+        """
+
+    @_builtins.property
+    def disliked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies to be unlike; none of the liked ones."""
+
+    @_builtins.property
+    def filter(self) -> _search_pb2.MovieFilter:
+        """Which movies may be found. Absent: all."""
+
+    @_builtins.property
+    def exclude_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies not to find. Ids that the index does not have are ignored."""
+
+    def __init__(
+        self,
+        *,
+        liked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        disliked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        filter: _search_pb2.MovieFilter | None = ...,
+        exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        page_size: _builtins.int | None = ...,
+        page_token: _builtins.str = ...,
+        diversity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "filter", b"filter", "page_size", b"page_size"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "disliked_movie_ids", b"disliked_movie_ids", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "page_size", b"page_size", "page_token", b"page_token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
+    _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
+
+Global___SimilarMoviesRequest: _TypeAlias = SimilarMoviesRequest  # noqa: Y015
+
+@_typing.final
+class SimilarMovie(_message.Message):
+    """A movie that is like the given ones."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    RANK_FIELD_NUMBER: _builtins.int
+    MOVIE_FIELD_NUMBER: _builtins.int
+    SIMILARITY_FIELD_NUMBER: _builtins.int
+    rank: _builtins.int
+    """Place in the whole list, counted from 1 and on through the pages."""
+    similarity: _builtins.float
+    """Cosine of the movie's vector with the one that the given movies make, from -1 to 1."""
+    @_builtins.property
+    def movie(self) -> _types_pb2.Movie:
+        """The movie."""
+
+    def __init__(
+        self,
+        *,
+        rank: _builtins.int = ...,
+        movie: _types_pb2.Movie | None = ...,
+        similarity: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["movie", b"movie"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["movie", b"movie", "rank", b"rank", "similarity", b"similarity"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarMovie: _TypeAlias = SimilarMovie  # noqa: Y015
+
+@_typing.final
+class SimilarMoviesResponse(_message.Message):
+    """Response of SimilarMovies."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MOVIES_FIELD_NUMBER: _builtins.int
+    NEXT_PAGE_TOKEN_FIELD_NUMBER: _builtins.int
+    UNKNOWN_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    MODEL_VERSION_FIELD_NUMBER: _builtins.int
+    INDEX_FIELD_NUMBER: _builtins.int
+    TIMINGS_FIELD_NUMBER: _builtins.int
+    next_page_token: _builtins.str
+    """Token for the next page. Empty on the last one."""
+    model_version: _builtins.str
+    """Version of the model whose vectors were compared."""
+    index: _builtins.str
+    """Name of the index that answered."""
+    @_builtins.property
+    def movies(self) -> _containers.RepeatedCompositeFieldContainer[Global___SimilarMovie]:
+        """Descending by similarity; ties by ascending movie_id. With diversity, in the order that it says."""
+
+    @_builtins.property
+    def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids of liked and disliked movies that the index does not have. Ascending."""
+
+    @_builtins.property
+    def timings(self) -> Global___RecommendTimings:
+        """Where the time went; nothing is embedded."""
+
+    def __init__(
+        self,
+        *,
+        movies: _abc.Iterable[Global___SimilarMovie] | None = ...,
+        next_page_token: _builtins.str = ...,
+        unknown_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        model_version: _builtins.str = ...,
+        index: _builtins.str = ...,
+        timings: Global___RecommendTimings | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timings", b"timings"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["index", b"index", "model_version", b"model_version", "movies", b"movies", "next_page_token", b"next_page_token", "timings", b"timings", "unknown_movie_ids", b"unknown_movie_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SimilarMoviesResponse: _TypeAlias = SimilarMoviesResponse  # noqa: Y015
+
+@_typing.final
 class RecommendTimings(_message.Message):
-    """Where the time of one Recommend call went, as the gateway saw it. All in microseconds."""
+    """Where the time of one call of RecommenderService went, as the gateway saw it. All in microseconds."""
 
     DESCRIPTOR: _descriptor.Descriptor
 

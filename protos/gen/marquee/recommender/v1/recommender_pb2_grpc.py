@@ -40,6 +40,16 @@ class RecommenderServiceStub:
                 request_serializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RecommendRequest.SerializeToString,
                 response_deserializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RecommendResponse.FromString,
                 _registered_method=True)
+        self.RankMovies = channel.unary_unary(
+                '/marquee.recommender.v1.RecommenderService/RankMovies',
+                request_serializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RankMoviesRequest.SerializeToString,
+                response_deserializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RankMoviesResponse.FromString,
+                _registered_method=True)
+        self.SimilarMovies = channel.unary_unary(
+                '/marquee.recommender.v1.RecommenderService/SimilarMovies',
+                request_serializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.SimilarMoviesRequest.SerializeToString,
+                response_deserializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.SimilarMoviesResponse.FromString,
+                _registered_method=True)
 
 
 class RecommenderServiceServicer:
@@ -53,6 +63,20 @@ class RecommenderServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def RankMovies(self, request, context):
+        """Ranks given movies for one user: all of them that the index has, best first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SimilarMovies(self, request, context):
+        """Finds the movies that are most like given ones, page by page (AIP-158). It needs no user.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_RecommenderServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +84,16 @@ def add_RecommenderServiceServicer_to_server(servicer, server):
                     servicer.Recommend,
                     request_deserializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RecommendRequest.FromString,
                     response_serializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RecommendResponse.SerializeToString,
+            ),
+            'RankMovies': grpc.unary_unary_rpc_method_handler(
+                    servicer.RankMovies,
+                    request_deserializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RankMoviesRequest.FromString,
+                    response_serializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.RankMoviesResponse.SerializeToString,
+            ),
+            'SimilarMovies': grpc.unary_unary_rpc_method_handler(
+                    servicer.SimilarMovies,
+                    request_deserializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.SimilarMoviesRequest.FromString,
+                    response_serializer=marquee_dot_recommender_dot_v1_dot_recommender__pb2.SimilarMoviesResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +124,60 @@ class RecommenderService:
             '/marquee.recommender.v1.RecommenderService/Recommend',
             marquee_dot_recommender_dot_v1_dot_recommender__pb2.RecommendRequest.SerializeToString,
             marquee_dot_recommender_dot_v1_dot_recommender__pb2.RecommendResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RankMovies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.recommender.v1.RecommenderService/RankMovies',
+            marquee_dot_recommender_dot_v1_dot_recommender__pb2.RankMoviesRequest.SerializeToString,
+            marquee_dot_recommender_dot_v1_dot_recommender__pb2.RankMoviesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SimilarMovies(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/marquee.recommender.v1.RecommenderService/SimilarMovies',
+            marquee_dot_recommender_dot_v1_dot_recommender__pb2.SimilarMoviesRequest.SerializeToString,
+            marquee_dot_recommender_dot_v1_dot_recommender__pb2.SimilarMoviesResponse.FromString,
             options,
             channel_credentials,
             insecure,

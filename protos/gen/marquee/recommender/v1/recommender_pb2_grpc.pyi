@@ -35,6 +35,10 @@ class RecommenderServiceStub:
     def __new__(cls, channel: _aio.Channel) -> RecommenderServiceAsyncStub: ...
     Recommend: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]
     """Recommends movies to one user, best first, page by page (AIP-158)."""
+    RankMovies: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.RankMoviesRequest, _recommender_pb2.RankMoviesResponse]
+    """Ranks given movies for one user: all of them that the index has, best first."""
+    SimilarMovies: _grpc.UnaryUnaryMultiCallable[_recommender_pb2.SimilarMoviesRequest, _recommender_pb2.SimilarMoviesResponse]
+    """Finds the movies that are most like given ones, page by page (AIP-158). It needs no user."""
 
 @_typing.type_check_only
 class RecommenderServiceAsyncStub(RecommenderServiceStub):
@@ -43,6 +47,10 @@ class RecommenderServiceAsyncStub(RecommenderServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Recommend: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RecommendRequest, _recommender_pb2.RecommendResponse]  # type: ignore[assignment]
     """Recommends movies to one user, best first, page by page (AIP-158)."""
+    RankMovies: _aio.UnaryUnaryMultiCallable[_recommender_pb2.RankMoviesRequest, _recommender_pb2.RankMoviesResponse]  # type: ignore[assignment]
+    """Ranks given movies for one user: all of them that the index has, best first."""
+    SimilarMovies: _aio.UnaryUnaryMultiCallable[_recommender_pb2.SimilarMoviesRequest, _recommender_pb2.SimilarMoviesResponse]  # type: ignore[assignment]
+    """Finds the movies that are most like given ones, page by page (AIP-158). It needs no user."""
 
 class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
     """Recommends movies to people."""
@@ -54,5 +62,21 @@ class RecommenderServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_recommender_pb2.RecommendResponse, _abc.Awaitable[_recommender_pb2.RecommendResponse]]:
         """Recommends movies to one user, best first, page by page (AIP-158)."""
+
+    @_abc_1.abstractmethod
+    def RankMovies(
+        self,
+        request: _recommender_pb2.RankMoviesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.RankMoviesResponse, _abc.Awaitable[_recommender_pb2.RankMoviesResponse]]:
+        """Ranks given movies for one user: all of them that the index has, best first."""
+
+    @_abc_1.abstractmethod
+    def SimilarMovies(
+        self,
+        request: _recommender_pb2.SimilarMoviesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_recommender_pb2.SimilarMoviesResponse, _abc.Awaitable[_recommender_pb2.SimilarMoviesResponse]]:
+        """Finds the movies that are most like given ones, page by page (AIP-158). It needs no user."""
 
 def add_RecommenderServiceServicer_to_server(servicer: RecommenderServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -70,8 +70,18 @@ class MovieQuery(_message.Message):
     TOP_K_FIELD_NUMBER: _builtins.int
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    CANDIDATE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    LIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DISLIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
+    DIVERSITY_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Most hits to return. Fewer are returned only when fewer movies match."""
+    diversity: _builtins.float
+    """How much the hits avoid being like each other: the 200 nearest movies come in the order of
+    maximal marginal relevance (Carbonell and Goldstein, 1998). Each next one maximises
+    (1 - diversity) × its similarity less diversity × its largest cosine with a movie before it.
+    The movies after those 200 follow as without. Default: by similarity alone.
+    """
     @_builtins.property
     def filter(self) -> Global___MovieFilter:
         """Absent: every movie may be found."""
@@ -80,16 +90,38 @@ class MovieQuery(_message.Message):
     def exclude_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
         """Movies that must not be found. Ids that are not in the index are ignored."""
 
+    @_builtins.property
+    def candidate_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Only these movies may be found, if they match the filter too; none may be named twice. Empty:
+        every movie. MovieHits.unknown_movie_ids tells which of them the index does not have.
+        """
+
+    @_builtins.property
+    def liked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies to be near to, in place of a vector: the query's vector is the normalised sum of theirs,
+        less half of each disliked movie's. None of them is found, and none may be named twice. Ids that
+        the index does not have are ignored and told by MovieHits.unknown_movie_ids; if it has none of
+        the liked movies, that is INVALID_ARGUMENT. Empty: the query has a vector.
+        """
+
+    @_builtins.property
+    def disliked_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Movies to be far from. Only with liked_movie_ids, and none of those."""
+
     def __init__(
         self,
         *,
         top_k: _builtins.int = ...,
         filter: Global___MovieFilter | None = ...,
         exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        candidate_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        liked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        disliked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
+        diversity: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_movie_ids", b"candidate_movie_ids", "disliked_movie_ids", b"disliked_movie_ids", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -114,11 +146,11 @@ class SearchMoviesRequest(_message.Message):
     """
     @_builtins.property
     def vectors(self) -> _types_pb2.Vectors:
-        """One row per query."""
+        """One row for each query without liked_movie_ids, in the same order. Absent if there is none."""
 
     @_builtins.property
     def queries(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieQuery]:
-        """One per row of vectors, in the same order. INVALID_ARGUMENT (TOO_MANY_HITS) if they ask for more
+        """What is asked for. INVALID_ARGUMENT (TOO_MANY_HITS) if they ask for more
         hits than a response can hold.
         """
 
@@ -173,18 +205,26 @@ class MovieHits(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     HITS_FIELD_NUMBER: _builtins.int
+    UNKNOWN_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def hits(self) -> _containers.RepeatedCompositeFieldContainer[Global___MovieHit]:
-        """Descending by similarity; ties by ascending movie_id."""
+        """Descending by similarity; ties by ascending movie_id. With diversity, in the order that it says."""
+
+    @_builtins.property
+    def unknown_movie_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.int]:
+        """Ids of candidate_movie_ids, liked_movie_ids and disliked_movie_ids of the MovieQuery that the
+        index does not have. Ascending.
+        """
 
     def __init__(
         self,
         *,
         hits: _abc.Iterable[Global___MovieHit] | None = ...,
+        unknown_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["hits", b"hits", "unknown_movie_ids", b"unknown_movie_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -1,0 +1,46 @@
+"""Searches by movies: what the named movies' vectors make takes the place of a query's vector."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from rpckit.errors import FieldViolation
+from search_service.contract.search_validation import Search
+from search_service.index.vector_index import IndexSpec, VectorIndex, Vectors
+
+
+async def with_example_vectors(index: VectorIndex, spec: IndexSpec, search: Search) -> Search:
+    """Return a search whose queries all have a vector; those without a known liked movie leave.
+
+    Args:
+        index: What the vectors are read from.
+        spec: The index that is searched.
+        search: The search; what is refused is added to its refused rows.
+
+    Raises:
+        InvalidRequestError: The index has none of a query's liked movies, and the request does not
+            ask for partial success.
+    """
+    movie_ids = {i for examples in search.examples.values() for i in examples.movie_ids}
+    vectors = await index.vectors(spec, sorted(movie_ids))
+    values = search.vectors.values.copy()
+    kept = []
+    for position, row in enumerate(search.rows):
+        if examples := search.examples.get(position):
+            vector = examples.vector(vectors)
+            if vector is None:
+                path = f"queries[{row}].liked_movie_ids"
+                reason = f"index {spec.name!r} has none of these movies"
+                search.refused.add(row, [FieldViolation(path, reason)])
+                continue
+            values[position] = vector
+        kept.append(position)
+    search.refused.check()
+    return Search(
+        Vectors(np.ascontiguousarray(values[kept]), spec.model_version),
+        [search.queries[position] for position in kept],
+        [search.rows[position] for position in kept],
+        {new: search.examples[old] for new, old in enumerate(kept) if old in search.examples},
+        {new: search.diversities[old] for new, old in enumerate(kept) if old in search.diversities},
+        search.refused,
+    )
