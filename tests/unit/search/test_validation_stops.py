@@ -8,6 +8,7 @@ import pytest
 
 from marquee.search.v1 import search_pb2
 from rpckit.errors import MAX_VIOLATIONS, InvalidRequestError
+from rpckit.field_limits import limits_of
 from search_service.contract import search_validation
 from search_service.index.vector_index import IndexSpec
 
@@ -28,8 +29,10 @@ async def test_a_million_bad_ids_are_refused_as_soon_as_there_is_enough_to_say()
     assert len(refusal.value.violations) == MAX_VIOLATIONS
 
 
-async def test_others_have_their_turn_while_many_exclusions_are_checked() -> None:
-    query = search_pb2.MovieQuery(top_k=10, exclude_movie_ids=range(1, 10_001))
+@pytest.mark.parametrize("field", ["exclude_movie_ids", "candidate_movie_ids"])
+async def test_others_have_their_turn_while_many_ids_are_checked(field: str) -> None:
+    most = limits_of(search_pb2.MovieQuery, field).items.max
+    query = search_pb2.MovieQuery(top_k=10, **{field: range(1, most + 1)})
     request = search_pb2.SearchMoviesRequest(queries=[query] * 64)
     request.vectors.dimension = 2
     request.vectors.model_version = "model"
@@ -45,4 +48,4 @@ async def test_others_have_their_turn_while_many_exclusions_are_checked() -> Non
     counting = asyncio.create_task(others())
     await search_validation.check(request, INDEX, 2**23)
     counting.cancel()
-    assert turns >= 640_000 // (2 * search_validation.IDS_AT_ONCE)
+    assert turns >= request.ByteSize() // (2 * search_validation.BYTES_AT_ONCE)

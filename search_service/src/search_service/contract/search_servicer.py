@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from marquee.search.v1 import search_pb2 as pb
@@ -11,6 +12,7 @@ from search_service.contract.batched_search import BatchedSearch
 from search_service.contract.diversified import deepened, diversified
 from search_service.contract.example_vectors import with_example_vectors
 from search_service.contract.messages import index_message, movie_message, search_response
+from search_service.contract.read_in_parts import read_in_parts
 from search_service.contract.search_validation import Search
 from search_service.index.errors import IndexNotFoundError
 from search_service.index.vector_index import Hits, IndexSpec, VectorIndex
@@ -108,15 +110,16 @@ class SearchServicer:
         self, index: IndexSpec, search: Search, results: Sequence[Hits]
     ) -> dict[int, list[int]]:
         """Return the ids named by queries that the index does not have, by position."""
-        named = {
-            position: query.filter.movie_ids.difference(hit.movie.movie_id for hit in hits)
-            for position, (query, hits) in enumerate(zip(search.queries, results, strict=True))
-            if query.filter.movie_ids is not None
-        }
+        named: dict[int, frozenset[int]] = {}
+        for position, query in enumerate(search.queries):
+            if query.filter.movie_ids is not None:
+                found = [hit.movie.movie_id for hit in results[position]]
+                named[position] = query.filter.movie_ids.difference(found)
+                await asyncio.sleep(0)  # others have their turn
         for position, examples in search.examples.items():
             named[position] = named.get(position, frozenset()).union(examples.movie_ids)
         movie_ids = frozenset().union(*named.values())
         if not movie_ids:
             return {}
-        held = await self._index.get(index, list(movie_ids))
+        held = await read_in_parts(self._index.get, index, list(movie_ids))
         return {position: sorted(ids - held.keys()) for position, ids in named.items()}
