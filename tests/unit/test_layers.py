@@ -42,6 +42,7 @@ RPCKIT_ENVOY = (
 SEARCH_SERVICE = (
     "index",
     "store",
+    "interactions",
     "resident",
     "settings",
     "contract",

@@ -14,6 +14,7 @@ from tests.fixtures.movies import DIMENSION, catalogue, spec, unit_vectors
 from tests.fixtures.serving import Serve
 from tests.inprocess.search.conftest import (
     create_request,
+    saw_nothing,
     search_request,
     upsert_request,
     vectors_message,
@@ -52,8 +53,7 @@ async def channel(serve: Serve) -> AsyncIterator[grpc.aio.Channel]:
     await index.upsert(spec(), *catalogue(20))
     await index.activate(spec(), None)
     await index.create(spec("other"))
-    telemetry = Telemetry("search_service")
-    async with BatchedSearch.over(index, SearchSettings(), telemetry) as batched:
+    async with BatchedSearch.over(index, saw_nothing, SearchSettings(), Telemetry("s")) as batched:
         services = {
             search_pb2.DESCRIPTOR.services_by_name["SearchService"]: SearchServicer(index, batched),
             index_pb2.DESCRIPTOR.services_by_name["IndexService"]: IndexServicer(index),

@@ -73,13 +73,14 @@ class SearchServicer:
         self, request: pb.SearchMoviesRequest, call: Call
     ) -> tuple[IndexSpec, Answer]:
         vectors, queries = validation.search(request)
+        seen_by = validation.seen_by(request)
         name = validation.index_to_read(request.index)
         index = await self._index.resolve(name)
         try:
-            return index, await self._batched.search(index, vectors, queries, call)
+            return index, await self._batched.search(index, vectors, queries, seen_by, call)
         except IndexNotFoundError:
             # Another process may have activated another index and deleted this one meanwhile.
             current = await self._index.resolve(name)
             if name or current == index:
                 raise
-            return current, await self._batched.search(current, vectors, queries, call)
+            return current, await self._batched.search(current, vectors, queries, seen_by, call)

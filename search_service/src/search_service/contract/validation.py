@@ -30,6 +30,7 @@ from search_service.index.vector_index import (
 QUERIES = limits_of(search_pb2.SearchMoviesRequest, "queries")
 TOP_K = limits_of(search_pb2.MovieQuery, "top_k")
 EXCLUDED_IDS = limits_of(search_pb2.MovieQuery, "exclude_movie_ids")
+SEEN_BY = limits_of(search_pb2.MovieQuery, "exclude_seen_by_user_id")
 FILTER_GENRES = limits_of(search_pb2.MovieFilter, "genres")
 MIN_YEAR = limits_of(search_pb2.MovieFilter, "min_year")
 MAX_YEAR = limits_of(search_pb2.MovieFilter, "max_year")
@@ -63,6 +64,15 @@ def search(request: search_pb2.SearchMoviesRequest) -> tuple[Vectors, list[Query
             break
     _refuse(found)
     return vectors, queries
+
+
+def seen_by(request: search_pb2.SearchMoviesRequest) -> dict[int, int]:
+    """Return the user whose seen movies are left out, for the rows that name one."""
+    return {
+        row: query.exclude_seen_by_user_id
+        for row, query in enumerate(request.queries)
+        if query.exclude_seen_by_user_id
+    }
 
 
 def get_movies(request: search_pb2.GetMoviesRequest) -> list[int]:
@@ -184,6 +194,9 @@ def _query(query: search_pb2.MovieQuery, row: int, found: list[FieldViolation]) 
     excluded = query.exclude_movie_ids
     if excluded:
         _check_ids(excluded, EXCLUDED_IDS, f"queries[{row}].exclude_movie_ids", found)
+    user_id = query.exclude_seen_by_user_id
+    if query.HasField("exclude_seen_by_user_id") and user_id not in SEEN_BY.value:
+        found.append(SEEN_BY.value.violation(f"queries[{row}].exclude_seen_by_user_id", user_id))
     wanted = EVERYTHING
     if query.HasField("filter"):
         wanted = _filter(query.filter, f"queries[{row}].filter", found)

@@ -62,6 +62,13 @@ class Query:
     filter: Filter = EVERYTHING
     excluded: frozenset[int] = frozenset()
     """Ids of movies to leave out; ids that the index does not have are ignored."""
+    seen: NDArray[np.int64] | None = field(default=None, compare=False)
+    """Ids of more movies to leave out, ascending, each once. None: no more."""
+
+    @property
+    def most_left_out(self) -> int:
+        """Largest number of movies that this query can leave out."""
+        return len(self.excluded) + (0 if self.seen is None else len(self.seen))
 
 
 class Hit(NamedTuple):

@@ -43,6 +43,7 @@ class MovieTable:
         self._years = np.empty(0, np.int16)
         self._genres = np.empty((len(spec.genres), 0), np.bool_)
         self._vectors = np.empty((0, spec.dimension), np.float32)
+        self._order: NDArray[np.int64] | None = None  # rows, ascending by id; None: not known
 
     def __len__(self) -> int:
         """Return the number of movies."""
@@ -73,6 +74,7 @@ class MovieTable:
         for movie, vector in zip(movies, vectors.values, strict=True):
             row = self._row.setdefault(movie.movie_id, self._size)
             if row == self._size:
+                self._order = None
                 self._size += 1
                 self._movies.append(movie)
             self._movies[row] = movie
@@ -88,6 +90,7 @@ class MovieTable:
             hole = self._row.pop(movie_id, None)
             if hole is None:
                 continue
+            self._order = None
             last = self._size = self._size - 1
             movie = self._movies.pop()
             if hole != last:
@@ -150,17 +153,30 @@ class MovieTable:
         return np.flatnonzero(mask)
 
     def _exclude(self, scores: NDArray[np.float32], queries: Sequence[Query]) -> None:
-        """Set the scores of each query's excluded movies to minus infinity."""
+        """Set the scores of the movies that each query leaves out to minus infinity."""
         for row, query in zip(scores, queries, strict=True):
             if query.excluded:
                 row[[self._row[i] for i in query.excluded if i in self._row]] = -np.inf
+            if query.seen is not None:
+                row[self._rows(query.seen)] = -np.inf
+
+    def _rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the rows of the movies with these ids that the table has."""
+        if self._order is None:
+            self._order = np.argsort(self._ids[: self._size])
+            self._ordered_ids = self._ids[self._order]
+        places = self._ordered_ids.searchsorted(ids)
+        places = places[: places.searchsorted(self._size)]  # ids above all others have no place
+        here = places[self._ordered_ids[places] == ids[: len(places)]]
+        rows: NDArray[np.int64] = self._order[here]
+        return rows
 
     def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: Query) -> Hits:
         """Return a query's hits, ordered and cut to its top k."""
         order = np.lexsort((self._ids[rows], -scores))[: query.top_k]
         movies = self._movies
         hits = zip(rows[order].tolist(), scores[order].tolist(), strict=True)
-        if query.excluded:
+        if query.most_left_out:
             return [Hit(movies[row], score) for row, score in hits if score > -math.inf]
         return [Hit(movies[row], score) for row, score in hits]
 

@@ -24,7 +24,12 @@ from search_service.index.errors import (
     OtherSuiteError,
     StoreUnavailableError,
 )
-from search_service.index.query_groups import group_by_filter, select_hits, shared_limit
+from search_service.index.query_groups import (
+    group_by_filter,
+    select_hits,
+    shared_limit,
+    split_by_demand,
+)
 from search_service.index.vector_index import (
     Activation,
     Hit,
@@ -109,8 +114,9 @@ class MilvusIndex(ActiveIndexObserver):
         """See VectorIndex."""
         index.check_vectors(vectors)
         groups = [
-            (filter_expression(wanted, index), rows)
+            (filter_expression(wanted, index), part)
             for wanted, rows in group_by_filter(queries).items()
+            for part in split_by_demand(queries, rows)
         ]
         found: list[list[tuple[int, float]]] = [[] for _ in queries]
         async with self._loaded(index) as index_type:

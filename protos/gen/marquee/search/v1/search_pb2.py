@@ -27,7 +27,7 @@ from marquee.type.v1 import limits_pb2 as marquee_dot_type_dot_v1_dot_limits__pb
 from marquee.type.v1 import types_pb2 as marquee_dot_type_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emarquee/search/v1/search.proto\x12\x11marquee.search.v1\x1a\x1dmarquee/search/v1/index.proto\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"\x85\x01\n\x0bMovieFilter\x12\x16\n\x06genres\x18\x01 \x03(\tB\x06\xa2\xbb\x18\x02 @\x12!\n\x08min_year\x18\x02 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x00\x88\x01\x01\x12!\n\x08max_year\x18\x03 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x01\x88\x01\x01\x42\x0b\n\t_min_yearB\x0b\n\t_max_year\"|\n\nMovieQuery\x12\x18\n\x05top_k\x18\x01 \x01(\rB\t\xa2\xbb\x18\x05\x08\x01\x10\xe8\x07\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x03 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \xe8\x07\"\x8a\x01\n\x13SearchMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12)\n\x07vectors\x18\x02 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x39\n\x07queries\x18\x03 \x03(\x0b\x32\x1d.marquee.search.v1.MovieQueryB\t\xa2\xbb\x18\x05\x18\x01 \x80\x08\"E\n\x08MovieHit\x12%\n\x05movie\x18\x01 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"6\n\tMovieHits\x12)\n\x04hits\x18\x01 \x03(\x0b\x32\x1b.marquee.search.v1.MovieHit\"\x9e\x01\n\x14SearchMoviesResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.marquee.search.v1.MovieHits\x12\r\n\x05index\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x31\n\x07timings\x18\x04 \x01(\x0b\x32 .marquee.search.v1.SearchTimings\"4\n\rSearchTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tsearch_us\x18\x02 \x01(\r\"A\n\x10GetMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x1e\n\tmovie_ids\x18\x02 \x03(\x03\x42\x0b\xa2\xbb\x18\x07\x08\x01\x18\x01 \xe8\x07\"e\n\x11GetMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x19\n\x11missing_movie_ids\x18\x02 \x03(\x03\x12\r\n\x05index\x18\x03 \x01(\t\"i\n\x11ListMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12#\n\tpage_size\x18\x02 \x01(\rB\x0b\xa2\xbb\x18\x07\x08\x01\x10\xe8\x07\x38\x64H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\tB\x0c\n\n_page_size\"d\n\x12ListMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\t\" \n\x0fGetIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\";\n\x10GetIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index2\x8c\x03\n\rSearchService\x12\x64\n\x0cSearchMovies\x12&.marquee.search.v1.SearchMoviesRequest\x1a\'.marquee.search.v1.SearchMoviesResponse\"\x03\x90\x02\x01\x12[\n\tGetMovies\x12#.marquee.search.v1.GetMoviesRequest\x1a$.marquee.search.v1.GetMoviesResponse\"\x03\x90\x02\x01\x12^\n\nListMovies\x12$.marquee.search.v1.ListMoviesRequest\x1a%.marquee.search.v1.ListMoviesResponse\"\x03\x90\x02\x01\x12X\n\x08GetIndex\x12\".marquee.search.v1.GetIndexRequest\x1a#.marquee.search.v1.GetIndexResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emarquee/search/v1/search.proto\x12\x11marquee.search.v1\x1a\x1dmarquee/search/v1/index.proto\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"\x85\x01\n\x0bMovieFilter\x12\x16\n\x06genres\x18\x01 \x03(\tB\x06\xa2\xbb\x18\x02 @\x12!\n\x08min_year\x18\x02 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x00\x88\x01\x01\x12!\n\x08max_year\x18\x03 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x01\x88\x01\x01\x42\x0b\n\t_min_yearB\x0b\n\t_max_year\"\xc6\x01\n\nMovieQuery\x12\x18\n\x05top_k\x18\x01 \x01(\rB\t\xa2\xbb\x18\x05\x08\x01\x10\xe8\x07\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x03 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \xe8\x07\x12,\n\x17\x65xclude_seen_by_user_id\x18\x08 \x01(\x03\x42\x06\xa2\xbb\x18\x02\x08\x01H\x00\x88\x01\x01\x42\x1a\n\x18_exclude_seen_by_user_id\"\x8a\x01\n\x13SearchMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12)\n\x07vectors\x18\x02 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x39\n\x07queries\x18\x03 \x03(\x0b\x32\x1d.marquee.search.v1.MovieQueryB\t\xa2\xbb\x18\x05\x18\x01 \x80\x08\"E\n\x08MovieHit\x12%\n\x05movie\x18\x01 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"6\n\tMovieHits\x12)\n\x04hits\x18\x01 \x03(\x0b\x32\x1b.marquee.search.v1.MovieHit\"\x9e\x01\n\x14SearchMoviesResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.marquee.search.v1.MovieHits\x12\r\n\x05index\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x31\n\x07timings\x18\x04 \x01(\x0b\x32 .marquee.search.v1.SearchTimings\"4\n\rSearchTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tsearch_us\x18\x02 \x01(\r\"A\n\x10GetMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x1e\n\tmovie_ids\x18\x02 \x03(\x03\x42\x0b\xa2\xbb\x18\x07\x08\x01\x18\x01 \xe8\x07\"e\n\x11GetMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x19\n\x11missing_movie_ids\x18\x02 \x03(\x03\x12\r\n\x05index\x18\x03 \x01(\t\"i\n\x11ListMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12#\n\tpage_size\x18\x02 \x01(\rB\x0b\xa2\xbb\x18\x07\x08\x01\x10\xe8\x07\x38\x64H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\tB\x0c\n\n_page_size\"d\n\x12ListMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\t\" \n\x0fGetIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\";\n\x10GetIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index2\x8c\x03\n\rSearchService\x12\x64\n\x0cSearchMovies\x12&.marquee.search.v1.SearchMoviesRequest\x1a\'.marquee.search.v1.SearchMoviesResponse\"\x03\x90\x02\x01\x12[\n\tGetMovies\x12#.marquee.search.v1.GetMoviesRequest\x1a$.marquee.search.v1.GetMoviesResponse\"\x03\x90\x02\x01\x12^\n\nListMovies\x12$.marquee.search.v1.ListMoviesRequest\x1a%.marquee.search.v1.ListMoviesResponse\"\x03\x90\x02\x01\x12X\n\x08GetIndex\x12\".marquee.search.v1.GetIndexRequest\x1a#.marquee.search.v1.GetIndexResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,6 +44,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MOVIEQUERY'].fields_by_name['top_k']._serialized_options = b'\242\273\030\005\010\001\020\350\007'
   _globals['_MOVIEQUERY'].fields_by_name['exclude_movie_ids']._loaded_options = None
   _globals['_MOVIEQUERY'].fields_by_name['exclude_movie_ids']._serialized_options = b'\242\273\030\005\010\001 \350\007'
+  _globals['_MOVIEQUERY'].fields_by_name['exclude_seen_by_user_id']._loaded_options = None
+  _globals['_MOVIEQUERY'].fields_by_name['exclude_seen_by_user_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_SEARCHMOVIESREQUEST'].fields_by_name['queries']._loaded_options = None
   _globals['_SEARCHMOVIESREQUEST'].fields_by_name['queries']._serialized_options = b'\242\273\030\005\030\001 \200\010'
   _globals['_GETMOVIESREQUEST'].fields_by_name['movie_ids']._loaded_options = None
@@ -60,30 +62,30 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_SEARCHSERVICE'].methods_by_name['GetIndex']._serialized_options = b'\220\002\001'
   _globals['_MOVIEFILTER']._serialized_start=144
   _globals['_MOVIEFILTER']._serialized_end=277
-  _globals['_MOVIEQUERY']._serialized_start=279
-  _globals['_MOVIEQUERY']._serialized_end=403
-  _globals['_SEARCHMOVIESREQUEST']._serialized_start=406
-  _globals['_SEARCHMOVIESREQUEST']._serialized_end=544
-  _globals['_MOVIEHIT']._serialized_start=546
-  _globals['_MOVIEHIT']._serialized_end=615
-  _globals['_MOVIEHITS']._serialized_start=617
-  _globals['_MOVIEHITS']._serialized_end=671
-  _globals['_SEARCHMOVIESRESPONSE']._serialized_start=674
-  _globals['_SEARCHMOVIESRESPONSE']._serialized_end=832
-  _globals['_SEARCHTIMINGS']._serialized_start=834
-  _globals['_SEARCHTIMINGS']._serialized_end=886
-  _globals['_GETMOVIESREQUEST']._serialized_start=888
-  _globals['_GETMOVIESREQUEST']._serialized_end=953
-  _globals['_GETMOVIESRESPONSE']._serialized_start=955
-  _globals['_GETMOVIESRESPONSE']._serialized_end=1056
-  _globals['_LISTMOVIESREQUEST']._serialized_start=1058
-  _globals['_LISTMOVIESREQUEST']._serialized_end=1163
-  _globals['_LISTMOVIESRESPONSE']._serialized_start=1165
-  _globals['_LISTMOVIESRESPONSE']._serialized_end=1265
-  _globals['_GETINDEXREQUEST']._serialized_start=1267
-  _globals['_GETINDEXREQUEST']._serialized_end=1299
-  _globals['_GETINDEXRESPONSE']._serialized_start=1301
-  _globals['_GETINDEXRESPONSE']._serialized_end=1360
-  _globals['_SEARCHSERVICE']._serialized_start=1363
-  _globals['_SEARCHSERVICE']._serialized_end=1759
+  _globals['_MOVIEQUERY']._serialized_start=280
+  _globals['_MOVIEQUERY']._serialized_end=478
+  _globals['_SEARCHMOVIESREQUEST']._serialized_start=481
+  _globals['_SEARCHMOVIESREQUEST']._serialized_end=619
+  _globals['_MOVIEHIT']._serialized_start=621
+  _globals['_MOVIEHIT']._serialized_end=690
+  _globals['_MOVIEHITS']._serialized_start=692
+  _globals['_MOVIEHITS']._serialized_end=746
+  _globals['_SEARCHMOVIESRESPONSE']._serialized_start=749
+  _globals['_SEARCHMOVIESRESPONSE']._serialized_end=907
+  _globals['_SEARCHTIMINGS']._serialized_start=909
+  _globals['_SEARCHTIMINGS']._serialized_end=961
+  _globals['_GETMOVIESREQUEST']._serialized_start=963
+  _globals['_GETMOVIESREQUEST']._serialized_end=1028
+  _globals['_GETMOVIESRESPONSE']._serialized_start=1030
+  _globals['_GETMOVIESRESPONSE']._serialized_end=1131
+  _globals['_LISTMOVIESREQUEST']._serialized_start=1133
+  _globals['_LISTMOVIESREQUEST']._serialized_end=1238
+  _globals['_LISTMOVIESRESPONSE']._serialized_start=1240
+  _globals['_LISTMOVIESRESPONSE']._serialized_end=1340
+  _globals['_GETINDEXREQUEST']._serialized_start=1342
+  _globals['_GETINDEXREQUEST']._serialized_end=1374
+  _globals['_GETINDEXRESPONSE']._serialized_start=1376
+  _globals['_GETINDEXRESPONSE']._serialized_end=1435
+  _globals['_SEARCHSERVICE']._serialized_start=1438
+  _globals['_SEARCHSERVICE']._serialized_end=1834
 # @@protoc_insertion_point(module_scope)
