@@ -97,3 +97,21 @@ async def test_a_refused_write_leaves_the_edition(index: tuple[VectorIndex, Milv
     with pytest.raises(InvalidRequestError):
         await one.upsert(spec(), [replace(movies[0], genres=("Nonsense",))], BEST)
     assert await edition(milvus) == before
+
+
+async def test_a_write_has_an_edition_of_its_own_when_it_begins_and_another_if_it_fails(
+    index: tuple[VectorIndex, Milvus], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    one, milvus = index
+    movies = await build(one)
+    editions = [await edition(milvus)]
+
+    async def fails(*_: object) -> int:
+        editions.append(await edition(milvus))
+        raise ConnectionError("before or after the write")
+
+    monkeypatch.setattr(Milvus, "upsert", fails)
+    with pytest.raises(ConnectionError):
+        await one.upsert(spec(), movies[:1], BEST)
+    editions.append(await edition(milvus))
+    assert len(set(editions)) == 3

@@ -20,7 +20,7 @@ from tests.contract.conftest import (
 from tests.fixtures.movies import DIMENSION, spec, unit_vectors
 
 from rpckit.observing.telemetry import Telemetry
-from search_service.index.vector_index import Hit, IndexedMovie, Query, VectorIndex, Vectors
+from search_service.index.vector_index import Hit, IndexedMovie, Query, Vectors
 from search_service.open_index import open_index
 from search_service.resident import replica_table
 from search_service.settings import SearchSettings
@@ -48,31 +48,6 @@ async def test_the_other_service_sees_writes_within_the_bound(opened: Opened) ->
         (hits,) = await two.search(spec(), Vectors(row, spec().model_version), [Query(1)])
         assert hits[0].movie == new
         assert hits[0].similarity == pytest.approx(1)
-
-
-async def test_writes_of_both_at_once_end_the_same(opened: Opened) -> None:
-    one, two = await opened(), await opened()
-    movies = await activate(one, spec(), 40)
-    await seconds_until(lambda: ready(two))
-
-    async def write(index: VectorIndex, writer: int) -> None:
-        for n in range(6):
-            mine = [replace(movie, title=f"{writer} wrote {n}") for movie in movies[n : n + 5]]
-            await index.upsert(spec(), mine, unit_vectors(5, seed=writer * 10 + n))
-            await index.delete_movies(spec(), [movies[20 + 2 * n + writer].movie_id])
-
-    await asyncio.gather(write(one, 0), write(two, 1))
-    await asyncio.sleep(BOUND_SECONDS)
-    third = await opened(engine="milvus")
-    vectors = unit_vectors(4, seed=99)
-    queries = [Query(100)] * 4
-    answers = [
-        [[(hit.movie, round(hit.similarity, 4)) for hit in hits] for hits in answer]
-        for answer in [await index.search(spec(), vectors, queries) for index in (one, two, third)]
-    ]
-    assert answers[0] == answers[1] == answers[2]
-    assert len(answers[0][0]) == 28
-    assert await engine(one) == await engine(two) == RESIDENT
 
 
 async def test_a_write_whose_end_is_not_known_is_looked_up(

@@ -189,6 +189,7 @@ class Replica:
         for start in range(0, len(movie_ids), step):
             stored = await self._milvus.stored_movies(self.spec, movie_ids[start : start + step])
             await asyncio.sleep(0)  # unpacking them blocked the loop, and so does storing them
+            # The table's lock is fair, so what this process writes from here on comes after.
             current = [one for one in stored if one.movie.movie_id not in self._written_here]
             if current:
                 values = np.stack([one.vector for one in current])

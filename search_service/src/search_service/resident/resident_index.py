@@ -58,7 +58,7 @@ class ResidentIndex(ActiveIndexObserver):
 
         Args:
             milvus_index: Takes all writes, and the reads that the replica cannot answer.
-            watcher: The end of each of its polls starts a synchronization of the replica.
+            watcher: Each of its polls starts a synchronization of the replica.
             milvus: The client that the replica reads with.
             limit: Largest number of movies to hold in memory.
             required: Whether `check_active` demands that the active index is held in memory.
@@ -75,25 +75,26 @@ class ResidentIndex(ActiveIndexObserver):
         self._warmed_up = False  # whether any replica has been usable yet
         self._write_locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._synchronization_lock = asyncio.Lock()
-        self._synchronization: asyncio.Task[None] | None = None  # since the latest poll
+        self._outdated = asyncio.Event()  # a synchronization that has begun is not enough
         watcher.subscribe(self)
 
     @asynccontextmanager
     async def running(self) -> AsyncIterator[Self]:
-        """Cancel the synchronization in progress when the context is left."""
+        """Synchronize the replica with every poll, until the context is left."""
+        task = asyncio.create_task(self._synchronize_forever(), name="synchronize the replica")
         try:
             yield self
         finally:
-            if self._synchronization is not None:
-                self._synchronization.cancel()
-                await asyncio.gather(self._synchronization, return_exceptions=True)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
-    def poll_ended(self) -> None:
-        """Synchronize the replica in the background, unless that is already in progress."""
-        if self._synchronization is None or self._synchronization.done():
-            self._synchronization = asyncio.create_task(
-                self._synchronize(), name="synchronize the replica"
-            )
+    def poll_started(self) -> None:
+        """Synchronize the replica in the background, while the watcher reads what it needs."""
+        self._outdated.set()
+
+    def active_index_changed(self, index: IndexSpec, movies: int) -> None:  # noqa: ARG002
+        """Begin with another replica."""
+        self._outdated.set()
 
     async def resolve(self, name: str) -> IndexSpec:
         """See VectorIndex."""
@@ -200,6 +201,12 @@ class ResidentIndex(ActiveIndexObserver):
                 if replica := self._replica_of(index):
                     replica.invalidate()
                 raise
+
+    async def _synchronize_forever(self) -> None:
+        while True:
+            await self._outdated.wait()
+            self._outdated.clear()
+            await self._synchronize()
 
     async def _synchronize(self) -> None:
         """Bring the replica of the active index in sync with Milvus, creating it if need be."""

@@ -53,9 +53,6 @@ class ActiveIndexObserver:
     def active_index_written(self, index: IndexSpec) -> None:
         """Handle a write to the active index that some process may have made."""
 
-    def poll_ended(self) -> None:
-        """Handle the end of a poll, after all other events of it."""
-
 
 class _ActiveIndex(NamedTuple):
     """What a poll found."""
@@ -200,8 +197,6 @@ class ActiveIndexWatcher:
                 self._active_error = found.error
                 self._set_active(found.spec, found.movies)
                 self._set_edition(found.edition, started)
-        for observer in self._observers:
-            observer.poll_ended()
 
     async def _read_active_index(self, now: float) -> _ActiveIndex:
         """Read the active index and its edition, and load its collection if it is not loaded."""

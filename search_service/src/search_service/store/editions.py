@@ -7,8 +7,8 @@ waits for all earlier writes, has seen every write that had returned when it rea
 
 A writer may die before its second edition, and a tool that restores a backup sets none. So a reader
 checks again, at intervals that double: what takes effect t seconds after it noticed an edition, it
-sees within 2 t seconds and a poll, or `MAX_INTERVAL_SECONDS` later at most. No clocks of two
-machines are compared.
+sees within 2 t + 1 seconds, or `MAX_INTERVAL_SECONDS` later at most, if it polls often enough. No
+clocks of two machines are compared.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from contextlib import asynccontextmanager, suppress
 from rpckit.errors import ServiceError
 from search_service.store.milvus_client import Milvus
 
+MIN_INTERVAL_SECONDS = 0.4
+"""Shortest time between two checks of an index whose edition is not new."""
 MAX_INTERVAL_SECONDS = 60.0
 """Longest time between two checks of an index that nobody seems to write to."""
 
@@ -56,11 +58,12 @@ class CheckSchedule:
         """Return whether to check an index that has this edition now.
 
         A check is due if the edition is new, or if as much time has passed since the last check as
-        lay between the new edition and that check, up to `MAX_INTERVAL_SECONDS`.
+        lay between the new edition and that check, within the bounds above.
         """
         if edition != self._edition:
             return True
-        interval = min(self._checked_at - self._changed_at, MAX_INTERVAL_SECONDS)
+        quiet = self._checked_at - self._changed_at
+        interval = min(max(quiet, MIN_INTERVAL_SECONDS), MAX_INTERVAL_SECONDS)
         return now - self._checked_at >= interval
 
     def checked(self, edition: str, began_at: float) -> None:

@@ -1,4 +1,4 @@
-"""Client of Milvus with the operations that this service needs."""
+"""Client of Milvus: what is done to the movies in its collections, and to the collections."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ from search_service.store.milvus_collections import NO_RETRIES, MilvusCollection
 
 
 class Milvus(MilvusCollections):
-    """A connection to Milvus, with the movies in its collections.
-
-    Every method may raise StoreUnavailableError.
-    """
+    """A connection to Milvus. Every method may raise StoreUnavailableError."""
 
     async def upsert(
         self, index: IndexSpec, movies: Sequence[IndexedMovie], vectors: NDArray[np.float32]
