@@ -159,7 +159,8 @@ class BatchedSearch:
         for pending in batch:
             queries = pending.queries.copy()
             for row, user_id in pending.seen_by.items():
-                queries[row] = replace(queries[row], seen=seen[user_id])
+                if len(seen[user_id]):
+                    queries[row] = replace(queries[row], seen=seen[user_id])
             searches.append(replace(pending, queries=queries))
         return searches
 

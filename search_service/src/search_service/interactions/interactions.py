@@ -46,7 +46,7 @@ class Interactions(ActiveIndexObserver):
 
         Args:
             milvus: The client that reads and writes the interactions.
-            watcher: The end of each of its polls starts a synchronization of the copy in memory.
+            watcher: The start of each of its polls starts a synchronization of the copy in memory.
             limit: Largest number of interactions to hold in memory.
             most_per_user: Number of interactions, the newest, that are kept of each user.
             shared: Whether other processes can write to this Milvus.
@@ -70,7 +70,7 @@ class Interactions(ActiveIndexObserver):
                 self._synchronization.cancel()
                 await asyncio.gather(self._synchronization, return_exceptions=True)
 
-    def poll_ended(self) -> None:
+    def poll_started(self) -> None:
         """Synchronize the copy in the background, unless that is already in progress."""
         if self._synchronization is None or self._synchronization.done():
             self._synchronization = asyncio.create_task(

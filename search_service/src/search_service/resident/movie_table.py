@@ -25,6 +25,7 @@ from search_service.index.vector_index import (
     Query,
     Vectors,
 )
+from search_service.resident.row_finder import RowFinder
 
 FEWEST_PRODUCT_ROWS = 4
 """Fewest rows for which a matrix product pays: OpenBLAS copies the vectors for it first."""
@@ -43,7 +44,7 @@ class MovieTable:
         self._years = np.empty(0, np.int16)
         self._genres = np.empty((len(spec.genres), 0), np.bool_)
         self._vectors = np.empty((0, spec.dimension), np.float32)
-        self._order: NDArray[np.int64] | None = None  # rows, ascending by id; None: not known
+        self._finder: RowFinder | None = None  # of the present rows, once it was needed
 
     def __len__(self) -> int:
         """Return the number of movies."""
@@ -74,7 +75,7 @@ class MovieTable:
         for movie, vector in zip(movies, vectors.values, strict=True):
             row = self._row.setdefault(movie.movie_id, self._size)
             if row == self._size:
-                self._order = None
+                self._finder = None
                 self._size += 1
                 self._movies.append(movie)
             self._movies[row] = movie
@@ -90,7 +91,7 @@ class MovieTable:
             hole = self._row.pop(movie_id, None)
             if hole is None:
                 continue
-            self._order = None
+            self._finder = None
             last = self._size = self._size - 1
             movie = self._movies.pop()
             if hole != last:
@@ -161,15 +162,10 @@ class MovieTable:
                 row[self._rows(query.seen)] = -np.inf
 
     def _rows(self, ids: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the rows of the movies with these ids that the table has."""
-        if self._order is None:
-            self._order = np.argsort(self._ids[: self._size])
-            self._ordered_ids = self._ids[self._order]
-        places = self._ordered_ids.searchsorted(ids)
-        places = places[: places.searchsorted(self._size)]  # ids above all others have no place
-        here = places[self._ordered_ids[places] == ids[: len(places)]]
-        rows: NDArray[np.int64] = self._order[here]
-        return rows
+        """Return the rows of the movies with these ids, ascending, that the table has."""
+        if self._finder is None:
+            self._finder = RowFinder(self._ids[: self._size])
+        return self._finder.rows(ids)
 
     def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: Query) -> Hits:
         """Return a query's hits, ordered and cut to its top k."""
