@@ -27,6 +27,13 @@ class Page:
     """What `source_digest` gave for the pages before. None: this is the first page."""
 
 
+def excludes_seen(request: pb.RecommendRequest) -> bool:
+    """Return whether a list leaves out what the user has seen."""
+    if request.HasField("exclude_seen"):
+        return request.exclude_seen
+    return request.user.HasField("user_id")
+
+
 def request_digest(request: pb.RecommendRequest) -> bytes:
     """Return 8 bytes that are the same for all pages of one list, whatever their size.
 
@@ -39,6 +46,9 @@ def request_digest(request: pb.RecommendRequest) -> bytes:
     same.ClearField("page_size")
     same.ClearField("page_token")
     same.DiscardUnknownFields()
+    same.exclude_seen = excludes_seen(request)
+    if same.exclude_seen == request.user.HasField("user_id"):
+        same.ClearField("exclude_seen")  # as it is for the same list by default
     same.filter.genres.sort()
     same.exclude_movie_ids.sort()
     for message in ("user", "filter"):

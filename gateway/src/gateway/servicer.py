@@ -8,6 +8,7 @@ from gateway import opaque_movies, page_token
 from gateway.batched_ranking import BatchedRanking, Ranking, RankingRequest
 from marquee.recommender.v1 import recommender_pb2 as pb
 from marquee.search.v1 import search_pb2
+from rpckit.errors import InvalidRequestError
 from rpckit.field_limits import limits_of
 from rpckit.serving.call import Call
 
@@ -17,8 +18,8 @@ PAGE_SIZE = limits_of(pb.RecommendRequest, "page_size")
 class RecommenderServicer:
     """Implements marquee.recommender.v1.RecommenderService.
 
-    It checks what is its own, the page; the embedder checks the user and the search service the
-    filter, each in the one place that knows what is right.
+    It checks what is its own, the page and exclude_seen; the embedder checks the user and the
+    search service the filter, each in the one place that knows what is right.
     """
 
     def __init__(self, batched: BatchedRanking) -> None:
@@ -29,10 +30,13 @@ class RecommenderServicer:
         """Answer one page; return the RecommendResponse serialized."""
         started = time.monotonic()
         size = _page_size(request)
+        _check_exclude_seen(request)
         request_digest = page_token.request_digest(request)
         page = page_token.decode(request.page_token, request_digest)
         end = min(page.offset + size, page_token.MAX_RESULTS)
         query = search_pb2.MovieQuery(exclude_movie_ids=request.exclude_movie_ids)
+        if page_token.excludes_seen(request):
+            query.exclude_seen_by_user_id = request.user.user_id
         query.top_k = min(end + 1, page_token.MAX_RESULTS)  # one more tells whether a page follows
         if request.HasField("filter"):
             query.filter.CopyFrom(request.filter)
@@ -64,6 +68,11 @@ def _page_size(request: pb.RecommendRequest) -> int:
     size = request.page_size if request.HasField("page_size") else PAGE_SIZE.default
     PAGE_SIZE.value.check("page_size", size)
     return size
+
+
+def _check_exclude_seen(request: pb.RecommendRequest) -> None:
+    if request.exclude_seen and not request.user.HasField("user_id"):
+        raise InvalidRequestError.of("exclude_seen", "needs user.user_id")
 
 
 def _user_id_status(request: pb.RecommendRequest, ranking: Ranking) -> pb.UserIdStatus.ValueType:

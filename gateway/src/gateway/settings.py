@@ -22,8 +22,8 @@ class GatewaySettings(ServerSettings):
     metrics_port: Port | None = 51050
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
     max_receive_message_bytes: ByteSize = Field(ByteSize(64 * KIB), ge=1)
-    """Largest request, as in `64KiB`. The largest valid one has 15 KiB, and `max_batch` of them
-    together must fit into one request to the search service."""
+    """Largest request, as in `64KiB`. The largest valid Recommend has 15 KiB, and `max_batch` of
+    them together must fit into one request to the search service."""
     embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051", timeout_s=2)
     search: ClientSettings = ClientSettings(target="127.0.0.1:50052", timeout_s=2)
     max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)

@@ -85,6 +85,7 @@ REQUESTS = st.fixed_dictionaries(
         "page_token": st.text() | LONG,
         "filter": FILTERS,
         "exclude_movie_ids": IDS,
+        "exclude_seen": st.booleans(),
     },
 ).map(lambda fields: pb.RecommendRequest(**fields).SerializeToString())
 VISIBLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))
