@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import numpy as np
-
 from marquee.interactions.v1 import interactions_pb2
 from training.movielens import Dataset
 
@@ -13,7 +11,7 @@ from training.movielens import Dataset
 def interactions(dataset: Dataset) -> Iterator[interactions_pb2.Interaction]:
     """Yield the interaction of each rating, sorted by user."""
     ratings = dataset.ratings
-    order = np.argsort(ratings.user, kind="stable")
+    order = ratings.user.argsort(kind="stable")
     columns = (ratings.user, ratings.movie, ratings.stars, ratings.timestamp)
     rows = zip(*(column[order].tolist() for column in columns), strict=True)
     for user, movie, stars, timestamp in rows:

@@ -9,7 +9,7 @@ from collections.abc import Collection
 from typing import Any, cast
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -67,12 +67,12 @@ class Store:
         self.rows: set[tuple[int, int]] = set()
         self.marks = np.zeros(BUCKETS, np.int64)
 
-    def record(self, user_id: int, movie_ids: Collection[int]) -> None:
-        self.rows |= {(user_id, movie_id) for movie_id in movie_ids}
-        self.marks[bucket(user_id)] += 1
-
-    def delete(self, user_id: int) -> None:
-        self.rows = {row for row in self.rows if row[0] != user_id}
+    def write(self, user_id: int, movie_ids: Collection[int] | None) -> None:
+        """Record movies, or delete the user's data."""
+        if movie_ids is None:
+            self.rows = {row for row in self.rows if row[0] != user_id}
+        else:
+            self.rows |= {(user_id, movie_id) for movie_id in movie_ids}
         self.marks[bucket(user_id)] += 1
 
     async def exists(self) -> bool:
@@ -96,51 +96,83 @@ class Store:
         return columns(found)
 
 
-WRITES = st.tuples(st.sampled_from(["here", "elsewhere"]), USERS, st.none() | MOVIES)
-SCHEDULE = st.lists(st.none() | WRITES, max_size=16)
-"""What happens at each turn of the event loop; None: nothing."""
+PAUSE = st.sampled_from([0, 1, 2, 3, 5, 8, 13])
+"""Turns of the event loop."""
+WRITES = st.lists(st.tuples(USERS, st.none() | MOVIES, PAUSE, PAUSE), max_size=8)
+"""User, the movies that are recorded or None for a deletion, and the pauses before and within."""
+Write = tuple[int, list[int] | None, int, int]
 
 
-@given(SCHEDULE, SCHEDULE)
+async def pause(turns: int) -> None:
+    for _ in range(turns):
+        await asyncio.sleep(0)
+
+
+class Process:
+    """The process with the replica: it writes to the store, and some turns later to the replica."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.replica = SeenReplica(cast(MilvusInteractions, store), limit=1000, shared=True)
+        self.recorded = defaultdict[int, set[int]](set)
+        """What it recorded, and nobody has deleted since."""
+        self.deleted: set[int] = set()
+        """Whose data it deleted, if nobody has recorded anything since."""
+
+    async def write(self, writes: list[Write]) -> None:
+        for user_id, movie_ids, before, within in writes:
+            await pause(before)
+            self.store.write(user_id, movie_ids)
+            self.forget(user_id)
+            marks = self.store.marks[bucket(user_id)]
+            await pause(within)
+            if movie_ids is None:
+                self.replica.deleted(user_id)
+            else:
+                self.replica.recorded(user_id, movie_ids)
+            self.forget(user_id)
+            if marks == self.store.marks[bucket(user_id)]:  # nobody else wrote meanwhile
+                self.deleted |= {user_id} if movie_ids is None else set()
+                self.recorded[user_id] |= {*(movie_ids or ())}
+
+    async def write_elsewhere(self, writes: list[Write]) -> None:
+        for user_id, movie_ids, before, _ in writes:
+            await pause(before)
+            self.store.write(user_id, movie_ids)
+            self.forget(user_id)
+
+    def forget(self, user_id: int) -> None:
+        self.deleted.discard(user_id)
+        self.recorded.pop(user_id, None)
+
+    def check(self) -> None:
+        """Check that the process knows its own writes."""
+        for user_id, movie_ids in self.recorded.items():
+            assert movie_ids <= {*self.replica.of(user_id).tolist()}
+        for user_id in self.deleted:
+            assert not len(self.replica.of(user_id))
+
+
+@settings(max_examples=400)
+@given(WRITES, WRITES)
 def test_however_writes_and_synchronizations_interleave_the_copy_becomes_equal(
-    before: list[tuple[str, int, list[int] | None] | None],
-    during: list[tuple[str, int, list[int] | None] | None],
+    here: list[Write], elsewhere: list[Write]
 ) -> None:
     async def run() -> None:
         store = Store()
-        replica = SeenReplica(cast(MilvusInteractions, store), limit=1000, shared=True)
-
-        def write(place: str, user_id: int, movie_ids: list[int] | None) -> None:
-            if movie_ids is None:
-                store.delete(user_id)
-            else:
-                store.record(user_id, movie_ids)
-            if place == "here":
-                if movie_ids is None:
-                    replica.deleted(user_id)
-                else:
-                    replica.recorded(user_id, movie_ids)
-                known = set(replica.of(user_id).tolist())
-                assert known >= set(movie_ids or ())
-                assert movie_ids or not known
-
-        for step in before:
-            if step is not None:
-                write(*step)
-        await replica.synchronize()
-        pending = [*during]
-        while pending:
-            synchronization = asyncio.create_task(replica.synchronize())
+        process = Process(store)
+        writing = asyncio.gather(process.write(here), process.write_elsewhere(elsewhere))
+        while not writing.done():
+            synchronization = asyncio.create_task(process.replica.synchronize())
             while not synchronization.done():
-                if pending and (step := pending.pop(0)) is not None:
-                    write(*step)
                 await asyncio.sleep(0)
-            await synchronization
-        await replica.synchronize()
+                process.check()
+        await writing
+        await process.replica.synchronize()
         for user_id in (1, 2, 3, 1 + BUCKETS, 2 + BUCKETS):
             stored = sorted(movie_id for user, movie_id in store.rows if user == user_id)
-            assert replica.of(user_id).tolist() == stored
-        assert replica.usable
+            assert process.replica.of(user_id).tolist() == stored
+        assert process.replica.usable
 
     asyncio.run(run())
 
@@ -156,3 +188,19 @@ def test_a_million_interactions_take_less_than_100_mebibytes() -> None:
     tracemalloc.stop()
     assert len(seen) == 1_000_209
     assert held < 20 << 20
+
+
+def test_what_was_recorded_elsewhere_and_read_before_a_deletion_here_returned_is_kept() -> None:
+    async def run() -> None:
+        store = Store()
+        replica = SeenReplica(cast(MilvusInteractions, store), limit=1000, shared=True)
+        store.write(1, [5])
+        await replica.synchronize()
+        store.write(1, None)  # here
+        store.write(1, [6])  # elsewhere
+        await replica.synchronize()
+        replica.deleted(1)
+        await replica.synchronize()
+        assert replica.of(1).tolist() == [6]
+
+    asyncio.run(run())

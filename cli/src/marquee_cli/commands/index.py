@@ -22,7 +22,7 @@ Interactions = Annotated[
     typer.Option(
         "--interactions",
         help="Record every rating of the data set as an interaction, too, so that users of the "
-        "data set are not shown what they have rated. A million takes minutes.",
+        "data set are not shown what they have rated. A million takes a minute or more.",
     ),
 ]
 

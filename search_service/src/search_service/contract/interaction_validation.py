@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import time
 
-from google.protobuf.timestamp_pb2 import Timestamp
-
 from marquee.interactions.v1 import interactions_pb2 as pb
 from rpckit.errors import MAX_VIOLATIONS, FieldViolation, InvalidRequestError
 from rpckit.field_limits import limits_of
@@ -79,7 +77,7 @@ def _violations(message: pb.Interaction, latest: int) -> list[tuple[str, str]]:
         found.append(("rating", f"must be {RATING.value}"))
     if not message.HasField("time"):
         found.append(("time", "must be set"))
-    elif (nanoseconds := _nanoseconds(message.time)) is None:
+    elif (nanoseconds := _nanoseconds(message)) is None:
         found.append(("time", "must be a valid time in 1970 or later"))
     elif nanoseconds > latest:
         found.append(("time", f"must not be more than {MAX_AHEAD_SECONDS} s in the future"))
@@ -88,8 +86,9 @@ def _violations(message: pb.Interaction, latest: int) -> list[tuple[str, str]]:
     return found
 
 
-def _nanoseconds(timestamp: Timestamp) -> int | None:
-    """Return a time in nanoseconds since 1970. None: it is not valid, or before."""
+def _nanoseconds(message: pb.Interaction) -> int | None:
+    """Return the time in nanoseconds since 1970. None: it is not valid, or before."""
+    timestamp = message.time
     if timestamp.seconds < 0 or not 0 <= timestamp.nanos < _NANOSECONDS:
         return None
     return timestamp.seconds * _NANOSECONDS + timestamp.nanos
@@ -99,7 +98,7 @@ def _interaction(message: pb.Interaction) -> Interaction:
     kind = _KINDS[message.kind]
     return Interaction(
         message.user_id,
-        InteractionKey(_nanoseconds(message.time) or 0, message.movie_id, kind),
+        InteractionKey(_nanoseconds(message) or 0, message.movie_id, kind),
         message.rating if kind is InteractionKind.RATED else None,
         message.recommendation_id,
     )

@@ -120,6 +120,9 @@ class SeenReplica:
             self._changes.append(change)
         if not self._over_limit:
             self._change(change)
+        if self._shared:
+            # Another process may have written, and have been read, between our write and now.
+            self._revisions[change.bucket] = _UNKNOWN
 
     def _change(self, change: _Change) -> None:
         if change.movie_ids is None:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 _SPARSE_IDS = 16
-"""Ids up to this number times the number of movies are looked up in a table by id, which takes 5 µs
-for 2,000 ids; a binary search takes 300."""
+"""Ids up to this number times the number of movies are looked up in a table by id: a query that
+leaves out 2,000 movies takes 13 µs longer, and 330 with a binary search."""
 
 
 class RowFinder:
