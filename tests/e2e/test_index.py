@@ -8,17 +8,19 @@ from tests.e2e.conftest import Built, Running, marquee
 
 from marquee.embedder.v1 import embedder_pb2
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.interactions.v1 import interactions_pb2
+from marquee.interactions.v1.interactions_pb2_grpc import InteractionServiceStub
 from marquee.recommender.v1 import recommender_pb2
 from marquee.recommender.v1.recommender_pb2_grpc import RecommenderServiceStub
 from marquee.search.v1 import index_pb2
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 
 
-def rebuild(suite: Running, built: Built) -> dict[str, object]:
+def rebuild(suite: Running, built: Built, *options: str) -> dict[str, object]:
     step = marquee(
         "index",
         *("--data", built.data, "--embedder-target", suite.embedder),
-        *("--search-target", suite.search, "--json"),
+        *("--search-target", suite.search, "--json", *options),
     )
     assert step.returncode == 0, step.stderr
     report: dict[str, object] = json.loads(step.stdout)
@@ -86,3 +88,22 @@ def test_indexes_of_other_models_are_kept(
     )
     assert rebuild(suite, built)["kept"] == ["of_another_model"]
     indexes.DeleteIndex(index_pb2.DeleteIndexRequest(index="of_another_model"), timeout=30)
+
+
+def test_ratings_are_recorded_once_and_left_out_of_the_users_lists(
+    suite: Running, built: Built, recommender: RecommenderServiceStub
+) -> None:
+    (ratings,) = built.data.rglob("ratings.dat")
+    rows = [line.split("::") for line in ratings.read_text().splitlines()]
+    rated = {int(movie) for user, movie, *_ in rows if user == "7"}
+    for _ in range(2):
+        report = rebuild(suite, built, "--interactions")
+        assert report["interactions"] == len(rows)
+        with grpc.insecure_channel(suite.gateway) as channel:
+            users = InteractionServiceStub(channel)
+            held = users.GetUserData(interactions_pb2.GetUserDataRequest(user_id=7), timeout=10)
+        assert {each.movie_id for each in held.interactions} == rated
+        assert len(held.interactions) == len(rated)
+        request = recommender_pb2.RecommendRequest(user={"user_id": 7}, page_size=100)
+        answer = recommender.Recommend(request, timeout=10)
+        assert not rated & {each.movie.movie_id for each in answer.recommendations}

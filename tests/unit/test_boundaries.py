@@ -68,7 +68,13 @@ def test_imports_are_absolute(package: str) -> None:
         (
             "search_service",
             "pymilvus",
-            {"milvus_collections", "milvus_connection", "milvus_errors", "milvus_messages"},
+            {
+                "milvus_collections",
+                "milvus_connection",
+                "milvus_errors",
+                "milvus_interactions",
+                "milvus_messages",
+            },
         ),
         ("embedder_service", "pymilvus", set()),
         ("gateway", "pymilvus", set()),

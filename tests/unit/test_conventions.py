@@ -11,6 +11,7 @@ from google.protobuf.descriptor import FileDescriptor
 from tests.fixtures.sources import ROOT
 
 from marquee.embedder.v1 import embedder_pb2
+from marquee.interactions.v1 import interactions_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
 
@@ -44,6 +45,7 @@ def test_files_stay_readable_in_length() -> None:
             embedder_pb2.DESCRIPTOR,
             search_pb2.DESCRIPTOR,
             index_pb2.DESCRIPTOR,
+            interactions_pb2.DESCRIPTOR,
             recommender_pb2.DESCRIPTOR,
         )
         for service in file.services_by_name.values()

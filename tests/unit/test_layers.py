@@ -44,6 +44,7 @@ RPCKIT_ENVOY = (
 SEARCH_SERVICE = (
     "index",
     "store",
+    "interactions",
     "resident",
     "settings",
     "contract",

@@ -11,16 +11,20 @@ from google.protobuf.json_format import MessageToDict
 
 from fusion.records import Movie
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.interactions.v1.interactions_pb2_grpc import InteractionServiceStub
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.type.v1 import types_pb2
 from marquee_cli.calls import connected
-from marquee_cli.dataset import read_catalogue
+from marquee_cli.dataset import load, read_catalogue, read_source
 from marquee_cli.errors import CommandError
 from marquee_cli.options import Connection
+from marquee_cli.ratings import interactions
 from marquee_cli.terminal import progress_bar
 from suite.health import wait_until_serving
 from suite.index_builder import CALL_SECONDS, BuiltIndex, build_index
+from suite.interaction_recorder import record_interactions
 from suite.services import EMBEDDER, SEARCH, SEARCH_SERVICE
+from training.movielens import Dataset
 
 
 def rebuild(
@@ -29,6 +33,7 @@ def rebuild(
     embedder_target: str,
     search_target: str,
     *,
+    with_interactions: bool = False,
     as_json: bool = False,
     quiet: bool = False,
 ) -> None:
@@ -39,6 +44,7 @@ def rebuild(
         data: Folder of the catalogue.
         embedder_target: Where the embedder is.
         search_target: Where the search service is.
+        with_interactions: Record the ratings of the data set as interactions, too.
         as_json: Print JSON.
         quiet: Print nothing.
 
@@ -47,6 +53,7 @@ def rebuild(
             refuses.
     """
     movies = movie_messages(read_catalogue(data))
+    rated = load(read_source(data)) if with_interactions else None
 
     async def build() -> BuiltIndex:
         async with (
@@ -60,13 +67,25 @@ def rebuild(
             await wait_until_serving(search, SEARCH_SERVICE, CALL_SECONDS)
             return built
 
+    async def record(dataset: Dataset) -> None:
+        async with connected(connection, SEARCH, search_target) as search:
+            stub = InteractionServiceStub(search)
+            await record_interactions(stub, interactions(dataset), progress)
+
     with progress_bar("indexing", len(movies)) as progress:
         built = asyncio.run(build())
+    if rated is not None:
+        with progress_bar("recording ratings", len(rated.ratings)) as progress:
+            asyncio.run(record(rated))
     if as_json:
         report = MessageToDict(built.index, preserving_proto_field_name=True)
-        print(json.dumps({**report, "kept": built.kept}, indent=2))
+        recorded = 0 if rated is None else len(rated.ratings)
+        report |= {"kept": built.kept, "interactions": recorded}
+        print(json.dumps(report, indent=2))
     elif not quiet:
         print(f"index {built.index.name}: {built.index.movie_count} movies, active")
+        if rated is not None:
+            print(f"{len(rated.ratings):,} ratings recorded as interactions")
         if built.kept:
             print(f"still there: {', '.join(built.kept)}")
 

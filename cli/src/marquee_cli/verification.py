@@ -127,6 +127,7 @@ async def _served_list(
 ) -> Served:
     """Return a user's list, page by page."""
     request = pb.RecommendRequest(user=user_message(user), page_size=min(PAGE, depth))
+    request.exclude_seen = False  # the bundle alone knows of nothing that was seen
     served: Served = []
     while True:
         page = await _recommend_when_ready(stub, request)

@@ -6,7 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from gateway import opaque_movies
+from gateway import interaction_servicer, opaque_movies
 from gateway.batched_ranking import BatchedRanking
 from gateway.batched_similarity import BatchedSimilarity
 from gateway.request_batches import Bounds
@@ -31,7 +31,9 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
     """Connect to the two services and put the batches and the servicer over them."""
     async with (
         connect(settings.embedder, EMBEDDER, telemetry=telemetry) as embedder,
-        connect(settings.search, SEARCH, telemetry=telemetry) as search,
+        connect(
+            settings.search, SEARCH, interaction_servicer.SERVICE, telemetry=telemetry
+        ) as search,
         AsyncExitStack() as stack,
     ):
         search_movies = search.unary(
@@ -54,7 +56,18 @@ async def wire(settings: GatewaySettings, telemetry: Telemetry) -> AsyncIterator
             embedder.check_ready()
             search.check_ready()
 
-        yield [Mount(RECOMMENDER, RecommenderServicer(ranking, similarity), ready)]
+        async def search_ready() -> None:
+            search.check_ready()
+
+        yield [
+            Mount(RECOMMENDER, RecommenderServicer(ranking, similarity), ready),
+            Mount(
+                interaction_servicer.SERVICE,
+                interaction_servicer.InteractionServicer(search),
+                search_ready,
+                permission="interactions",
+            ),
+        ]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

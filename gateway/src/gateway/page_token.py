@@ -30,6 +30,13 @@ class Page:
     """What `source_digest` gave for the pages before. None: this is the first page."""
 
 
+def excludes_seen(request: pb.RecommendRequest) -> bool:
+    """Return whether a list leaves out what the user has seen."""
+    if request.HasField("exclude_seen"):
+        return request.exclude_seen
+    return request.user.HasField("user_id")
+
+
 def request_digest(request: PagedRequest) -> bytes:
     """Return 8 bytes that are the same for all pages of one list, whatever their size.
 
@@ -48,6 +55,9 @@ def request_digest(request: PagedRequest) -> bytes:
         same.ClearField("filter")
     if isinstance(same, pb.SimilarMoviesRequest):
         return digest(b"similar" + same.SerializeToString(deterministic=True))
+    same.exclude_seen = excludes_seen(same)
+    if same.exclude_seen == same.user.HasField("user_id"):
+        same.ClearField("exclude_seen")  # as it is for the same list by default
     if not same.user.ByteSize():
         same.ClearField("user")
     return digest(same.SerializeToString(deterministic=True))

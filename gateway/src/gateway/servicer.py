@@ -23,8 +23,8 @@ MOVIE_IDS = limits_of(pb.RankMoviesRequest, "movie_ids")
 class RecommenderServicer:
     """Implements marquee.recommender.v1.RecommenderService.
 
-    It checks what is its own, such as the page; the embedder checks the user and the search service
-    the filter, each in the one place that knows what is right.
+    It checks what is its own, such as the page and exclude_seen; the embedder checks the user and
+    the search service the filter, each in the one place that knows what is right.
     """
 
     def __init__(self, ranking: BatchedRanking, similarity: BatchedSimilarity) -> None:
@@ -36,10 +36,13 @@ class RecommenderServicer:
         """Answer one page; return the RecommendResponse serialized."""
         started = time.monotonic()
         size = _page_size(request)
+        _check_exclude_seen(request)
         request_digest = page_token.request_digest(request)
         page = page_token.decode(request.page_token, request_digest)
         end = min(page.offset + size, page_token.MAX_RESULTS)
         query = _query(request, end)
+        if page_token.excludes_seen(request):
+            query.exclude_seen_by_user_id = request.user.user_id
         ranking, queue_seconds = await self._ranking.rank(RankingRequest(request.user, query, call))
         source_digest = page_token.source_digest(ranking.model_version, ranking.index)
         page_token.check_source(page, source_digest)
@@ -107,6 +110,11 @@ def _page_size(request: pb.RecommendRequest | pb.SimilarMoviesRequest) -> int:
     size = request.page_size if request.HasField("page_size") else PAGE_SIZE.default
     PAGE_SIZE.value.check("page_size", size)
     return size
+
+
+def _check_exclude_seen(request: pb.RecommendRequest) -> None:
+    if request.exclude_seen and not request.user.HasField("user_id"):
+        raise InvalidRequestError.of("exclude_seen", "needs user.user_id")
 
 
 def _fill(response: Any, user: types_pb2.User, ranking: Ranking, start: int, end: int) -> None:

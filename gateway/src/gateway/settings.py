@@ -22,8 +22,8 @@ class GatewaySettings(ServerSettings):
     metrics_port: Port | None = 51050
     """Port of the metrics' HTTP server; 0 takes any free one, none switches it off."""
     max_receive_message_bytes: ByteSize = Field(ByteSize(64 * KIB), ge=1)
-    """Largest request, as in `64KiB`: room for the largest valid one while ids of movies are below
-    2^35 (larger ones take more bytes)."""
+    """Largest request, as in `64KiB`: room for the largest valid list request while ids of movies
+    are below 2^35 (larger ones take more bytes)."""
     embedder: ClientSettings = ClientSettings(target="127.0.0.1:50051", timeout_s=2)
     search: ClientSettings = ClientSettings(target="127.0.0.1:50052", timeout_s=2)
     max_batch: int = Field(64, ge=1, le=limits_of(SearchMoviesRequest, "queries").items.max)

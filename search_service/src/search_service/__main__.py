@@ -6,6 +6,7 @@ import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
+from marquee.interactions.v1 import interactions_pb2
 from marquee.search.v1 import index_pb2, search_pb2
 from rpckit.observing.telemetry import Telemetry
 from rpckit.serving.dispatch import Mount
@@ -13,18 +14,20 @@ from rpckit.serving.process import run
 from rpckit.settings.loading import load
 from search_service.contract.batched_search import BatchedSearch
 from search_service.contract.index_servicer import IndexServicer
+from search_service.contract.interaction_servicer import InteractionServicer
 from search_service.contract.search_servicer import SearchServicer
-from search_service.open_index import open_index
+from search_service.open_index import open_all
 from search_service.settings import SearchSettings
 
 
 @asynccontextmanager
 async def wire(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[list[Mount]]:
-    """Open the vector index and mount the two services on it."""
+    """Open the vector index and the interactions, and mount the three services on them."""
     async with (
-        open_index(settings, telemetry) as index,
-        BatchedSearch.over(index, settings, telemetry) as batched,
+        open_all(settings, telemetry) as opened,
+        BatchedSearch.over(opened.index, opened.interactions.seen, settings, telemetry) as batched,
     ):
+        index = opened.index
         yield [
             Mount(
                 search_pb2.DESCRIPTOR.services_by_name["SearchService"],
@@ -36,6 +39,12 @@ async def wire(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[
                 IndexServicer(index),
                 ready=index.check_store,
                 permission="index",
+            ),
+            Mount(
+                interactions_pb2.DESCRIPTOR.services_by_name["InteractionService"],
+                InteractionServicer(opened.interactions),
+                ready=index.check_store,
+                permission="interactions",
             ),
         ]
 

@@ -1,16 +1,18 @@
-"""Composition of the vector index from the settings."""
+"""Composition of the vector index and of users' interactions from the settings."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import AsyncIterator
-from contextlib import ExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from threadpoolctl import threadpool_limits
 
 from rpckit.observing.telemetry import Telemetry
 from search_service.index.vector_index import VectorIndex
+from search_service.interactions.interactions import Interactions
 from search_service.resident.resident_index import ResidentIndex
 from search_service.settings import SearchSettings
 from search_service.store.active_index_watcher import ANSWER_TIMEOUT_SECONDS, ActiveIndexWatcher
@@ -18,13 +20,29 @@ from search_service.store.collection_loader import CollectionLoader
 from search_service.store.milvus_address import MilvusAddress
 from search_service.store.milvus_client import Milvus
 from search_service.store.milvus_index import MilvusIndex
+from search_service.store.milvus_interactions import MilvusInteractions
 from search_service.store.milvus_lite import milvus_lite
 from search_service.store.movie_cache import MovieCache
 
 
+@dataclass(frozen=True)
+class Opened:
+    """What the servicers work on."""
+
+    index: VectorIndex
+    interactions: Interactions
+
+
 @asynccontextmanager
 async def open_index(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[VectorIndex]:
-    """Yield the vector index over the Milvus server or Milvus Lite folder that the settings name.
+    """Yield the vector index alone; see `open_all`."""
+    async with open_all(settings, telemetry) as opened:
+        yield opened.index
+
+
+@asynccontextmanager
+async def open_all(settings: SearchSettings, telemetry: Telemetry) -> AsyncIterator[Opened]:
+    """Yield what is in the Milvus server or Milvus Lite folder that the settings name.
 
     A Milvus server need not be reachable.
 
@@ -42,29 +60,39 @@ async def open_index(settings: SearchSettings, telemetry: Telemetry) -> AsyncIte
             address = MilvusAddress(stack.enter_context(milvus_lite(Path(settings.milvus_uri))))
             max_age = math.inf  # no other process can write to the folder
             answer_timeout = math.inf  # nor can it go away, though a busy machine may slow it down
-        async with Milvus.connect(
-            address, settings.milvus_timeout_s, suite=settings.suite
-        ) as milvus:
+        timeout, suite = settings.milvus_timeout_s, settings.suite
+        async with (
+            Milvus.connect(address, timeout, suite=suite) as milvus,
+            MilvusInteractions.connect(address, timeout, suite=suite) as milvus_interactions,
+            AsyncExitStack() as running,
+        ):
             watcher = ActiveIndexWatcher(milvus, answer_timeout=answer_timeout)
-            milvus_index = MilvusIndex(
+            index: VectorIndex
+            index = milvus_index = MilvusIndex(
                 milvus,
                 watcher,
                 CollectionLoader(milvus, settings.index_type, settings.hnsw_from),
                 MovieCache(settings.movie_cache_size, max_age),
                 telemetry,
             )
-            if settings.engine == "milvus":
-                async with watcher.running():
-                    yield milvus_index
-                return
-            resident = ResidentIndex(
-                milvus_index,
+            if settings.engine != "milvus":
+                index = resident = ResidentIndex(
+                    milvus_index,
+                    watcher,
+                    milvus,
+                    limit=settings.resident_limit,
+                    required=settings.engine == "resident",
+                    shared=shared,
+                    telemetry=telemetry,
+                )
+                await running.enter_async_context(resident.running())
+            interactions = Interactions(
+                milvus_interactions,
                 watcher,
-                milvus,
-                limit=settings.resident_limit,
-                required=settings.engine == "resident",
+                limit=settings.seen_limit,
+                most_per_user=settings.most_interactions_per_user,
                 shared=shared,
-                telemetry=telemetry,
             )
-            async with resident.running(), watcher.running():
-                yield resident
+            await running.enter_async_context(interactions.running())
+            await running.enter_async_context(watcher.running())
+            yield Opened(index, interactions)

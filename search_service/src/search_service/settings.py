@@ -69,6 +69,13 @@ class SearchSettings(ServerSettings):
     seconds; it bounds how long a write of another process goes unseen. In the active index such a
     write is seen within 2 s."""
 
+    seen_limit: int = Field(10_000_000, ge=0)
+    """Largest number of interactions of which users and movies are held in memory, with some 10
+    bytes each; beyond it Milvus is asked what the users of each batch have seen."""
+    most_interactions_per_user: int = Field(10_000, ge=1, le=10_000)
+    """Number of interactions, the newest, that are kept of each user. Older ones are deleted once
+    a user has a tenth more."""
+
     max_batch_rows: int = Field(64, ge=1)
     """Largest number of queries in a batch; a larger request is a batch of its own."""
     max_batches_in_flight: int = Field(2, ge=1)

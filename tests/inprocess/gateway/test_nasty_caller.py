@@ -86,6 +86,7 @@ REQUESTS = st.fixed_dictionaries(
         "page_token": st.text() | LONG,
         "filter": FILTERS,
         "exclude_movie_ids": IDS | st.just([2**63 - 1] * 1000),
+        "exclude_seen": st.booleans(),
     },
 ).map(lambda fields: pb.RecommendRequest(**fields).SerializeToString())
 VISIBLE = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E))

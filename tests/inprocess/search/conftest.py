@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue
 
 from marquee.search.v1 import index_pb2, search_pb2
@@ -47,6 +48,11 @@ async def service(tmp_path: Path) -> AsyncIterator[Service]:
         grpc.aio.insecure_channel(f"127.0.0.1:{server.port}") as channel,
     ):
         yield Service(SearchServiceStub(channel), IndexServiceStub(channel), channel)
+
+
+async def saw_nothing(user_ids: Collection[int]) -> dict[int, NDArray[np.int64]]:
+    """Say that these users have seen no movie."""
+    return dict.fromkeys(user_ids, np.empty(0, np.int64))
 
 
 def vectors_message(vectors: Vectors) -> types_pb2.Vectors:

@@ -14,6 +14,7 @@ from tests.fixtures.movies import DIMENSION, catalogue, spec, unit_vectors
 from tests.fixtures.serving import Serve
 from tests.inprocess.search.conftest import (
     create_request,
+    saw_nothing,
     search_request,
     upsert_request,
     vectors_message,
@@ -53,7 +54,7 @@ async def channel(serve: Serve) -> AsyncIterator[grpc.aio.Channel]:
     await index.activate(spec(), None)
     await index.create(spec("other"))
     telemetry = Telemetry("search_service")
-    async with BatchedSearch.over(index, SearchSettings(), telemetry) as batched:
+    async with BatchedSearch.over(index, saw_nothing, SearchSettings(), telemetry) as batched:
         searching = SearchServicer(index, batched, max_answer_bytes=2**20)
         services = (
             (search_pb2.DESCRIPTOR.services_by_name["SearchService"], searching),

@@ -17,6 +17,8 @@ from embedder_service.settings import EmbedderSettings
 from fusion.bundle import Bundle
 from marquee.embedder.v1 import embedder_pb2
 from marquee.embedder.v1.embedder_pb2_grpc import EmbedderServiceStub
+from marquee.interactions.v1 import interactions_pb2
+from marquee.interactions.v1.interactions_pb2_grpc import InteractionServiceStub
 from marquee.search.v1 import index_pb2
 from marquee.search.v1.index_pb2_grpc import IndexServiceStub
 from marquee.type.v1 import types_pb2
@@ -25,12 +27,14 @@ from rpckit.serving.server import serving
 from search_service import __main__ as search
 from search_service.settings import SearchSettings
 from suite.index_builder import Batch, build_index, fill_index, find_current_index
+from suite.interaction_recorder import record_interactions
 
 
 @dataclass(frozen=True)
 class Services:
     model: EmbedderServiceStub
     indexes: IndexServiceStub
+    users: InteractionServiceStub
     movies: list[types_pb2.Movie]
 
     async def names(self) -> dict[str, bool]:
@@ -52,7 +56,10 @@ async def services(tiny_bundle: Bundle, lite_uri: str) -> AsyncIterator[Services
         embedding = await start(embedder, EmbedderSettings(bundle=tiny_bundle.path, **PASSING))
         searching = await start(search, SearchSettings(milvus_uri=lite_uri, **PASSING))
         yield Services(
-            EmbedderServiceStub(embedding), IndexServiceStub(searching), catalogue(tiny_bundle)
+            EmbedderServiceStub(embedding),
+            IndexServiceStub(searching),
+            InteractionServiceStub(searching),
+            catalogue(tiny_bundle),
         )
 
 
@@ -157,3 +164,23 @@ async def test_an_empty_catalogue_is_not_indexed(services: Services) -> None:
     with pytest.raises(ValueError, match="nothing to index"):
         await build_index(services.model, services.indexes, [])
     assert await services.names() == {}
+
+
+async def test_any_number_of_interactions_is_recorded_in_requests_that_the_service_takes(
+    services: Services,
+) -> None:
+    made = [
+        interactions_pb2.Interaction(
+            user_id=user_id,
+            movie_id=movie_id,
+            kind=interactions_pb2.INTERACTION_KIND_SEEN,
+            time={"seconds": movie_id},
+        )
+        for user_id in (1, 2)
+        for movie_id in range(1, 701)
+    ]
+    progress: list[int] = []
+    await record_interactions(services.users, made, progress.append)
+    assert progress == [1000, 400]
+    held = await services.users.GetUserData(interactions_pb2.GetUserDataRequest(user_id=2))
+    assert [*held.interactions] == made[700:]

@@ -6,12 +6,13 @@ from pathlib import Path
 from google.protobuf.descriptor import ServiceDescriptor
 
 from marquee.embedder.v1 import embedder_pb2
+from marquee.interactions.v1 import interactions_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
 from rpckit.security.tokens import MIN_TOKEN_LENGTH, PERMISSIONS, TokenFile
 
 PAGE = (Path(__file__).parents[3] / "docs/security.md").read_text()
-CONTRACT = (embedder_pb2, index_pb2, recommender_pb2, search_pb2)
+CONTRACT = (embedder_pb2, index_pb2, interactions_pb2, recommender_pb2, search_pb2)
 
 
 def services() -> list[ServiceDescriptor]:

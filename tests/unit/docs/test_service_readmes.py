@@ -16,6 +16,7 @@ from google.protobuf.message_factory import GetMessageClass
 from embedder_service.settings import EmbedderSettings
 from gateway.settings import GatewaySettings
 from marquee.embedder.v1 import embedder_pb2
+from marquee.interactions.v1 import interactions_pb2
 from marquee.recommender.v1 import recommender_pb2
 from marquee.search.v1 import index_pb2, search_pb2
 from rpckit.settings.loading import describe
@@ -29,7 +30,7 @@ SETTINGS = {
 }
 SERVICES = {
     service.full_name: service
-    for contract in (embedder_pb2, recommender_pb2, search_pb2, index_pb2)
+    for contract in (embedder_pb2, recommender_pb2, search_pb2, index_pb2, interactions_pb2)
     for service in contract.DESCRIPTOR.services_by_name.values()
 }
 

@@ -76,7 +76,7 @@ def test_a_permission_is_not_implied_by_another(tmp_path: Path) -> None:
     [
         (f"gateway {TOKEN}", "2 columns instead of"),
         (f"gateway read, index {TOKEN}", "4 columns instead of"),
-        (f"gateway write {TOKEN}", r"known permissions are index and read"),
+        (f"gateway write {TOKEN}", r"known permissions are index, interactions, read"),
         ("gateway read short", "less than 16 characters"),
         ("gateway read sha256:abcd", "not 64 hex digits"),
         ("gateway read sha256:xyz", "hexadecimal"),

@@ -10,14 +10,14 @@ from tests.fixtures.movies import DIMENSION, GENRES, MODEL, catalogue, id_array,
 
 from search_service.index.query import Filter, Query
 from search_service.index.vector_index import IndexedMovie, Vectors
-from search_service.resident.movie_table import FEWEST_SORTED_LOOKUPS, MovieTable
+from search_service.resident.movie_table import FEWEST_FINDER_LOOKUPS, MovieTable
 
 YEARS = st.none() | st.integers(1949, 2001)
 FILTERS = st.builds(
     Filter, genres=st.lists(st.sampled_from(GENRES)).map(tuple), min_year=YEARS, max_year=YEARS
 )
 EXCLUDED = st.frozensets(st.integers(1, 200), max_size=80) | st.just(
-    frozenset(range(2, 2 * FEWEST_SORTED_LOOKUPS))  # looked up in another way
+    frozenset(range(2, 2 * FEWEST_FINDER_LOOKUPS))  # looked up in another way
 )
 QUERIES = st.builds(
     Query,

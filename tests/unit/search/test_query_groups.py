@@ -6,7 +6,6 @@ from tests.fixtures.movies import id_array
 
 from search_service.index.query import Filter, Query
 from search_service.index.query_groups import (
-    MAX_SHARED_EXCLUSIONS,
     group_by_filter,
     group_by_search,
     select_hits,
@@ -26,13 +25,19 @@ def test_queries_with_the_same_filter_are_grouped() -> None:
     assert group_by_filter(queries) == {Filter(): [0, 2], Filter(min_year=1990): [1, 3]}
 
 
-def test_a_query_with_many_exclusions_searches_alone() -> None:
-    many = Query(1, excluded=id_array(range(1, MAX_SHARED_EXCLUSIONS + 2)))
-    few = Query(1, excluded=id_array(range(1, MAX_SHARED_EXCLUSIONS + 1)))
+def test_a_query_that_leaves_out_many_shares_no_search_with_one_that_leaves_out_few() -> None:
+    def leaving_out(count: int) -> Query:
+        return Query(1, excluded=id_array(range(1, count + 1)))
+
+    few, more, many = leaving_out(255), leaving_out(256), leaving_out(10_000)
     new = Query(1, Filter(min_year=1990))
-    groups = group_by_search([many, few, new, Query(2), many])
-    assert groups == [(Filter(), [1, 3]), (Filter(), [0]), (Filter(), [4]), (new.filter, [2])]
-    assert group_by_search([many]) == [(Filter(), [0])]
+    groups = group_by_search([many, few, new, Query(2), many, more, leaving_out(511)])
+    assert groups == [
+        (Filter(), [0, 4]),
+        (Filter(), [1, 3]),
+        (new.filter, [2]),
+        (Filter(), [5, 6]),
+    ]
 
 
 @given(RANKED, st.lists(QUERY, min_size=1))

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rpckit.coalescer import Coalescer
 from rpckit.errors import ServiceError
@@ -18,6 +19,9 @@ from rpckit.serving.call import Call
 from search_service.index.query import Query
 from search_service.index.vector_index import Hits, IndexSpec, VectorIndex, Vectors
 from search_service.settings import SearchSettings
+
+ReadSeen = Callable[[Collection[int]], Awaitable[Mapping[int, NDArray[np.int64]]]]
+"""Returns the ids of the movies that each user has seen, ascending, each once."""
 
 
 class Answer(NamedTuple):
@@ -36,6 +40,7 @@ class _PendingSearch:
     index: IndexSpec
     vectors: Vectors
     queries: list[Query]
+    seen_by: Mapping[int, int]
     trace: TraceContext
 
 
@@ -50,9 +55,16 @@ class _Result(NamedTuple):
 class BatchedSearch:
     """Searches a VectorIndex for many requests at a time."""
 
-    def __init__(self, index: VectorIndex, settings: SearchSettings, telemetry: Telemetry) -> None:
-        """Search `index`; nothing runs before the first search."""
+    def __init__(
+        self,
+        index: VectorIndex,
+        read_seen: ReadSeen,
+        settings: SearchSettings,
+        telemetry: Telemetry,
+    ) -> None:
+        """Search `index`; `read_seen` returns what users have seen, by user."""
         self._index = index
+        self._read_seen = read_seen
         self._coalescer: Coalescer[_PendingSearch, _Result] = Coalescer(
             self._search_batch,
             name="search",
@@ -66,17 +78,26 @@ class BatchedSearch:
     @classmethod
     @asynccontextmanager
     async def over(
-        cls, index: VectorIndex, settings: SearchSettings, telemetry: Telemetry
+        cls,
+        index: VectorIndex,
+        read_seen: ReadSeen,
+        settings: SearchSettings,
+        telemetry: Telemetry,
     ) -> AsyncIterator[Self]:
         """Yield a BatchedSearch; leaving the context waits for the searches it has admitted."""
-        batched = cls(index, settings, telemetry)
+        batched = cls(index, read_seen, settings, telemetry)
         try:
             yield batched
         finally:
             await batched._coalescer.close()
 
     async def search(
-        self, index: IndexSpec, vectors: Vectors, queries: list[Query], call: Call
+        self,
+        index: IndexSpec,
+        vectors: Vectors,
+        queries: list[Query],
+        seen_by: Mapping[int, int],
+        call: Call,
     ) -> Answer:
         """Find the movies with the largest inner product for each row; see VectorIndex.search.
 
@@ -87,6 +108,7 @@ class BatchedSearch:
             index: A spec that `VectorIndex.resolve` returned.
             vectors: One row for each query.
             queries: What to find for each row. Without any there is nothing to wait for.
+            seen_by: User whose seen movies are left out, for the rows that have one.
             call: The call to answer; its deadline bounds the time in the queue.
 
         Raises:
@@ -96,15 +118,21 @@ class BatchedSearch:
         if not queries:
             return Answer([], 0.0, 0.0)
         found, queued = await self._coalescer.submit(
-            _PendingSearch(index, vectors, queries, call.trace), deadline=call.deadline
+            _PendingSearch(index, vectors, queries, seen_by, call.trace), deadline=call.deadline
         )
         return Answer(found.hits, queued, found.seconds)
 
     async def _search_batch(self, batch: Sequence[_PendingSearch]) -> list[_Result | Exception]:
+        answers: dict[int, _Result | Exception] = {}
+        try:
+            batch = await self._leaving_out_seen(batch)
+        except ServiceError as error:
+            # Only those that need to know what was seen fail.
+            answers = {n: error for n, pending in enumerate(batch) if pending.seen_by}
         by_index: dict[IndexSpec, list[int]] = {}
         for position, pending in enumerate(batch):
-            by_index.setdefault(pending.index, []).append(position)
-        answers: dict[int, _Result | Exception] = {}
+            if position not in answers:
+                by_index.setdefault(pending.index, []).append(position)
         for index, positions in by_index.items():
             searches = [batch[position] for position in positions]
             started = time.monotonic()
@@ -121,6 +149,20 @@ class BatchedSearch:
                 answers[position] = _Result(hits[start:end], seconds)
                 start = end
         return [answers[position] for position in range(len(batch))]
+
+    async def _leaving_out_seen(self, batch: Sequence[_PendingSearch]) -> Sequence[_PendingSearch]:
+        """Return the searches with what each user has seen by now."""
+        user_ids = {user_id for pending in batch for user_id in pending.seen_by.values()}
+        if not user_ids:
+            return batch
+        seen = await self._read_seen(user_ids)
+        searches = []
+        for pending in batch:
+            queries = pending.queries.copy()
+            for row, user_id in pending.seen_by.items():
+                queries[row] = queries[row].excluding(seen[user_id])
+            searches.append(replace(pending, queries=queries))
+        return searches
 
     async def _search_group(
         self, index: IndexSpec, searches: Sequence[_PendingSearch]

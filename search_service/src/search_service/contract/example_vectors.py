@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 import numpy as np
 
@@ -13,6 +15,9 @@ from search_service.index.vector_index import IndexSpec, VectorIndex, Vectors
 
 _QUERIES_AT_ONCE = 16
 """Queries whose vectors are computed before others have their turn: 1 ms with 200 movies each."""
+
+
+Value = TypeVar("Value")
 
 
 async def with_example_vectors(index: VectorIndex, spec: IndexSpec, search: Search) -> Search:
@@ -48,7 +53,13 @@ async def with_example_vectors(index: VectorIndex, spec: IndexSpec, search: Sear
         Vectors(np.ascontiguousarray(values[kept]), spec.model_version),
         [search.queries[position] for position in kept],
         [search.rows[position] for position in kept],
-        {new: search.examples[old] for new, old in enumerate(kept) if old in search.examples},
-        {new: search.diversities[old] for new, old in enumerate(kept) if old in search.diversities},
+        _moved(search.examples, kept),
+        _moved(search.diversities, kept),
+        _moved(search.seen_by, kept),
         search.refused,
     )
+
+
+def _moved(by_position: Mapping[int, Value], kept: Sequence[int]) -> dict[int, Value]:
+    """Return what is known by position, by the new positions of the queries that are kept."""
+    return {new: by_position[old] for new, old in enumerate(kept) if old in by_position}

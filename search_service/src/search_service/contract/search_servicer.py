@@ -88,7 +88,7 @@ class SearchServicer:
         if search.examples:
             search = await with_example_vectors(self._index, index, search)
         queries = deepened(search) if search.diversities else search.queries
-        answer = await self._batched.search(index, search.vectors, queries, call)
+        answer = await self._batched.search(index, search.vectors, queries, search.seen_by, call)
         hits = answer.hits
         if search.diversities:
             hits = await diversified(self._index, index, search, hits)

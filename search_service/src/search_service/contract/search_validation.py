@@ -27,6 +27,7 @@ from search_service.index.vector_index import IndexSpec, Vectors
 QUERIES = limits_of(pb.SearchMoviesRequest, "queries")
 TOP_K = limits_of(pb.MovieQuery, "top_k")
 EXCLUDED_IDS = limits_of(pb.MovieQuery, "exclude_movie_ids")
+SEEN_BY = limits_of(pb.MovieQuery, "exclude_seen_by_user_id")
 DIVERSITY = limits_of(pb.MovieQuery, "diversity")
 LIKED_IDS = limits_of(pb.MovieQuery, "liked_movie_ids")
 DISLIKED_IDS = limits_of(pb.MovieQuery, "disliked_movie_ids")
@@ -64,6 +65,8 @@ class Search(NamedTuple):
     """What stands in place of a vector, by position of the query."""
     diversities: dict[int, float]
     """Diversity, above 0, by position of the query."""
+    seen_by: dict[int, int]
+    """User whose seen movies are left out, by position of the query."""
     refused: RefusedRows
 
 
@@ -90,6 +93,7 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
     answered: list[int] = []
     examples: dict[int, Examples] = {}
     diversities: dict[int, float] = {}
+    seen_by: dict[int, int] = {}
     is_large, read = request.ByteSize() > BYTES_AT_ONCE, 0
     for row, message in enumerate(request.queries):
         if is_large and (read := read + message.ByteSize()) > BYTES_AT_ONCE:
@@ -106,17 +110,19 @@ async def check(request: pb.SearchMoviesRequest, index: IndexSpec, max_answer_by
             refused.add(row, found)
             continue
         if named:
-            query = replace(query, excluded=np.union1d(query.excluded, named.movie_ids))
+            query = query.excluding(np.unique(named.movie_ids))
             examples[len(queries)] = named
         if diversity:
             diversities[len(queries)] = diversity
+        if message.exclude_seen_by_user_id:
+            seen_by[len(queries)] = message.exclude_seen_by_user_id
         queries.append(query)
         answered.append(row)
     refused.check()
     _check_hits(queries, max_answer_bytes // SMALLEST_HIT_BYTES)
     if refused or examples:
         vectors = _rows_of(vectors, by_examples, answered)
-    return Search(vectors, queries, answered, examples, diversities, refused)
+    return Search(vectors, queries, answered, examples, diversities, seen_by, refused)
 
 
 def _vectors(request: pb.SearchMoviesRequest, rows: int, index: IndexSpec) -> Vectors:
@@ -157,6 +163,9 @@ def _query(
         wanted = _filter(query.filter, f"queries[{row}].filter", found)
         if wanted.genres and not found:
             found += index.unknown_genres(wanted.genres, f"queries[{row}].filter.genres")
+    user_id = query.exclude_seen_by_user_id
+    if query.HasField("exclude_seen_by_user_id") and user_id not in SEEN_BY.value:
+        found.append(SEEN_BY.value.violation(f"queries[{row}].exclude_seen_by_user_id", user_id))
     if candidates := query.candidate_movie_ids:
         path = f"queries[{row}].candidate_movie_ids"
         _check_unique_ids(candidates, CANDIDATE_IDS, path, found)

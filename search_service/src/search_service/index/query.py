@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,3 +37,10 @@ class Query:
     filter: Filter = EVERYTHING
     excluded: NDArray[np.int64] = field(default_factory=lambda: NO_IDS)
     """Ids of movies to leave out, ascending; ids that the index does not have are ignored."""
+
+    def excluding(self, movie_ids: NDArray[np.int64]) -> Query:
+        """Return this query without these movies too, given ascending."""
+        if not movie_ids.size:
+            return self
+        excluded = np.union1d(self.excluded, movie_ids) if self.excluded.size else movie_ids
+        return replace(self, excluded=excluded)

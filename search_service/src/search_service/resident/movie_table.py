@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from search_service.index.query import EVERYTHING, Filter, Query
 from search_service.index.query_groups import group_by_filter
 from search_service.index.vector_index import Hit, Hits, IndexedMovie, IndexSpec, Vectors
+from search_service.resident.row_finder import RowFinder
 
 FEWEST_PRODUCT_ROWS = 4
 """Fewest rows for which a matrix product pays: OpenBLAS copies the vectors for it first."""
-FEWEST_SORTED_LOOKUPS = 256
-"""Fewest ids for which one pass over sorted ids pays: 10,000 ids among 60,000 movies take 0.5 ms
-instead of 10 in a dict."""
+FEWEST_FINDER_LOOKUPS = 64
+"""Fewest ids for which a RowFinder pays, which has to be made anew after a write."""
 
 
 class MovieTable:
@@ -38,7 +38,7 @@ class MovieTable:
         self._years = np.empty(0, np.int16)
         self._genres = np.empty((len(spec.genres), 0), np.bool_)
         self._vectors = np.empty((0, spec.dimension), np.float32)
-        self._by_id: NDArray[np.int64] | None = None  # rows ascending by id; None: not sorted yet
+        self._finder: RowFinder | None = None  # of the present rows, once it was needed
 
     def __len__(self) -> int:
         """Return the number of movies."""
@@ -66,10 +66,10 @@ class MovieTable:
         for number, movie in enumerate(movies):
             self.spec.check_genres(movie.genres, f"movies[{number}].genres")
         self.reserve(self._size + len(movies))
-        self._by_id = None
         for movie, vector in zip(movies, vectors.values, strict=True):
             row = self._row.setdefault(movie.movie_id, self._size)
             if row == self._size:
+                self._finder = None
                 self._size += 1
                 self._movies.append(movie)
             self._movies[row] = movie
@@ -81,11 +81,11 @@ class MovieTable:
 
     def delete(self, movie_ids: Iterable[int]) -> None:
         """Delete movies, ignoring ids that the table does not have."""
-        self._by_id = None
         for movie_id in movie_ids:
             hole = self._row.pop(movie_id, None)
             if hole is None:
                 continue
+            self._finder = None
             last = self._size = self._size - 1
             movie = self._movies.pop()
             if hole != last:
@@ -157,22 +157,18 @@ class MovieTable:
         return np.flatnonzero(mask)
 
     def _exclude(self, scores: NDArray[np.float32], queries: Sequence[Query]) -> None:
-        """Set the scores of each query's excluded movies to minus infinity."""
+        """Set the scores of the movies that each query leaves out to minus infinity."""
         for row, query in zip(scores, queries, strict=True):
             if query.excluded.size:
                 row[self._rows_of(query.excluded)] = -np.inf
 
     def _rows_of(self, movie_ids: NDArray[np.int64]) -> NDArray[np.int64] | list[int]:
         """Return the rows of the movies with these ids, given ascending, that the table has."""
-        if len(movie_ids) < FEWEST_SORTED_LOOKUPS or not self._size:
+        if len(movie_ids) < FEWEST_FINDER_LOOKUPS:
             return [self._row[i] for i in movie_ids.tolist() if i in self._row]
-        if self._by_id is None:
-            self._by_id = np.argsort(self._ids[: self._size])
-        ids = self._ids[: self._size]
-        places = np.searchsorted(ids, movie_ids, sorter=self._by_id)
-        rows = self._by_id[np.minimum(places, self._size - 1)]
-        found: NDArray[np.int64] = rows[ids[rows] == movie_ids]
-        return found
+        if self._finder is None:
+            self._finder = RowFinder(self._ids[: self._size])
+        return self._finder.rows(movie_ids)
 
     def _hits(self, rows: NDArray[np.int64], scores: NDArray[np.float32], query: Query) -> Hits:
         """Return a query's hits, ordered and cut to its top k."""

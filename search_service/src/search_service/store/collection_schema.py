@@ -59,10 +59,15 @@ def genre_field(position: int) -> str:
     return f"genre_{position:d}"
 
 
+def suite_property(suite: str) -> dict[str, str]:
+    """Return the collection property that names the suite that a collection belongs to."""
+    return {_SUITE: suite}
+
+
 def properties(index: IndexSpec, suite: str = DEFAULT_SUITE) -> dict[str, str]:
     """Return the collection properties that hold an index's spec and the suite it belongs to."""
     return {
-        _SUITE: suite,
+        **suite_property(suite),
         _MODEL: index.model_version,
         _GENRE_NAMES: json.dumps(index.genres),
         _METRIC: index.metric,
@@ -90,7 +95,7 @@ def spec(description: Mapping[str, Any]) -> IndexSpec | None:
 
 
 def suite(description: Mapping[str, Any]) -> str:
-    """Return the suite that the index in a collection's description belongs to."""
+    """Return the suite in a collection's description."""
     return str(description["properties"].get(_SUITE, DEFAULT_SUITE))
 
 

@@ -37,6 +37,12 @@ def ids_in(movie_ids: Iterable[int]) -> str:
     return f"{ID} in [{', '.join(f'{movie_id:d}' for movie_id in movie_ids)}]"
 
 
+def but_not(expression: str, movie_ids: Iterable[int]) -> str:
+    """Return the expression for the movies that another one matches, without those of these ids."""
+    others = f"not ({ids_in(movie_ids)})"
+    return f"{expression} and {others}" if expression else others
+
+
 def ids_above(movie_id: int) -> str:
     """Return the expression for the movies with a larger id."""
     return f"{ID} > {movie_id:d}"

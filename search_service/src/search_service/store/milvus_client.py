@@ -112,13 +112,6 @@ class Milvus(MilvusCollections):
             stub = await self._stub(request)
             return milvus_messages.hits(await stub.Search(request))
 
-    async def _stub(self, request: Any) -> Any:
-        """Return the stub that sends a message of `milvus_messages`, which is completed here."""
-        # Private to pymilvus, so pinned exactly: only it carries the token, TLS and database.
-        connection = await self._client._get_connection()
-        request.db_name = self._client._config.db_name
-        return connection._async_stub
-
     async def _page(
         self, index: str, expression: str, fields: list[str], limit: int
     ) -> list[schema.Row]:

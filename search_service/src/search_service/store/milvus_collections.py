@@ -176,6 +176,13 @@ class MilvusCollections:
         async with self._translating_errors(name, patient=True):
             await self._client.flush(name, timeout=60)
 
+    async def _stub(self, request: Any) -> Any:
+        """Return the stub that sends a message of `milvus_messages`, which is completed here."""
+        # Private to pymilvus, so pinned exactly: only it carries the token, TLS and database.
+        connection = await self._client._get_connection()
+        request.db_name = self._client._config.db_name
+        return connection._async_stub
+
     def _translating_errors(
         self, index: str = "", *, patient: bool = False
     ) -> AbstractAsyncContextManager[None]:

@@ -114,8 +114,21 @@ def query_request(collection: str, fields: Sequence[str], *, expression: str, li
     )
 
 
+def strong_query_request(collection: str, fields: Sequence[str], *, expression: str) -> Any:
+    """Return the QueryRequest for fields of all entities that match.
+
+    Its consistency level is Strong: the answer includes every write that has returned.
+    """
+    return milvus_pb2.QueryRequest(
+        collection_name=collection,
+        expr=expression,
+        output_fields=fields,
+        consistency_level=common_pb2.ConsistencyLevel.Strong,
+    )
+
+
 def integers(response: Any) -> dict[str, NDArray[np.int64]]:
-    """Return the columns in a QueryResults, whose fields must be 64-bit integers, by field name.
+    """Return the columns of 64-bit integers in a QueryResults by field name.
 
     Raises:
         pymilvus.MilvusException: The response is an error.

@@ -19,8 +19,8 @@ from rpckit.security.watched_files import FileWatcher
 
 log = logging.getLogger(__name__)
 
-PERMISSIONS = frozenset({"read", "index"})
-"""`read`: the data plane; `index`: the control plane of indexes."""
+PERMISSIONS = frozenset({"read", "index", "interactions"})
+"""`read`: the data plane; `index`: the control plane of indexes; `interactions`: users' data."""
 
 MIN_TOKEN_LENGTH = 16
 """Characters; `openssl rand -hex 32` makes 64."""
@@ -137,7 +137,7 @@ def _parse_grant(line: str) -> _Grant:
     caller, granted, token = columns
     permissions = frozenset(granted.split(","))
     if unknown := permissions - PERMISSIONS:
-        known = " and ".join(sorted(PERMISSIONS))
+        known = ", ".join(sorted(PERMISSIONS))
         raise ValueError(f"{caller} has {sorted(unknown)}; known permissions are {known}")
     if token.startswith(_HASHED):
         digest = bytes.fromhex(token.removeprefix(_HASHED))

@@ -53,7 +53,7 @@ class Mount:
     ready: Callable[[], Awaitable[None]]
     """Readiness check: raises NotReadyError while the service cannot answer. Polled."""
     permission: str = "read"
-    """Permission that callers need: `read` for the data plane, `index` for index control."""
+    """Permission that callers need: one of `rpckit.security.tokens.PERMISSIONS`."""
 
 
 @dataclass(frozen=True, slots=True)

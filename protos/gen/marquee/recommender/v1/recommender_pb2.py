@@ -27,7 +27,7 @@ from marquee.type.v1 import limits_pb2 as marquee_dot_type_dot_v1_dot_limits__pb
 from marquee.type.v1 import types_pb2 as marquee_dot_type_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(marquee/recommender/v1/recommender.proto\x12\x16marquee.recommender.v1\x1a\x1emarquee/search/v1/search.proto\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"\xf0\x01\n\x10RecommendRequest\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.marquee.type.v1.User\x12\"\n\tpage_size\x18\x02 \x01(\rB\n\xa2\xbb\x18\x06\x08\x01\x10\x64\x38\nH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12.\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x05 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \x90N\x12\x1b\n\tdiversity\x18\x06 \x01(\x02\x42\x08\xa2\xbb\x18\x04\x08\x00\x10\x01\x42\x0c\n\n_page_size\"T\n\x0eRecommendation\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12%\n\x05movie\x18\x02 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\r\n\x05score\x18\x03 \x01(\x02\"\xd7\x02\n\x11RecommendResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.marquee.recommender.v1.Recommendation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\t\x12<\n\x0euser_id_status\x18\x05 \x01(\x0e\x32$.marquee.recommender.v1.UserIdStatus\x12\x39\n\x07timings\x18\x06 \x01(\x0b\x32(.marquee.recommender.v1.RecommendTimings\x12.\n\nscore_kind\x18\x07 \x01(\x0e\x32\x1a.marquee.type.v1.ScoreKind\x12\x19\n\x11ignored_movie_ids\x18\x08 \x03(\x03\"X\n\x11RankMoviesRequest\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.marquee.type.v1.User\x12\x1e\n\tmovie_ids\x18\x02 \x03(\x03\x42\x0b\xa2\xbb\x18\x07\x08\x01\x18\x01 \xe8\x07\"\xda\x02\n\x12RankMoviesResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.marquee.recommender.v1.Recommendation\x12\x19\n\x11unknown_movie_ids\x18\x02 \x03(\x03\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\t\x12<\n\x0euser_id_status\x18\x05 \x01(\x0e\x32$.marquee.recommender.v1.UserIdStatus\x12\x39\n\x07timings\x18\x06 \x01(\x0b\x32(.marquee.recommender.v1.RecommendTimings\x12.\n\nscore_kind\x18\x07 \x01(\x0e\x32\x1a.marquee.type.v1.ScoreKind\x12\x19\n\x11ignored_movie_ids\x18\x08 \x03(\x03\"\x9a\x02\n\x14SimilarMoviesRequest\x12#\n\x0fliked_movie_ids\x18\x01 \x03(\x03\x42\n\xa2\xbb\x18\x06\x08\x01\x18\x01 d\x12$\n\x12\x64isliked_movie_ids\x18\x02 \x03(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 d\x12.\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x04 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \x90N\x12\"\n\tpage_size\x18\x05 \x01(\rB\n\xa2\xbb\x18\x06\x08\x01\x10\x64\x38\nH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x1b\n\tdiversity\x18\x07 \x01(\x02\x42\x08\xa2\xbb\x18\x04\x08\x00\x10\x01\x42\x0c\n\n_page_size\"W\n\x0cSimilarMovie\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12%\n\x05movie\x18\x02 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\"\xe2\x01\n\x15SimilarMoviesResponse\x12\x34\n\x06movies\x18\x01 \x03(\x0b\x32$.marquee.recommender.v1.SimilarMovie\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x19\n\x11unknown_movie_ids\x18\x03 \x03(\x03\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\r\n\x05index\x18\x05 \x01(\t\x12\x39\n\x07timings\x18\x06 \x01(\x0b\x32(.marquee.recommender.v1.RecommendTimings\"[\n\x10RecommendTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x10\n\x08\x65mbed_us\x18\x02 \x01(\r\x12\x11\n\tsearch_us\x18\x03 \x01(\r\x12\x10\n\x08total_us\x18\x04 \x01(\r*\x7f\n\x0cUserIdStatus\x12\x1e\n\x1aUSER_ID_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15USER_ID_STATUS_ABSENT\x10\x01\x12\x18\n\x14USER_ID_STATUS_KNOWN\x10\x02\x12\x1a\n\x16USER_ID_STATUS_UNKNOWN\x10\x03\x32\xd8\x02\n\x12RecommenderService\x12\x65\n\tRecommend\x12(.marquee.recommender.v1.RecommendRequest\x1a).marquee.recommender.v1.RecommendResponse\"\x03\x90\x02\x01\x12h\n\nRankMovies\x12).marquee.recommender.v1.RankMoviesRequest\x1a*.marquee.recommender.v1.RankMoviesResponse\"\x03\x90\x02\x01\x12q\n\rSimilarMovies\x12,.marquee.recommender.v1.SimilarMoviesRequest\x1a-.marquee.recommender.v1.SimilarMoviesResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n(marquee/recommender/v1/recommender.proto\x12\x16marquee.recommender.v1\x1a\x1emarquee/search/v1/search.proto\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"\x9c\x02\n\x10RecommendRequest\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.marquee.type.v1.User\x12\"\n\tpage_size\x18\x02 \x01(\rB\n\xa2\xbb\x18\x06\x08\x01\x10\x64\x38\nH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\t\x12.\n\x06\x66ilter\x18\x04 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x05 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \x90N\x12\x1b\n\tdiversity\x18\x06 \x01(\x02\x42\x08\xa2\xbb\x18\x04\x08\x00\x10\x01\x12\x19\n\x0c\x65xclude_seen\x18\x0c \x01(\x08H\x01\x88\x01\x01\x42\x0c\n\n_page_sizeB\x0f\n\r_exclude_seen\"T\n\x0eRecommendation\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12%\n\x05movie\x18\x02 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\r\n\x05score\x18\x03 \x01(\x02\"\xd7\x02\n\x11RecommendResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.marquee.recommender.v1.Recommendation\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\t\x12<\n\x0euser_id_status\x18\x05 \x01(\x0e\x32$.marquee.recommender.v1.UserIdStatus\x12\x39\n\x07timings\x18\x06 \x01(\x0b\x32(.marquee.recommender.v1.RecommendTimings\x12.\n\nscore_kind\x18\x07 \x01(\x0e\x32\x1a.marquee.type.v1.ScoreKind\x12\x19\n\x11ignored_movie_ids\x18\x08 \x03(\x03\"X\n\x11RankMoviesRequest\x12#\n\x04user\x18\x01 \x01(\x0b\x32\x15.marquee.type.v1.User\x12\x1e\n\tmovie_ids\x18\x02 \x03(\x03\x42\x0b\xa2\xbb\x18\x07\x08\x01\x18\x01 \xe8\x07\"\xda\x02\n\x12RankMoviesResponse\x12?\n\x0frecommendations\x18\x01 \x03(\x0b\x32&.marquee.recommender.v1.Recommendation\x12\x19\n\x11unknown_movie_ids\x18\x02 \x03(\x03\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\r\n\x05index\x18\x04 \x01(\t\x12<\n\x0euser_id_status\x18\x05 \x01(\x0e\x32$.marquee.recommender.v1.UserIdStatus\x12\x39\n\x07timings\x18\x06 \x01(\x0b\x32(.marquee.recommender.v1.RecommendTimings\x12.\n\nscore_kind\x18\x07 \x01(\x0e\x32\x1a.marquee.type.v1.ScoreKind\x12\x19\n\x11ignored_movie_ids\x18\x08 \x03(\x03\"\x9a\x02\n\x14SimilarMoviesRequest\x12#\n\x0fliked_movie_ids\x18\x01 \x03(\x03\x42\n\xa2\xbb\x18\x06\x08\x01\x18\x01 d\x12$\n\x12\x64isliked_movie_ids\x18\x02 \x03(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 d\x12.\n\x06\x66ilter\x18\x03 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x04 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \x90N\x12\"\n\tpage_size\x18\x05 \x01(\rB\n\xa2\xbb\x18\x06\x08\x01\x10\x64\x38\nH\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x06 \x01(\t\x12\x1b\n\tdiversity\x18\x07 \x01(\x02\x42\x08\xa2\xbb\x18\x04\x08\x00\x10\x01\x42\x0c\n\n_page_size\"W\n\x0cSimilarMovie\x12\x0c\n\x04rank\x18\x01 \x01(\r\x12%\n\x05movie\x18\x02 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\x12\n\nsimilarity\x18\x03 \x01(\x02\"\xe2\x01\n\x15SimilarMoviesResponse\x12\x34\n\x06movies\x18\x01 \x03(\x0b\x32$.marquee.recommender.v1.SimilarMovie\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\x19\n\x11unknown_movie_ids\x18\x03 \x03(\x03\x12\x15\n\rmodel_version\x18\x04 \x01(\t\x12\r\n\x05index\x18\x05 \x01(\t\x12\x39\n\x07timings\x18\x06 \x01(\x0b\x32(.marquee.recommender.v1.RecommendTimings\"[\n\x10RecommendTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x10\n\x08\x65mbed_us\x18\x02 \x01(\r\x12\x11\n\tsearch_us\x18\x03 \x01(\r\x12\x10\n\x08total_us\x18\x04 \x01(\r*\x7f\n\x0cUserIdStatus\x12\x1e\n\x1aUSER_ID_STATUS_UNSPECIFIED\x10\x00\x12\x19\n\x15USER_ID_STATUS_ABSENT\x10\x01\x12\x18\n\x14USER_ID_STATUS_KNOWN\x10\x02\x12\x1a\n\x16USER_ID_STATUS_UNKNOWN\x10\x03\x32\xd8\x02\n\x12RecommenderService\x12\x65\n\tRecommend\x12(.marquee.recommender.v1.RecommendRequest\x1a).marquee.recommender.v1.RecommendResponse\"\x03\x90\x02\x01\x12h\n\nRankMovies\x12).marquee.recommender.v1.RankMoviesRequest\x1a*.marquee.recommender.v1.RankMoviesResponse\"\x03\x90\x02\x01\x12q\n\rSimilarMovies\x12,.marquee.recommender.v1.SimilarMoviesRequest\x1a-.marquee.recommender.v1.SimilarMoviesResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -58,26 +58,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_RECOMMENDERSERVICE'].methods_by_name['RankMovies']._serialized_options = b'\220\002\001'
   _globals['_RECOMMENDERSERVICE'].methods_by_name['SimilarMovies']._loaded_options = None
   _globals['_RECOMMENDERSERVICE'].methods_by_name['SimilarMovies']._serialized_options = b'\220\002\001'
-  _globals['_USERIDSTATUS']._serialized_start=1969
-  _globals['_USERIDSTATUS']._serialized_end=2096
+  _globals['_USERIDSTATUS']._serialized_start=2013
+  _globals['_USERIDSTATUS']._serialized_end=2140
   _globals['_RECOMMENDREQUEST']._serialized_start=160
-  _globals['_RECOMMENDREQUEST']._serialized_end=400
-  _globals['_RECOMMENDATION']._serialized_start=402
-  _globals['_RECOMMENDATION']._serialized_end=486
-  _globals['_RECOMMENDRESPONSE']._serialized_start=489
-  _globals['_RECOMMENDRESPONSE']._serialized_end=832
-  _globals['_RANKMOVIESREQUEST']._serialized_start=834
-  _globals['_RANKMOVIESREQUEST']._serialized_end=922
-  _globals['_RANKMOVIESRESPONSE']._serialized_start=925
-  _globals['_RANKMOVIESRESPONSE']._serialized_end=1271
-  _globals['_SIMILARMOVIESREQUEST']._serialized_start=1274
-  _globals['_SIMILARMOVIESREQUEST']._serialized_end=1556
-  _globals['_SIMILARMOVIE']._serialized_start=1558
-  _globals['_SIMILARMOVIE']._serialized_end=1645
-  _globals['_SIMILARMOVIESRESPONSE']._serialized_start=1648
-  _globals['_SIMILARMOVIESRESPONSE']._serialized_end=1874
-  _globals['_RECOMMENDTIMINGS']._serialized_start=1876
-  _globals['_RECOMMENDTIMINGS']._serialized_end=1967
-  _globals['_RECOMMENDERSERVICE']._serialized_start=2099
-  _globals['_RECOMMENDERSERVICE']._serialized_end=2443
+  _globals['_RECOMMENDREQUEST']._serialized_end=444
+  _globals['_RECOMMENDATION']._serialized_start=446
+  _globals['_RECOMMENDATION']._serialized_end=530
+  _globals['_RECOMMENDRESPONSE']._serialized_start=533
+  _globals['_RECOMMENDRESPONSE']._serialized_end=876
+  _globals['_RANKMOVIESREQUEST']._serialized_start=878
+  _globals['_RANKMOVIESREQUEST']._serialized_end=966
+  _globals['_RANKMOVIESRESPONSE']._serialized_start=969
+  _globals['_RANKMOVIESRESPONSE']._serialized_end=1315
+  _globals['_SIMILARMOVIESREQUEST']._serialized_start=1318
+  _globals['_SIMILARMOVIESREQUEST']._serialized_end=1600
+  _globals['_SIMILARMOVIE']._serialized_start=1602
+  _globals['_SIMILARMOVIE']._serialized_end=1689
+  _globals['_SIMILARMOVIESRESPONSE']._serialized_start=1692
+  _globals['_SIMILARMOVIESRESPONSE']._serialized_end=1918
+  _globals['_RECOMMENDTIMINGS']._serialized_start=1920
+  _globals['_RECOMMENDTIMINGS']._serialized_end=2011
+  _globals['_RECOMMENDERSERVICE']._serialized_start=2143
+  _globals['_RECOMMENDERSERVICE']._serialized_end=2487
 # @@protoc_insertion_point(module_scope)

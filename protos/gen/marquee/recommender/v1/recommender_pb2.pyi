@@ -61,6 +61,7 @@ class RecommendRequest(_message.Message):
     FILTER_FIELD_NUMBER: _builtins.int
     EXCLUDE_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
+    EXCLUDE_SEEN_FIELD_NUMBER: _builtins.int
     page_size: _builtins.int
     """Most movies to return."""
     page_token: _builtins.str
@@ -72,6 +73,12 @@ class RecommendRequest(_message.Message):
     """How much the list avoids movies that are like each other, as in MovieQuery.diversity: the best
     200 movies are reordered, and the list goes on after them as without. Their scores stay
     what they are. Default: best first.
+    """
+    exclude_seen: _builtins.bool
+    """Whether to leave out every movie with which the user has an interaction of any kind; see
+    marquee.interactions.v1.InteractionService. True needs user.user_id. Absent: true if there is a
+    user.user_id. Page tokens stay valid when interactions are recorded: later pages leave out
+    those movies too, and for each one that was on an earlier page they skip a movie.
     """
     @_builtins.property
     def user(self) -> _types_pb2.User:
@@ -96,13 +103,19 @@ class RecommendRequest(_message.Message):
         filter: _search_pb2.MovieFilter | None = ...,
         exclude_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
         diversity: _builtins.float = ...,
+        exclude_seen: _builtins.bool | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "filter", b"filter", "page_size", b"page_size", "user", b"user"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_page_size", b"_page_size", "exclude_seen", b"exclude_seen", "filter", b"filter", "page_size", b"page_size", "user", b"user"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_page_size", b"_page_size", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "user", b"user"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen", "_page_size", b"_page_size", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "exclude_seen", b"exclude_seen", "filter", b"filter", "page_size", b"page_size", "page_token", b"page_token", "user", b"user"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__exclude_seen: _TypeAlias = _typing.Literal["exclude_seen"]  # noqa: Y015
+    _WhichOneofArgType__exclude_seen: _TypeAlias = _typing.Literal["_exclude_seen", b"_exclude_seen"]  # noqa: Y015
     _WhichOneofReturnType__page_size: _TypeAlias = _typing.Literal["page_size"]  # noqa: Y015
     _WhichOneofArgType__page_size: _TypeAlias = _typing.Literal["_page_size", b"_page_size"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_seen) -> _WhichOneofReturnType__exclude_seen | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType__page_size) -> _WhichOneofReturnType__page_size | None: ...
 
 Global___RecommendRequest: _TypeAlias = RecommendRequest  # noqa: Y015

@@ -27,7 +27,7 @@ from marquee.type.v1 import limits_pb2 as marquee_dot_type_dot_v1_dot_limits__pb
 from marquee.type.v1 import types_pb2 as marquee_dot_type_dot_v1_dot_types__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emarquee/search/v1/search.proto\x12\x11marquee.search.v1\x1a\x1dmarquee/search/v1/index.proto\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"\x85\x01\n\x0bMovieFilter\x12\x16\n\x06genres\x18\x01 \x03(\tB\x06\xa2\xbb\x18\x02 @\x12!\n\x08min_year\x18\x02 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x00\x88\x01\x01\x12!\n\x08max_year\x18\x03 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x01\x88\x01\x01\x42\x0b\n\t_min_yearB\x0b\n\t_max_year\"\x8a\x02\n\nMovieQuery\x12\x18\n\x05top_k\x18\x01 \x01(\rB\t\xa2\xbb\x18\x05\x08\x01\x10\xe8\x07\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x03 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \x90N\x12&\n\x13\x63\x61ndidate_movie_ids\x18\x04 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \xe8\x07\x12!\n\x0fliked_movie_ids\x18\x05 \x03(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 d\x12$\n\x12\x64isliked_movie_ids\x18\x06 \x03(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 d\x12\x1b\n\tdiversity\x18\x07 \x01(\x02\x42\x08\xa2\xbb\x18\x04\x08\x00\x10\x01\"\xaa\x01\n\x13SearchMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12)\n\x07vectors\x18\x02 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x39\n\x07queries\x18\x03 \x03(\x0b\x32\x1d.marquee.search.v1.MovieQueryB\t\xa2\xbb\x18\x05\x18\x01 \x80\x08\x12\x1e\n\x16return_partial_success\x18\x04 \x01(\x08\"E\n\x08MovieHit\x12%\n\x05movie\x18\x01 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"Q\n\tMovieHits\x12)\n\x04hits\x18\x01 \x03(\x0b\x32\x1b.marquee.search.v1.MovieHit\x12\x19\n\x11unknown_movie_ids\x18\x02 \x03(\x03\"\xd4\x01\n\x14SearchMoviesResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.marquee.search.v1.MovieHits\x12\r\n\x05index\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x31\n\x07timings\x18\x04 \x01(\x0b\x32 .marquee.search.v1.SearchTimings\x12\x34\n\x0frefused_queries\x18\x05 \x03(\x0b\x32\x1b.marquee.type.v1.RefusedRow\"4\n\rSearchTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tsearch_us\x18\x02 \x01(\r\"A\n\x10GetMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x1e\n\tmovie_ids\x18\x02 \x03(\x03\x42\x0b\xa2\xbb\x18\x07\x08\x01\x18\x01 \xe8\x07\"e\n\x11GetMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x19\n\x11missing_movie_ids\x18\x02 \x03(\x03\x12\r\n\x05index\x18\x03 \x01(\t\"i\n\x11ListMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12#\n\tpage_size\x18\x02 \x01(\rB\x0b\xa2\xbb\x18\x07\x08\x01\x10\xe8\x07\x38\x64H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\tB\x0c\n\n_page_size\"d\n\x12ListMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\t\" \n\x0fGetIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\";\n\x10GetIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index2\x8c\x03\n\rSearchService\x12\x64\n\x0cSearchMovies\x12&.marquee.search.v1.SearchMoviesRequest\x1a\'.marquee.search.v1.SearchMoviesResponse\"\x03\x90\x02\x01\x12[\n\tGetMovies\x12#.marquee.search.v1.GetMoviesRequest\x1a$.marquee.search.v1.GetMoviesResponse\"\x03\x90\x02\x01\x12^\n\nListMovies\x12$.marquee.search.v1.ListMoviesRequest\x1a%.marquee.search.v1.ListMoviesResponse\"\x03\x90\x02\x01\x12X\n\x08GetIndex\x12\".marquee.search.v1.GetIndexRequest\x1a#.marquee.search.v1.GetIndexResponse\"\x03\x90\x02\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1emarquee/search/v1/search.proto\x12\x11marquee.search.v1\x1a\x1dmarquee/search/v1/index.proto\x1a\x1cmarquee/type/v1/limits.proto\x1a\x1bmarquee/type/v1/types.proto\"\x85\x01\n\x0bMovieFilter\x12\x16\n\x06genres\x18\x01 \x03(\tB\x06\xa2\xbb\x18\x02 @\x12!\n\x08min_year\x18\x02 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x00\x88\x01\x01\x12!\n\x08max_year\x18\x03 \x01(\rB\n\xa2\xbb\x18\x06\x08\xce\x0e\x10\x98\x11H\x01\x88\x01\x01\x42\x0b\n\t_min_yearB\x0b\n\t_max_year\"\xd4\x02\n\nMovieQuery\x12\x18\n\x05top_k\x18\x01 \x01(\rB\t\xa2\xbb\x18\x05\x08\x01\x10\xe8\x07\x12.\n\x06\x66ilter\x18\x02 \x01(\x0b\x32\x1e.marquee.search.v1.MovieFilter\x12$\n\x11\x65xclude_movie_ids\x18\x03 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \x90N\x12&\n\x13\x63\x61ndidate_movie_ids\x18\x04 \x03(\x03\x42\t\xa2\xbb\x18\x05\x08\x01 \xe8\x07\x12!\n\x0fliked_movie_ids\x18\x05 \x03(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 d\x12$\n\x12\x64isliked_movie_ids\x18\x06 \x03(\x03\x42\x08\xa2\xbb\x18\x04\x08\x01 d\x12\x1b\n\tdiversity\x18\x07 \x01(\x02\x42\x08\xa2\xbb\x18\x04\x08\x00\x10\x01\x12,\n\x17\x65xclude_seen_by_user_id\x18\x08 \x01(\x03\x42\x06\xa2\xbb\x18\x02\x08\x01H\x00\x88\x01\x01\x42\x1a\n\x18_exclude_seen_by_user_id\"\xaa\x01\n\x13SearchMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12)\n\x07vectors\x18\x02 \x01(\x0b\x32\x18.marquee.type.v1.Vectors\x12\x39\n\x07queries\x18\x03 \x03(\x0b\x32\x1d.marquee.search.v1.MovieQueryB\t\xa2\xbb\x18\x05\x18\x01 \x80\x08\x12\x1e\n\x16return_partial_success\x18\x04 \x01(\x08\"E\n\x08MovieHit\x12%\n\x05movie\x18\x01 \x01(\x0b\x32\x16.marquee.type.v1.Movie\x12\x12\n\nsimilarity\x18\x02 \x01(\x02\"Q\n\tMovieHits\x12)\n\x04hits\x18\x01 \x03(\x0b\x32\x1b.marquee.search.v1.MovieHit\x12\x19\n\x11unknown_movie_ids\x18\x02 \x03(\x03\"\xd4\x01\n\x14SearchMoviesResponse\x12-\n\x07results\x18\x01 \x03(\x0b\x32\x1c.marquee.search.v1.MovieHits\x12\r\n\x05index\x18\x02 \x01(\t\x12\x15\n\rmodel_version\x18\x03 \x01(\t\x12\x31\n\x07timings\x18\x04 \x01(\x0b\x32 .marquee.search.v1.SearchTimings\x12\x34\n\x0frefused_queries\x18\x05 \x03(\x0b\x32\x1b.marquee.type.v1.RefusedRow\"4\n\rSearchTimings\x12\x10\n\x08queue_us\x18\x01 \x01(\r\x12\x11\n\tsearch_us\x18\x02 \x01(\r\"A\n\x10GetMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12\x1e\n\tmovie_ids\x18\x02 \x03(\x03\x42\x0b\xa2\xbb\x18\x07\x08\x01\x18\x01 \xe8\x07\"e\n\x11GetMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x19\n\x11missing_movie_ids\x18\x02 \x03(\x03\x12\r\n\x05index\x18\x03 \x01(\t\"i\n\x11ListMoviesRequest\x12\r\n\x05index\x18\x01 \x01(\t\x12#\n\tpage_size\x18\x02 \x01(\rB\x0b\xa2\xbb\x18\x07\x08\x01\x10\xe8\x07\x38\x64H\x00\x88\x01\x01\x12\x12\n\npage_token\x18\x03 \x01(\tB\x0c\n\n_page_size\"d\n\x12ListMoviesResponse\x12&\n\x06movies\x18\x01 \x03(\x0b\x32\x16.marquee.type.v1.Movie\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\x12\r\n\x05index\x18\x03 \x01(\t\" \n\x0fGetIndexRequest\x12\r\n\x05index\x18\x01 \x01(\t\";\n\x10GetIndexResponse\x12\'\n\x05index\x18\x01 \x01(\x0b\x32\x18.marquee.search.v1.Index2\x8c\x03\n\rSearchService\x12\x64\n\x0cSearchMovies\x12&.marquee.search.v1.SearchMoviesRequest\x1a\'.marquee.search.v1.SearchMoviesResponse\"\x03\x90\x02\x01\x12[\n\tGetMovies\x12#.marquee.search.v1.GetMoviesRequest\x1a$.marquee.search.v1.GetMoviesResponse\"\x03\x90\x02\x01\x12^\n\nListMovies\x12$.marquee.search.v1.ListMoviesRequest\x1a%.marquee.search.v1.ListMoviesResponse\"\x03\x90\x02\x01\x12X\n\x08GetIndex\x12\".marquee.search.v1.GetIndexRequest\x1a#.marquee.search.v1.GetIndexResponse\"\x03\x90\x02\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -52,6 +52,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MOVIEQUERY'].fields_by_name['disliked_movie_ids']._serialized_options = b'\242\273\030\004\010\001 d'
   _globals['_MOVIEQUERY'].fields_by_name['diversity']._loaded_options = None
   _globals['_MOVIEQUERY'].fields_by_name['diversity']._serialized_options = b'\242\273\030\004\010\000\020\001'
+  _globals['_MOVIEQUERY'].fields_by_name['exclude_seen_by_user_id']._loaded_options = None
+  _globals['_MOVIEQUERY'].fields_by_name['exclude_seen_by_user_id']._serialized_options = b'\242\273\030\002\010\001'
   _globals['_SEARCHMOVIESREQUEST'].fields_by_name['queries']._loaded_options = None
   _globals['_SEARCHMOVIESREQUEST'].fields_by_name['queries']._serialized_options = b'\242\273\030\005\030\001 \200\010'
   _globals['_GETMOVIESREQUEST'].fields_by_name['movie_ids']._loaded_options = None
@@ -69,29 +71,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MOVIEFILTER']._serialized_start=144
   _globals['_MOVIEFILTER']._serialized_end=277
   _globals['_MOVIEQUERY']._serialized_start=280
-  _globals['_MOVIEQUERY']._serialized_end=546
-  _globals['_SEARCHMOVIESREQUEST']._serialized_start=549
-  _globals['_SEARCHMOVIESREQUEST']._serialized_end=719
-  _globals['_MOVIEHIT']._serialized_start=721
-  _globals['_MOVIEHIT']._serialized_end=790
-  _globals['_MOVIEHITS']._serialized_start=792
-  _globals['_MOVIEHITS']._serialized_end=873
-  _globals['_SEARCHMOVIESRESPONSE']._serialized_start=876
-  _globals['_SEARCHMOVIESRESPONSE']._serialized_end=1088
-  _globals['_SEARCHTIMINGS']._serialized_start=1090
-  _globals['_SEARCHTIMINGS']._serialized_end=1142
-  _globals['_GETMOVIESREQUEST']._serialized_start=1144
-  _globals['_GETMOVIESREQUEST']._serialized_end=1209
-  _globals['_GETMOVIESRESPONSE']._serialized_start=1211
-  _globals['_GETMOVIESRESPONSE']._serialized_end=1312
-  _globals['_LISTMOVIESREQUEST']._serialized_start=1314
-  _globals['_LISTMOVIESREQUEST']._serialized_end=1419
-  _globals['_LISTMOVIESRESPONSE']._serialized_start=1421
-  _globals['_LISTMOVIESRESPONSE']._serialized_end=1521
-  _globals['_GETINDEXREQUEST']._serialized_start=1523
-  _globals['_GETINDEXREQUEST']._serialized_end=1555
-  _globals['_GETINDEXRESPONSE']._serialized_start=1557
-  _globals['_GETINDEXRESPONSE']._serialized_end=1616
-  _globals['_SEARCHSERVICE']._serialized_start=1619
-  _globals['_SEARCHSERVICE']._serialized_end=2015
+  _globals['_MOVIEQUERY']._serialized_end=620
+  _globals['_SEARCHMOVIESREQUEST']._serialized_start=623
+  _globals['_SEARCHMOVIESREQUEST']._serialized_end=793
+  _globals['_MOVIEHIT']._serialized_start=795
+  _globals['_MOVIEHIT']._serialized_end=864
+  _globals['_MOVIEHITS']._serialized_start=866
+  _globals['_MOVIEHITS']._serialized_end=947
+  _globals['_SEARCHMOVIESRESPONSE']._serialized_start=950
+  _globals['_SEARCHMOVIESRESPONSE']._serialized_end=1162
+  _globals['_SEARCHTIMINGS']._serialized_start=1164
+  _globals['_SEARCHTIMINGS']._serialized_end=1216
+  _globals['_GETMOVIESREQUEST']._serialized_start=1218
+  _globals['_GETMOVIESREQUEST']._serialized_end=1283
+  _globals['_GETMOVIESRESPONSE']._serialized_start=1285
+  _globals['_GETMOVIESRESPONSE']._serialized_end=1386
+  _globals['_LISTMOVIESREQUEST']._serialized_start=1388
+  _globals['_LISTMOVIESREQUEST']._serialized_end=1493
+  _globals['_LISTMOVIESRESPONSE']._serialized_start=1495
+  _globals['_LISTMOVIESRESPONSE']._serialized_end=1595
+  _globals['_GETINDEXREQUEST']._serialized_start=1597
+  _globals['_GETINDEXREQUEST']._serialized_end=1629
+  _globals['_GETINDEXRESPONSE']._serialized_start=1631
+  _globals['_GETINDEXRESPONSE']._serialized_end=1690
+  _globals['_SEARCHSERVICE']._serialized_start=1693
+  _globals['_SEARCHSERVICE']._serialized_end=2089
 # @@protoc_insertion_point(module_scope)

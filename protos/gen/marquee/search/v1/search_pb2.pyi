@@ -74,6 +74,7 @@ class MovieQuery(_message.Message):
     LIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     DISLIKED_MOVIE_IDS_FIELD_NUMBER: _builtins.int
     DIVERSITY_FIELD_NUMBER: _builtins.int
+    EXCLUDE_SEEN_BY_USER_ID_FIELD_NUMBER: _builtins.int
     top_k: _builtins.int
     """Most hits to return. Fewer are returned only when fewer movies match."""
     diversity: _builtins.float
@@ -81,6 +82,10 @@ class MovieQuery(_message.Message):
     maximal marginal relevance (Carbonell and Goldstein, 1998). Each next one maximises
     (1 - diversity) × its similarity less diversity × its largest cosine with a movie before it.
     The movies after those 200 follow as without. Default: by similarity alone.
+    """
+    exclude_seen_by_user_id: _builtins.int
+    """Movies with which this user has an interaction of any kind must not be found; see
+    marquee.interactions.v1.InteractionService. Absent: nothing is left out for a user.
     """
     @_builtins.property
     def filter(self) -> Global___MovieFilter:
@@ -118,12 +123,15 @@ class MovieQuery(_message.Message):
         liked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
         disliked_movie_ids: _abc.Iterable[_builtins.int] | None = ...,
         diversity: _builtins.float = ...,
+        exclude_seen_by_user_id: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["filter", b"filter"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen_by_user_id", b"_exclude_seen_by_user_id", "exclude_seen_by_user_id", b"exclude_seen_by_user_id", "filter", b"filter"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["candidate_movie_ids", b"candidate_movie_ids", "disliked_movie_ids", b"disliked_movie_ids", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "top_k", b"top_k"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_exclude_seen_by_user_id", b"_exclude_seen_by_user_id", "candidate_movie_ids", b"candidate_movie_ids", "disliked_movie_ids", b"disliked_movie_ids", "diversity", b"diversity", "exclude_movie_ids", b"exclude_movie_ids", "exclude_seen_by_user_id", b"exclude_seen_by_user_id", "filter", b"filter", "liked_movie_ids", b"liked_movie_ids", "top_k", b"top_k"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__exclude_seen_by_user_id: _TypeAlias = _typing.Literal["exclude_seen_by_user_id"]  # noqa: Y015
+    _WhichOneofArgType__exclude_seen_by_user_id: _TypeAlias = _typing.Literal["_exclude_seen_by_user_id", b"_exclude_seen_by_user_id"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__exclude_seen_by_user_id) -> _WhichOneofReturnType__exclude_seen_by_user_id | None: ...
 
 Global___MovieQuery: _TypeAlias = MovieQuery  # noqa: Y015
 
