@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import pytest
 
-from training import synthetic
+from training import machine, synthetic
 from training.evaluation.splits import Split, random_split
 from training.movielens import Dataset, load
+
+machine.prepare(threads=1)  # ahead of the first import of Paddle
 
 
 @pytest.fixture(scope="session")

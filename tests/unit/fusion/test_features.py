@@ -112,17 +112,26 @@ def test_a_history_is_the_movies_in_it_that_the_model_knows() -> None:
         User(liked_movie_ids=(20,)),
     ]
     encoded = WITH_HISTORIES.users(batch)
-    assert encoded.features["liked"].tolist() == [[3, 1], [0, 0], [2, 0]]
-    assert encoded.features["disliked"].tolist() == [[2], [0], [0]]
-    assert encoded.features["liked"].dtype == np.int64
+    disliked = 2 + len(MOVIES) + 1
+    assert encoded.features["history"].tolist() == [1, 2, 3, disliked]
+    assert encoded.features["history"].dtype == np.int64
+    assert encoded.features["in_history"].tolist() == [[1, 0, 1, 1], [0, 0, 0, 0], [0, 1, 0, 0]]
+    assert encoded.features["in_history"].dtype == np.float32
     assert encoded.ignored == {0: [99, 98]}
     assert encoded.unknown_rows == []
 
 
+def test_a_movie_that_is_twice_in_a_history_counts_once() -> None:
+    features = WITH_HISTORIES.users([User(liked_movie_ids=(20, 20, 10))]).features
+    assert features["history"].tolist() == [1, 2]
+    assert features["in_history"].tolist() == [[1, 1]]
+
+
 def test_a_batch_without_histories_has_one_empty_place_for_them() -> None:
-    features = WITH_HISTORIES.users([User(), User(1)]).features
-    assert features["liked"].tolist() == features["disliked"].tolist() == [[0], [0]]
-    assert WITH_HISTORIES.users([]).features["liked"].shape == (0, 1)
+    features = WITH_HISTORIES.users([User(), User(liked_movie_ids=(99,))]).features
+    assert features["history"].tolist() == [0]
+    assert features["in_history"].tolist() == [[0], [0]]
+    assert WITH_HISTORIES.users([]).features["in_history"].shape == (0, 1)
 
 
 def test_a_model_without_histories_knows_no_movie_of_them() -> None:

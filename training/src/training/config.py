@@ -49,7 +49,7 @@ class Config(BaseModel):
     content_ridge: float = Field(default=10.0, gt=0)
     """Ranking: penalty on what genres and title tell about a new movie."""
 
-    history_scale: float = Field(default=5.0, gt=0)
+    history_scale: float = Field(default=3.0, gt=0)
     """Ranking: likes from which a history counts more as a long one than as a short one."""
 
     embedding: int = Field(default=256, ge=1, le=4096)

@@ -78,18 +78,16 @@ def export_towers(layers: Served, encoder: FeatureEncoder, folder: Path) -> None
         return InputSpec([None], "int64", name)
 
     known = encoder.vocabularies
-    histories = ("liked", "disliked") if encoder.histories else ()
     inputs = {
-        "user": [
-            *map(index, ("user_id", "gender", "age", "occupation")),
-            *(InputSpec([None, None], "int64", name) for name in histories),
-        ],
+        "user": [*map(index, ("user_id", "gender", "age", "occupation"))],
         "movie": [
             index("movie_id"),
             InputSpec([None, len(known.genre)], "float32", "genres"),
             InputSpec([None, encoder.title_length], "int64", "title"),
         ],
     }
+    if encoder.histories:
+        inputs["user"] += [index("history"), InputSpec([None, None], "float32", "in_history")]
     for name, tower in zip(inputs, layers, strict=True):
         tower.eval()
         paddle.jit.save(tower, str(folder / name), input_spec=inputs[name])

@@ -30,7 +30,7 @@ from fusion.vocabulary import UNKNOWN, Vocabulary
 Row = TypeVar("Row")
 
 Features = dict[str, NDArray[Any]]
-"""Inputs of a tower by name; the first axis of each is the batch."""
+"""Inputs of a tower by name."""
 
 TITLE_LENGTH = 10
 """Number of words of a title that the model reads; 19 of the 3,883 in MovieLens-1M have more."""
@@ -38,8 +38,11 @@ TITLE_LENGTH = 10
 UserFields = tuple[int | None, Gender | None, int | None, int | None, Sequence[int], Sequence[int]]
 """The fields of a `User`, in order; a `User` is such a tuple."""
 
-UserRow = tuple[int, int, int, int, list[int], list[int]]
-"""Indices of one user: id, gender, age, occupation, movies liked, movies disliked."""
+UserRow = tuple[int, int, int, int, list[int]]
+"""Indices of one user: id, gender, age, occupation, movies of the history.
+
+A movie that was disliked has its index and the size of the vocabulary of movies.
+"""
 
 MovieRow = tuple[int, list[int], list[int]]
 """Indices of one movie: id, genres (one or more), words of the title."""
@@ -70,8 +73,9 @@ class Encoded(NamedTuple):
 class FeatureEncoder:
     """Turns records into the inputs of the towers: first into indices, then into arrays.
 
-    Users: `user_id`, `gender`, `age`, `occupation`, int64 [n], indices into their vocabularies;
-    with histories, also `liked` and `disliked`, int64 [n, longest], indices of movies, then zeros.
+    Users: `user_id`, `gender`, `age`, `occupation`, int64 [n], indices into their vocabularies.
+    With histories, also `history`, int64 [m], the distinct indices of movies in all histories, one
+    or more, see `UserRow`; and `in_history`, float32 [n, m], 1 where a user has the movie.
     Movies: `movie_id`, int64 [n]; `genres`, float32 [n, len(vocabularies.genre)], 1 for each genre
     of the movie, or 1 in column 0 if it has none; `title`, int64 [n, title_length], word indices, 0
     for a word that is missing or unknown.
@@ -137,18 +141,19 @@ class FeatureEncoder:
         ignored: dict[int, list[int]] = {}
         for row, (user_id, gender, age, occupation, liked, disliked) in enumerate(users):
             id_index = index(user_id)
-            history: tuple[list[int], list[int]] = ([], [])
+            history: list[int] = []
             if liked or disliked:
-                history, unknown = self._index_history(liked, disliked, row)
+                history, unknown = self._index_history(list(liked), list(disliked), row)
                 if unknown:
                     ignored[row] = unknown
             try:
-                known = (id_index, genders[gender], ages[age], occupations[occupation])
+                rows.append(
+                    (id_index, genders[gender], ages[age], occupations[occupation], history)
+                )
             except KeyError:
                 user = User(user_id, gender, age, occupation)
                 _check(user, row)
                 raise RecordError("user", f"{user} has a value of another type", row) from None
-            rows.append((*known, *history))
             if id_index == UNKNOWN and user_id is not None:
                 _check(User(user_id), row)
                 unknown_rows.append(row)
@@ -183,8 +188,7 @@ class FeatureEncoder:
         table = flat.reshape(-1, 4).T.copy()
         features = dict(zip(("user_id", "gender", "age", "occupation"), table, strict=True))
         if self.histories:
-            features["liked"] = _padded([row[4] for row in rows])
-            features["disliked"] = _padded([row[5] for row in rows])
+            features |= _histories([row[4] for row in rows])
         return features
 
     def movie_features(self, rows: Sequence[MovieRow]) -> Features:
@@ -225,22 +229,28 @@ class FeatureEncoder:
             raise ValueError(f"a field is missing or invalid: {error!r}") from error
 
     def _index_history(
-        self, liked: Sequence[int], disliked: Sequence[int], row: int
-    ) -> tuple[tuple[list[int], list[int]], list[int]]:
-        """Return the indices of what was liked and disliked, and the ids that are not known."""
+        self, liked: list[int], disliked: list[int], row: int
+    ) -> tuple[list[int], list[int]]:
+        """Return the indices of a history, and the ids in it that are not known."""
         try:
             check_history(liked, disliked)
         except RecordError as error:
             raise RecordError(error.field, error.reason, row) from None
         if not self.histories:
-            return ([], []), [*liked, *disliked]
-        index = self.vocabularies.movie_id.index
-        known = (
-            [found for movie_id in liked if (found := index(movie_id)) != UNKNOWN],
-            [found for movie_id in disliked if (found := index(movie_id)) != UNKNOWN],
-        )
-        both = (*liked, *disliked)
-        return known, [movie_id for movie_id in both if index(movie_id) == UNKNOWN]
+            return [], liked + disliked
+        movies = self.vocabularies.movie_id
+        found = movies.indices(liked)
+        if disliked:
+            size = len(movies)
+            found += [index and index + size for index in movies.indices(disliked)]
+        if UNKNOWN not in found:
+            return found, []
+        unknown = [
+            movie_id
+            for movie_id, index in zip(liked + disliked, found, strict=True)
+            if index == UNKNOWN
+        ]
+        return [index for index in found if index != UNKNOWN], unknown
 
     def _genre_columns(self, movie: Movie) -> list[int]:
         columns = []
@@ -253,13 +263,22 @@ class FeatureEncoder:
         return columns or [UNKNOWN]
 
 
-def _padded(rows: Sequence[list[int]]) -> NDArray[np.int64]:
-    """Return rows of different lengths as one array, with zeros after them; at least one column."""
-    padded = np.zeros((len(rows), max(1, *map(len, rows)) if rows else 1), dtype=np.int64)
-    for row, indices in enumerate(rows):
-        if indices:
-            padded[row, : len(indices)] = indices
-    return padded
+def _histories(histories: Sequence[list[int]]) -> Features:
+    """Return `history` and `in_history` of a batch.
+
+    Histories of a batch share movies, and a product with each distinct row once takes a tenth of
+    the time of a sum over rows that are gathered for every user.
+    """
+    lengths = [len(history) for history in histories]
+    count = sum(lengths)
+    if not count:
+        nothing = np.zeros((len(histories), 1), dtype=np.float32)
+        return {"history": np.zeros(1, dtype=np.int64), "in_history": nothing}
+    flat = np.fromiter(chain.from_iterable(histories), np.int64, count)
+    distinct, column = np.unique(flat, return_inverse=True)
+    present = np.zeros((len(histories), len(distinct)), dtype=np.float32)
+    present[np.repeat(np.arange(len(histories)), lengths), column] = 1.0
+    return {"history": distinct, "in_history": present}
 
 
 def _check(user: User, row: int) -> None:

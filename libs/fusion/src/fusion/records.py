@@ -155,13 +155,13 @@ def check_history(liked: Sequence[int], disliked: Sequence[int]) -> None:
         RecordError: An id is out of range, there are too many, or a movie is in both.
     """
     for field, movie_ids in (("liked_movie_ids", liked), ("disliked_movie_ids", disliked)):
-        for place, movie_id in enumerate(movie_ids):
-            if not 1 <= movie_id <= MAX_ID:
-                raise RecordError(f"{field}[{place}]", f"{movie_id} is not in 1 to {MAX_ID}")
+        if movie_ids and not 1 <= min(movie_ids) <= max(movie_ids) <= MAX_ID:
+            bad = next(n for n, movie_id in enumerate(movie_ids) if not 1 <= movie_id <= MAX_ID)
+            raise RecordError(f"{field}[{bad}]", f"{movie_ids[bad]} is not in 1 to {MAX_ID}")
     if (count := len(liked) + len(disliked)) > MAX_HISTORY:
         longer = "liked_movie_ids" if len(liked) > len(disliked) else "disliked_movie_ids"
         raise RecordError(longer, f"{count} movies in a history are more than {MAX_HISTORY}")
-    if both := set(liked).intersection(disliked):
+    if disliked and (both := set(liked).intersection(disliked)):
         raise RecordError("disliked_movie_ids", f"{min(both)} is in liked_movie_ids, too")
 
 

@@ -47,3 +47,8 @@ class Vocabulary(Generic[Value]):
     def index(self, value: Value | None) -> int:
         """Return the index of a value; `UNKNOWN` for None and values not in the vocabulary."""
         return UNKNOWN if value is None else self._indices.get(value, UNKNOWN)
+
+    def indices(self, values: Iterable[Value]) -> list[int]:
+        """Return the index of each value, `UNKNOWN` for those not in the vocabulary."""
+        index = self._indices.get
+        return [index(value, UNKNOWN) for value in values]

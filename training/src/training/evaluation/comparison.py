@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
-from training.evaluation import rankers, raters
+from training.evaluation import marquee, rankers, raters
 from training.evaluation.figures import ranking_cell, rating_cell
 from training.evaluation.interface import FitRanker, FitRater
 from training.evaluation.ranking import PUBLISHED, SERVED, Ranked, rank
@@ -35,12 +35,14 @@ RANKERS: Mapping[str, FitRanker] = {
     "ials": rankers.fit_ials,
     "ease": rankers.fit_ease,
     "edlae": rankers.fit_edlae,
+    "marquee": marquee.fit_ranking,
 }
 RATERS: Mapping[str, FitRater] = {
     "global_mean": raters.fit_global_mean,
     "item_mean": raters.fit_item_mean,
     "biases": raters.fit_biases,
     "svd": raters.fit_svd,
+    "marquee": marquee.fit_rating,
 }
 BASELINES = ("popularity", "item_mean", "item_knn", "ials", "ease", "global_mean", "biases", "svd")
 """What every other model is compared with."""

@@ -23,7 +23,7 @@ from training.evaluation.interface import Audience, FittedRanker, Ranker, ones
 from training.evaluation.ranking import validation_ndcg
 from training.evaluation.splits import Split
 
-NEIGHBOURS = (20, 50, 100, 200)
+NEIGHBOURS = (10, 20, 50, 100)
 EASE_PENALTIES = (250.0, 500.0, 1000.0, 2000.0)
 IALS_CHOICES = (
     {"factors": 64, "alpha": 1.0, "regularization": 20.0},

@@ -63,7 +63,7 @@ def validation_ndcg(ranker: Ranker, split: Split) -> float:
         audience = Audience(tuple(split.users[row] for row in rows), split.train[rows])
         lists = best(ranker.scores(audience), split.train[rows])
         total += accuracy(lists, split.validation[rows])["ndcg@10"].sum()
-    return total / len(users)
+    return float(total / len(users))
 
 
 def _ranked(split: Split, catalogue: Catalogue, users: Rows, lists: Lists) -> Ranked:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from threadpoolctl import threadpool_limits
 
 from training.evaluation.interface import Audience, FittedRater, Rows
 from training.evaluation.rating import validation_rmse
@@ -133,12 +134,11 @@ def _damped_means(
 def _ridge(wanted: csr_matrix, factors: NDArray[np.float64], penalty: float) -> NDArray[np.float64]:
     """Return the factors of each row that best explain its entries by those of the columns."""
     found = np.zeros((wanted.shape[0], factors.shape[1]))
-    for row in range(wanted.shape[0]):
-        entries = slice(wanted.indptr[row], wanted.indptr[row + 1])
-        if entries.start == entries.stop:
-            continue
-        known = factors[wanted.indices[entries]]
-        gram = known.T @ known
-        gram[np.diag_indices_from(gram)] += penalty * len(known)
-        found[row] = np.linalg.solve(gram, known.T @ wanted.data[entries])
+    with threadpool_limits(1, "blas"):  # threads only wait for each other on systems this small
+        for row in np.flatnonzero(np.diff(wanted.indptr)):
+            entries = slice(wanted.indptr[row], wanted.indptr[row + 1])
+            known = factors[wanted.indices[entries]]
+            gram = known.T @ known
+            gram[np.diag_indices_from(gram)] += penalty * len(known)
+            found[row] = np.linalg.solve(gram, known.T @ wanted.data[entries])
     return found

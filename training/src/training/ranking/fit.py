@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,28 +62,30 @@ def _user_tower(
     config: Config,
 ) -> RankingUserTower:
     known = encoder.vocabularies
-    index = encoder.users(dataset.users).features
-    rank = factors.movies.shape[1]
-    histories = np.zeros((len(known.user_id), 2 * rank), dtype=np.float32)
-    likes = np.zeros((len(known.user_id), 1), dtype=np.float32)
+    user_id = encoder.users(dataset.users).features["user_id"]
+    many = factors.many / np.float32(config.history_scale)
+    histories = np.zeros((len(known.user_id), 2 * config.dimension + 1), dtype=np.float32)
     for rows, _, graded, _ in data.chunks():
-        users = index["user_id"][rows]
-        histories[users, :rank] = (graded > 0).astype(np.float32) @ factors.few
-        histories[users, rank:] = graded @ factors.many
-    likes[index["user_id"], 0] = data.likes
+        few = (graded > 0).astype(np.float32) @ factors.few
+        histories[user_id[rows]] = _history(few, graded @ many, data.likes[rows])
+    liked = _history(factors.few, many, np.ones(data.movies))
+    disliked = _history(factors.disliked, np.zeros_like(many), np.zeros(data.movies))
     # The columns of `people` are relative to their mean, so nothing is what *unknown* adds.
     ends = np.cumsum([len(each) - 1 for each in (known.gender, known.age)])
-    gender, age, occupation = (_with_unknown(part) for part in np.split(factors.people, ends))
+    tables = [_with_unknown(_with_last(part)) for part in np.split(factors.people, ends)]
+    gender, age, occupation = tables
     return RankingUserTower(
         histories=histories,
-        likes=likes,
-        gender=gender + factors.nobody,
+        movies=np.concatenate([_with_unknown(liked), _with_unknown(disliked)]),
+        gender=gender + _with_last(factors.nobody[None]),
         age=age,
         occupation=occupation,
-        liked=_with_unknown(np.concatenate([factors.few, factors.many], axis=1)),
-        disliked=_with_unknown(factors.disliked),
-        scale=config.history_scale,
     )
+
+
+def _history(few: Matrix, many: Matrix, likes: NDArray[Any]) -> Matrix:
+    """Return rows for the tower of users, see `RankingUserTower`."""
+    return np.concatenate([_with_last(few), _with_last(many), _single(likes)[:, None]], axis=1)
 
 
 def _content(
@@ -120,10 +123,15 @@ def _content(
     )
 
 
+def _with_last(vectors: Matrix) -> Matrix:
+    """Return vectors of users with their last coordinate, which is 0."""
+    return np.pad(vectors, ((0, 0), (0, 1)))
+
+
 def _with_unknown(rows: Matrix) -> Matrix:
     """Return a table with a row of zeros ahead, for what is unknown."""
     return np.concatenate([np.zeros((1, rows.shape[1]), dtype=np.float32), rows])
 
 
-def _single(values: NDArray[np.floating]) -> Matrix:
+def _single(values: NDArray[Any]) -> Matrix:
     return np.asarray(values, dtype=np.float32)

@@ -2,49 +2,45 @@
 
 from __future__ import annotations
 
-import numpy as np
 import paddle
-from numpy.typing import NDArray
 from paddle import Tensor, nn
 from paddle.nn import functional
 
 from training.model import unit
+from training.ranking.interactions import Matrix
 
 
 class RankingUserTower(nn.Layer):
     """The tower of users: the sum of what is known about a person and of what he liked.
 
+    A history is the number of its likes and two vectors, one that counts as it is and one that
+    counts times that number, in rows of 2 · dimension + 1. The last coordinate of vectors is 0.
+
     Args:
-        histories: What the likes of each known user add up to, the fixed half and the one that
-            grows with their number, float32 [users, 2 · rank]; row 0 is the unknown user.
-        likes: Number of the likes in it, float32 [users, 1].
+        histories: The history of each known user in training, float32 [users, 2 · dimension + 1];
+            row 0 is that of the unknown user, 0.
+        movies: The history that each movie is: nothing, the liked, nothing, the disliked ones,
+            float32 [2 · movies, 2 · dimension + 1].
         gender: What each gender adds, and the vector of a user of whom nothing is known, float32
-            [genders, rank].
+            [genders, dimension].
         age: What each age bucket adds.
         occupation: What each occupation adds.
-        liked: What each liked movie adds, both halves, float32 [movies, 2 · rank]; row 0 is 0.
-        disliked: What each disliked movie adds, float32 [movies, rank]; row 0 is 0.
-        scale: Number of likes at which both halves count alike.
     """
 
     def __init__(
         self,
         *,
-        histories: NDArray[np.float32],
-        likes: NDArray[np.float32],
-        gender: NDArray[np.float32],
-        age: NDArray[np.float32],
-        occupation: NDArray[np.float32],
-        liked: NDArray[np.float32],
-        disliked: NDArray[np.float32],
-        scale: float,
+        histories: Matrix,
+        movies: Matrix,
+        gender: Matrix,
+        age: Matrix,
+        occupation: Matrix,
     ) -> None:
         super().__init__()
-        self.histories, self.likes = _kept(self, histories), _kept(self, likes)
+        self.histories, self.movies = _kept(self, histories), _kept(self, movies)
         self.gender, self.age = _kept(self, gender), _kept(self, age)
         self.occupation = _kept(self, occupation)
-        self.liked_movie, self.disliked_movie = _kept(self, liked), _kept(self, disliked)
-        self._scale = scale
+        self._parts = [gender.shape[1], gender.shape[1], 1]
 
     def forward(
         self,
@@ -52,21 +48,17 @@ class RankingUserTower(nn.Layer):
         gender: Tensor,
         age: Tensor,
         occupation: Tensor,
-        liked: Tensor,
-        disliked: Tensor,
+        history: Tensor,
+        in_history: Tensor,
     ) -> Tensor:
-        """Embed users: int64 [n] each, histories int64 [n, longest] → float32 [n, dimension]."""
-        history = functional.embedding(user_id, self.histories)
-        history = history + functional.embedding(liked, self.liked_movie).sum(axis=1)
-        likes = functional.embedding(user_id, self.likes)
-        likes = likes + (liked > 0).astype("float32").sum(axis=1, keepdim=True)
-        few, many = paddle.split(history, 2, axis=1)
-        total = few + many * (likes * (1 / self._scale))
-        total = total + functional.embedding(disliked, self.disliked_movie).sum(axis=1)
+        """Embed users, given the inputs that `FeatureEncoder` describes: [n, dimension]."""
+        shown = paddle.matmul(in_history, functional.embedding(history, self.movies))
+        shown = shown + functional.embedding(user_id, self.histories)
+        few, many, likes = paddle.split(shown, self._parts, axis=1)
+        total = few + many * likes
         total = total + functional.embedding(gender, self.gender)
         total = total + functional.embedding(age, self.age)
-        total = unit(total + functional.embedding(occupation, self.occupation))
-        return functional.pad(total, [0, 0, 0, 1])
+        return unit(total + functional.embedding(occupation, self.occupation))
 
 
 class RankingMovieTower(nn.Layer):
@@ -85,10 +77,10 @@ class RankingMovieTower(nn.Layer):
     def __init__(
         self,
         *,
-        movie_id: NDArray[np.float32],
-        genres: NDArray[np.float32],
-        words: NDArray[np.float32],
-        new: NDArray[np.float32],
+        movie_id: Matrix,
+        genres: Matrix,
+        words: Matrix,
+        new: Matrix,
     ) -> None:
         super().__init__()
         self.movie_id, self.genres = _kept(self, movie_id), _kept(self, genres)
@@ -107,7 +99,7 @@ class RankingMovieTower(nn.Layer):
         return paddle.concat([vectors * shrink, rest], axis=1)
 
 
-def _kept(layer: nn.Layer, values: NDArray[np.float32]) -> Tensor:
+def _kept(layer: nn.Layer, values: Matrix) -> Tensor:
     return layer.create_parameter(
         list(values.shape), default_initializer=nn.initializer.Assign(values)
     )
