@@ -21,7 +21,6 @@ from marquee_cli.commands.bench.run import run
 from marquee_cli.commands.recommend import recommend
 from marquee_cli.commands.verify import verify
 from rpckit.field_limits import limits_of
-from search_service.settings import SearchSettings
 from search_service.store import collection_schema, interaction_schema
 from suite.index_builder import MOVIES_PER_REQUEST
 
@@ -52,15 +51,6 @@ def test_the_store_has_room_for_what_the_contract_allows() -> None:
     assert len(collection_schema.STORED_FIELDS) + genres <= 64, "Milvus allows no more fields"
     recommendation = limits_of(interactions_pb2.Interaction, "recommendation_id").bytes.max
     assert recommendation == interaction_schema.MAX_RECOMMENDATION_BYTES
-
-
-def test_milvus_returns_enough_hits_to_leave_out_whatever_was_seen() -> None:
-    query = search_pb2.MovieQuery
-    kept = SearchSettings(most_interactions_per_user=10_000).most_interactions_per_user
-    with pytest.raises(ValidationError, match="most_interactions_per_user"):
-        SearchSettings(most_interactions_per_user=kept + 1)
-    excluded = limits_of(query, "exclude_movie_ids").items.max
-    assert limits_of(query, "top_k").value.max + excluded + kept + kept // 10 <= 16_384
 
 
 SAME_LIMITS = [
