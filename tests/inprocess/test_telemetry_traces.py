@@ -97,6 +97,8 @@ class Front:
             raise InternalError(f"behind: {error.code().name}") from error
         return recommender_pb2.RecommendResponse()
 
+    RankMovies = SimilarMovies = Recommend
+
 
 async def always_ready() -> None:
     """Say that everything is there."""

@@ -53,6 +53,7 @@ async def test_others_have_their_turn_and_a_movie_that_was_deleted_meanwhile_is_
         list(range(40)),
         {},
         dict.fromkeys(range(40), 0.5),
+        {},
         RefusedRows(partial_success=True),
     )
     results = await index.search(spec(), search.vectors, deepened(search))
