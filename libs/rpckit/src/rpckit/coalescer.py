@@ -3,8 +3,7 @@
 A batch starts as soon as a slot is free and the event loop brings no more items. Items that arrive
 while all slots are busy share the next batch. So a lone caller pays about ten microseconds for
 batching, and batches grow only as the work or the event loop falls behind. (Triton and TEI call
-this dynamic or continuous batching.) Nothing here is a setting: the bounds of the wait follow from
-what an iteration of the event loop costs.
+this dynamic or continuous batching.) The wait follows from what an iteration of the loop costs.
 """
 
 from __future__ import annotations
