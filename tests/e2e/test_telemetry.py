@@ -130,6 +130,6 @@ def test_one_trace_and_the_metrics_of_three_processes_tell_where_a_recommendatio
     for service in SERVICES:
         assert has(service, r"marquee_queue_wait_seconds_count\{.*\}")
         assert has(service, r"marquee_ready\{.*\}")
-        assert has(service, "marquee_rpc_server_in_flight_limit")
+        assert has(service, r"marquee_rpc_server_in_flight_limit\{.*\}")
     unknown = set(re.findall(r"^# TYPE (marquee_\w+)", "".join(scraped.values()), re.MULTILINE))
     assert unknown <= {metric.name for metric in metrics.METRICS}

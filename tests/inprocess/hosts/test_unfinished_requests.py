@@ -24,7 +24,7 @@ DEADLINE_EXCEEDED, RESOURCE_EXHAUSTED, UNIMPLEMENTED, UNAUTHENTICATED = "4", "8"
 
 
 @pytest.mark.parametrize("path", [METHOD, CHECK])
-async def test_60_requests_of_8_mib_that_never_end_hold_less_than_twice_their_budget(
+async def test_60_requests_of_8_mib_that_never_end_hold_less_than_three_times_their_budget(
     start: Callable[..., PuppetProcess], path: str
 ) -> None:
     puppet = start(default_deadline_s=2)
@@ -32,7 +32,7 @@ async def test_60_requests_of_8_mib_that_never_end_hold_less_than_twice_their_bu
         before = memory_mib(puppet)
         streams = [attacker.open(path, UNFINISHED, ends=False) for _ in range(STREAMS)]
         await asyncio.to_thread(attacker.run, 1.5)
-        assert memory_mib(puppet) - before < 2 * 64 + 32  # they would hold 480
+        assert memory_mib(puppet) - before < 3 * 64  # they would hold 480
         async with connected(puppet.target) as channel:
             response = await EmbedderServiceStub(channel).EmbedMovies(command("echo x"), timeout=1)
         assert response.vectors.data == b"x", "the budget is not a place in the queue"

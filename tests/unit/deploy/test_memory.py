@@ -18,8 +18,8 @@ BASE_MIB = {"embedder": 481, "search": 447, "gateway": 189}
 inside, which a Milvus server takes away. docs/deployment.md says how it was measured."""
 REPLICA_BYTES_PER_MOVIE = 810
 """Of the index in memory, measured with 200,000 movies and vectors of 64 dimensions."""
-COPIES_OF_REQUESTS = 2
-"""Chunks of a request and the request that is made of them."""
+COPIES_OF_REQUESTS = 3
+"""What Envoy still holds of a request, its chunks, and the request that is made of them."""
 PARSED_BYTES_PER_BYTE = 32
 """Of a request that is all empty submessages; it is parsed and refused in one step of the loop."""
 MESSAGES_AT_WORK = 16

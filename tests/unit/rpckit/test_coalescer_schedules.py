@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from tests.unit.rpckit.coalescer_bench import FAR, MAX_BATCH_BYTES, BadJobError, Bench, Job, settle
 
@@ -64,6 +64,12 @@ class History:
     max_in_flight=st.integers(1, 3),
     max_queue=st.integers(0, 12),
     iterations=st.lists(st.lists(STEP, max_size=8), max_size=12),
+)
+@example(  # the second job waits, because the starting batch has no bytes left for it
+    max_batch=3,
+    max_in_flight=1,
+    max_queue=0,
+    iterations=[[Submit(1, 0, 1.0, False), Submit(1, 101, 1.0, False), Submit(6, 0, 1.0, False)]],
 )
 def test_any_schedule_keeps_the_promises(
     max_batch: int,

@@ -3,8 +3,7 @@
 A batch starts as soon as a slot is free and the event loop brings no more items. Items that arrive
 while all slots are busy share the next batch. So a lone caller pays about ten microseconds for
 batching, and batches grow only as the work or the event loop falls behind. (Triton and TEI call
-this dynamic or continuous batching.) Nothing here is a setting: the bounds of the wait follow from
-what an iteration of the event loop costs.
+this dynamic or continuous batching.) The wait follows from what an iteration of the loop costs.
 """
 
 from __future__ import annotations
@@ -166,13 +165,14 @@ class Coalescer(Generic[Item, Result]):
         """Tell whether `max_queue` waits beside what the starting batches take or have room for."""
         if self._queued < self._max_queue or not self._starting:
             return self._queued >= self._max_queue
-        waiting, batches, room = self._queued, 0, 0
+        waiting, batches, room, bytes_left = self._queued, 0, 0, 0
         for entry in self._queue:
-            if entry.weight > room:
+            if entry.weight > room or entry.size > bytes_left:
                 if batches == self._starting:
                     return waiting >= self._max_queue
-                batches, room = batches + 1, self.max_batch
+                batches, room, bytes_left = batches + 1, self.max_batch, self._max_batch_bytes
             room -= entry.weight
+            bytes_left -= entry.size
             waiting -= entry.weight
         return batches == self._starting and room <= 0 and self._max_queue == 0
 
