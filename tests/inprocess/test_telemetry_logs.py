@@ -38,8 +38,6 @@ class Grumpy:
             raise InvalidRequestError.of("user.user_id", "is not 1")
         raise ZeroDivisionError
 
-    RankMovies = SimilarMovies = Recommend
-
 
 async def always_ready() -> None:
     """Say that everything is there."""

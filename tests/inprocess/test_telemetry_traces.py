@@ -97,8 +97,6 @@ class Front:
             raise InternalError(f"behind: {error.code().name}") from error
         return recommender_pb2.RecommendResponse()
 
-    RankMovies = SimilarMovies = Recommend
-
 
 async def always_ready() -> None:
     """Say that everything is there."""

@@ -95,6 +95,10 @@ def test_the_service_of_the_readme_answers_refuses_and_stops(service: Service) -
         assert any(detail.Unpack(bad) for detail in status.details)
         assert [violation.field for violation in bad.field_violations] == ["user"]
 
+        with pytest.raises(grpc.RpcError) as unknown:
+            stub.RankMovies(pb.RankMoviesRequest(), timeout=10)
+        assert unknown.value.code() is grpc.StatusCode.UNIMPLEMENTED
+
         request = health_pb2.HealthCheckRequest(service="marquee.recommender.v1.RecommenderService")
         health = health_pb2_grpc.HealthStub(channel).Check(request, timeout=10)
         assert health.status == health_pb2.HealthCheckResponse.SERVING

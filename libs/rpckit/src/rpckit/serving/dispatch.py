@@ -49,7 +49,8 @@ class Mount:
     service: ServiceDescriptor
     """Descriptor of the service, from the generated module's DESCRIPTOR."""
     servicer: object
-    """Has a coroutine method `(request, call) -> response` for each RPC, named as the RPC."""
+    """Has a coroutine method `(request, call) -> response` for each RPC, named as the RPC. An RPC
+    without a method is answered with UNIMPLEMENTED, like one of a newer contract."""
     ready: Callable[[], Awaitable[None]]
     """Readiness check: raises NotReadyError while the service cannot answer. Polled."""
     permission: str = "read"
@@ -231,7 +232,11 @@ class Dispatcher:
             raise DeadlineError("the request took too long to arrive") from None
 
     def _resolve(self, mount: Mount) -> list[Method]:
-        return [self._method(mount, rpc) for rpc in mount.service.methods]
+        rpcs = [rpc for rpc in mount.service.methods if hasattr(mount.servicer, rpc.name)]
+        if not rpcs:
+            servicer = type(mount.servicer).__name__
+            raise TypeError(f"{servicer} has no method for any RPC of {mount.service.full_name}")
+        return [self._method(mount, rpc) for rpc in rpcs]
 
     def _method(self, mount: Mount, rpc: MethodDescriptor) -> Method:
         path = f"{mount.service.full_name}/{rpc.name}"
